@@ -1,0 +1,27 @@
+"""Normalise one uint8 image batch for several models in one pass, with the published pipelines' exact bits.
+
+    import fastnorm
+
+    vae, clip = fastnorm.fused_dual_normalize(batch)  # batch: uint8, NHWC or NCHW
+
+`fastnorm.reference` defines what is correct; `fastnorm check` on the command line proves it on your machine.
+"""
+
+from fastnorm import reference
+from fastnorm._functional import DualOutput, fused_dual_normalize, fused_normalize
+from fastnorm._normalization import CLIP, DINOV2, IMAGENET, SIGLIP, VAE, Normalization
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "CLIP",
+    "DINOV2",
+    "IMAGENET",
+    "SIGLIP",
+    "VAE",
+    "DualOutput",
+    "Normalization",
+    "fused_dual_normalize",
+    "fused_normalize",
+    "reference",
+]

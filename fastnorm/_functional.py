@@ -1,0 +1,150 @@
+"""The public functions, and the choice of the path that serves them."""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from collections.abc import Sequence
+from types import ModuleType
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+
+from fastnorm import _cpu, reference
+from fastnorm._arguments import check_normalization, check_normalizations
+from fastnorm._inputs import as_planes
+from fastnorm._normalization import CLIP, VAE, Normalization
+from fastnorm._outputs import prepare
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+class DualOutput(NamedTuple):
+    """What `fused_dual_normalize` returns: the two tensors, by position or by name."""
+
+    vae: torch.Tensor
+    clip: torch.Tensor
+
+
+def fused_dual_normalize(
+    batch: torch.Tensor | np.ndarray,
+    *,
+    vae: Normalization = VAE,
+    clip: Normalization = CLIP,
+    dtype: torch.dtype | Sequence[torch.dtype] | None = None,
+    layout: str = "auto",
+    memory_format: torch.memory_format | Sequence[torch.memory_format] | None = None,
+    out: Sequence[torch.Tensor] | None = None,
+) -> DualOutput:
+    """Turn one uint8 batch into the VAE's tensor and the CLIP encoder's tensor, in one pass.
+
+    Example:
+        >>> batch = torch.zeros(8, 224, 224, 3, dtype=torch.uint8)  # NHWC, as images decode
+        >>> vae, clip = fused_dual_normalize(batch, dtype=(torch.float32, torch.bfloat16))
+        >>> vae.shape, clip.dtype
+        (torch.Size([8, 3, 224, 224]), torch.bfloat16)
+
+    Args:
+        batch: As for `fused_normalize`.
+        vae: The first branch's normalisation; pixels in [-1, 1] by default.
+        clip: The second branch's; OpenAI CLIP's mean and std by default.
+        dtype, layout, memory_format, out: As for `fused_normalize`, with two targets.
+
+    Returns:
+        A named tuple `(vae, clip)`.
+
+    Raises:
+        TypeError, ValueError: As for `fused_normalize`.
+    """
+    check_normalization(vae, "vae")
+    check_normalization(clip, "clip")
+    return DualOutput(*_normalize(batch, (vae, clip), dtype, layout, memory_format, out))
+
+
+def fused_normalize(
+    batch: torch.Tensor | np.ndarray,
+    normalizations: Sequence[Normalization],
+    *,
+    dtype: torch.dtype | Sequence[torch.dtype] | None = None,
+    layout: str = "auto",
+    memory_format: torch.memory_format | Sequence[torch.memory_format] | None = None,
+    out: Sequence[torch.Tensor] | None = None,
+) -> tuple[torch.Tensor, ...]:
+    """Normalise one uint8 batch for any number of models, reading it once.
+
+    Example:
+        >>> batch = torch.zeros(8, 3, 224, 224, dtype=torch.uint8)  # NCHW
+        >>> a, b, c = fused_normalize(batch, [fastnorm.VAE, fastnorm.CLIP, fastnorm.DINOV2])
+        >>> a.shape
+        torch.Size([8, 3, 224, 224])
+
+    Every value is `((x / 255) - mean) / std` in float32, each operation correctly rounded, then rounded once to the
+    output's dtype: the bits that torchvision's `ToTensor` + `Normalize` and transformers' Pillow-backend processors
+    give. Tensors on CUDA take the Triton kernel, on their own device and its current stream, without synchronising;
+    everything else takes a torch path with the same result.
+
+    Args:
+        batch: uint8 codes 0..255 in R, G, B order, shape (N, H, W, 3) or (N, 3, H, W), without N for one image, with
+            more leading axes for video; any strides, on any device. A numpy array is read in place.
+        normalizations: The targets, at least one: presets such as `fastnorm.CLIP`, or `Normalization(mean, std)`.
+        dtype: float32 (the default), float16 or bfloat16, for all outputs or one for each.
+        layout: "NHWC", "NCHW" (without a batch "HWC", "CHW"), or "auto", which looks for the axis of length 3.
+        memory_format: `torch.contiguous_format` (the default) or `torch.channels_last`, for all outputs or one each.
+        out: Tensors to write into, one per target, of shape (N, 3, H, W) on the batch's device; any strides whose
+            elements do not share memory. Their dtypes decide unless `dtype` is given too.
+
+    Returns:
+        One tensor of shape (N, 3, H, W) per target; those of `out` if it was given.
+
+    Raises:
+        TypeError: A wrong kind: not a tensor or array, not uint8, not a `Normalization`.
+        ValueError: A wrong value: channels, ranks, an ambiguous or unknown layout, a dtype, an `out` that does not fit.
+            Every check comes before any work.
+    """
+    return _normalize(batch, check_normalizations(normalizations), dtype, layout, memory_format, out)
+
+
+def _normalize(
+    batch: object,
+    targets: tuple[Normalization, ...],
+    dtype: object,
+    layout: str,
+    memory_format: object,
+    out: object,
+) -> tuple[torch.Tensor, ...]:
+    planes = as_planes(batch, layout)
+    outputs = prepare(planes, len(targets), dtype, memory_format, out)
+    if planes.is_cuda and (kernels := triton_kernels()) is not None:
+        kernels.normalize(planes, [(t.mean, t.std) for t in targets], outputs)
+    elif planes.device.type == "cpu":
+        _cpu.normalize(planes, targets, outputs)
+    else:
+        for output, value in zip(outputs, reference.eager(planes, targets, [o.dtype for o in outputs]), strict=True):
+            output.copy_(value)
+    return outputs
+
+
+@functools.cache
+def triton_kernels() -> ModuleType | None:
+    """The kernel package, or None, with one warning, where Triton is not installed."""
+    try:
+        import fastnorm_kernels
+    except ImportError as error:
+        warnings.warn(
+            f"CUDA tensors take the slower torch path because Triton cannot be imported ({error}); pip install triton",
+            RuntimeWarning,
+            stacklevel=4,
+        )
+        return None
+    return fastnorm_kernels
+
+
+def path_name(device: torch.device) -> str:
+    """Which path serves tensors on `device`, for reports: "Triton on NVIDIA H200", "torch on CPU, 8 threads"."""
+    if device.type == "cuda":
+        name = torch.cuda.get_device_name(device)
+        return f"Triton on {name}" if triton_kernels() is not None else f"eager torch on {name} (Triton missing)"
+    if device.type == "cpu":
+        return f"torch on CPU, {torch.get_num_threads()} threads"
+    return f"eager torch on {device.type}"

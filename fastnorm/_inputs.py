@@ -1,0 +1,154 @@
+"""The pixels that come in: any uint8 batch of three channels becomes a (..., 3, H, W) view, without a copy."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from fastnorm._normalization import CHANNELS
+
+# Where the channels are, counted from the last axis, for each spelling that is accepted.
+_CHANNEL_AXIS = {"NHWC": -1, "HWC": -1, "NCHW": -3, "CHW": -3}
+
+
+def as_planes(batch: object, layout: str = "auto") -> torch.Tensor:
+    """View `batch` as (..., 3, H, W), whatever its layout and strides.
+
+    Raises:
+        TypeError: Not a tensor or array, or not uint8.
+        ValueError: A wrong number of axes or channels, or a layout that is unknown, wrong or ambiguous.
+    """
+    if not isinstance(layout, str):
+        raise TypeError(f"layout: got {type(layout).__name__}, wanted 'auto', 'NHWC' or 'NCHW'")
+    if layout != "auto" and layout not in _CHANNEL_AXIS:
+        raise ValueError(f"layout: got {layout!r}, wanted 'auto', 'NHWC' or 'NCHW' (without a batch: 'HWC' or 'CHW')")
+    tensor = _as_tensor(batch)
+    if tensor.dtype is not torch.uint8:
+        raise TypeError(_wrong_dtype(tensor))
+    if tensor.dim() < 3:
+        raise ValueError(
+            f"batch: got {_shown(tensor)}, wanted (N, H, W, 3) or (N, 3, H, W), or one image without N; a grayscale "
+            f"image takes batch.unsqueeze(-1).expand(*batch.shape, 3)"
+        )
+    axis = _channel_axis(tensor, layout)
+    if tensor.shape[axis] != CHANNELS:
+        raise ValueError(_wrong_channels(tensor, layout))
+    return tensor if axis == -3 else tensor.movedim(-1, -3)
+
+
+def _channel_axis(tensor: torch.Tensor, layout: str) -> int:
+    if layout != "auto":
+        return _CHANNEL_AXIS[layout]
+    last, third = tensor.shape[-1] == CHANNELS, tensor.shape[-3] == CHANNELS
+    if last and third:
+        raise ValueError(
+            f"batch: got {_shown(tensor)}, which could be NHWC or NCHW (both axes have length 3); say which: "
+            f"layout='NHWC' or layout='NCHW'"
+        )
+    if not last and not third:
+        raise ValueError(_wrong_channels(tensor, layout))
+    return -1 if last else -3
+
+
+def _as_tensor(batch: object) -> torch.Tensor:
+    if isinstance(batch, torch.Tensor):
+        if batch.layout is not torch.strided or batch.is_nested:
+            raise TypeError(f"batch: got a {batch.layout} tensor, wanted a strided one: batch.to_dense()")
+        return batch
+    if isinstance(batch, np.ndarray):
+        if batch.dtype != np.uint8:
+            raise TypeError(_wrong_array_dtype(batch))
+        return _from_numpy(batch)
+    if hasattr(batch, "convert") and hasattr(batch, "getbands"):
+        raise TypeError("batch: got a PIL image, wanted a tensor or array: numpy.asarray(image.convert('RGB'))")
+    if isinstance(batch, (list, tuple)):
+        raise TypeError(
+            f"batch: got a {type(batch).__name__}, wanted one tensor; for images of one size call "
+            f"torch.stack(images), for arrays numpy.stack(images)"
+        )
+    raise TypeError(f"batch: got {type(batch).__name__}, wanted a uint8 torch.Tensor or numpy.ndarray")
+
+
+class _WritableAlias:
+    """The same memory as an array that is read-only, declared writable.
+
+    torch.from_numpy warns about read-only arrays, which is what numpy.asarray(PIL image) and memory maps give. Nothing
+    here writes to its input, and switching the warning off would not be thread safe.
+    """
+
+    def __init__(self, array: np.ndarray) -> None:
+        address, _ = array.__array_interface__["data"]
+        self.__array_interface__ = {**array.__array_interface__, "data": (address, False)}
+        self.owner = array
+
+
+def _from_numpy(array: np.ndarray) -> torch.Tensor:
+    if any(stride < 0 for stride in array.strides):
+        array = np.ascontiguousarray(array)  # torch has no negative strides: a mirrored view is copied, as uint8
+    elif not array.flags.writeable:
+        array = np.asarray(_WritableAlias(array))
+    return torch.from_numpy(array)
+
+
+def _shown(tensor: torch.Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')} of shape {tuple(tensor.shape)}"
+
+
+def _wrong_dtype(tensor: torch.Tensor) -> str:
+    start = f"batch: got {_shown(tensor)}, wanted uint8 codes 0..255"
+    if tensor.dtype.is_floating_point:
+        to_unit = "(batch * 255).round().to(torch.uint8)"
+        to_symmetric = "((batch + 1) * 127.5).round().to(torch.uint8)"
+        seen = _value_range(tensor)
+        if seen is None:
+            return f"{start}; already scaled? values in [0, 1] take {to_unit}, values in [-1, 1] take {to_symmetric}"
+        low, high = seen
+        if low >= 0 and high <= 1:
+            return f"{start}; its values lie in [{low:.4g}, {high:.4g}]: already scaled to [0, 1]? {to_unit}"
+        if low >= -1 and high <= 1:
+            return f"{start}; its values lie in [{low:.4g}, {high:.4g}]: already scaled to [-1, 1]? {to_symmetric}"
+        if low >= 0 and high <= 255:
+            return f"{start}; its values lie in [{low:.4g}, {high:.4g}]: batch.round().to(torch.uint8)"
+        return f"{start}; its values lie in [{low:.4g}, {high:.4g}]: already normalised? pass the uint8 pixels instead"
+    return f"{start}; {_integer_hint(str(tensor.dtype), 'batch.to(torch.uint8)')}"
+
+
+def _wrong_array_dtype(array: np.ndarray) -> str:
+    if array.dtype in (np.float16, np.float32, np.float64):
+        return _wrong_dtype(torch.from_numpy(np.ascontiguousarray(array)))
+    hint = _integer_hint(str(array.dtype), "batch.astype(numpy.uint8)")
+    return f"batch: got {array.dtype} of shape {array.shape}, wanted uint8 codes 0..255; {hint}"
+
+
+def _integer_hint(dtype: str, cast: str) -> str:
+    if "16" in dtype:
+        return "16-bit images take (batch // 257) first, then a cast to uint8"
+    if "bool" in dtype:
+        return f"a mask takes {cast} * 255"
+    return f"if the values are 0..255: {cast}"
+
+
+def _value_range(tensor: torch.Tensor) -> tuple[float, float] | None:
+    """The range of a refused float input, for its message; not looked at where looking would wait for a device."""
+    if tensor.device.type != "cpu" or tensor.numel() == 0:
+        return None
+    low, high = tensor.detach().float().aminmax()
+    return float(low), float(high)
+
+
+def _wrong_channels(tensor: torch.Tensor, layout: str) -> str:
+    start = f"batch: got {_shown(tensor)}, wanted 3 channels"
+    if layout != "auto":
+        axis = _CHANNEL_AXIS[layout]
+        other_axis, other = (-3, "NCHW") if axis == -1 else (-1, "NHWC")
+        start += f" on axis {axis} (layout={layout!r}) where there are {tensor.shape[axis]}"
+        if tensor.shape[other_axis] == CHANNELS:
+            return f"{start}; did you mean layout={other!r}?"
+        channels = {tensor.shape[axis]}
+    else:
+        channels = {tensor.shape[-1], tensor.shape[-3]}
+    if 4 in channels:
+        return f"{start}; RGBA? drop the alpha with batch[..., :3] (NHWC) or batch[..., :3, :, :] (NCHW), or blend it"
+    if 1 in channels:
+        return f"{start}; grayscale? repeat it with batch.expand(..., 3) (NHWC) or batch.expand(..., 3, H, W) (NCHW)"
+    return f"{start}, on the last axis (NHWC) or the third from last (NCHW)"

@@ -1,0 +1,142 @@
+"""The tensors that go out: one (..., 3, H, W) tensor per target, freshly allocated or the caller's own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from fastnorm import _hugepages
+from fastnorm._arguments import resolve_dtypes, resolve_memory_formats
+
+
+def prepare(
+    planes: torch.Tensor,
+    count: int,
+    dtype: object,
+    memory_format: object,
+    out: object,
+) -> tuple[torch.Tensor, ...]:
+    """The tensors to write, one per target: `out` after its checks, or new memory.
+
+    `dtype` and `memory_format` may be None: float32 and contiguous, or whatever `out` has.
+    """
+    if out is None:
+        dtypes = resolve_dtypes(torch.float32 if dtype is None else dtype, count)
+        formats = resolve_memory_formats(torch.contiguous_format if memory_format is None else memory_format, count)
+        return tuple(_empty(planes, d, f) for d, f in zip(dtypes, formats, strict=True))
+    outputs = _as_sequence(out, count)
+    dtypes = resolve_dtypes([o.dtype for o in outputs] if dtype is None else dtype, count)
+    wanted_formats = (None,) * count if memory_format is None else resolve_memory_formats(memory_format, count)
+    for index, (output, wanted_dtype, wanted_format) in enumerate(zip(outputs, dtypes, wanted_formats, strict=True)):
+        _check_output(f"out[{index}]", output, planes, wanted_dtype, wanted_format)
+    _check_overlap(outputs, planes)
+    return outputs
+
+
+def _empty(planes: torch.Tensor, dtype: torch.dtype, memory_format: torch.memory_format) -> torch.Tensor:
+    shape = tuple(planes.shape)
+    if memory_format is torch.channels_last:
+        # Channels fastest, for any number of leading axes; torch's own format covers four axes only.
+        output = torch.empty((*shape[:-3], *shape[-2:], shape[-3]), dtype=dtype, device=planes.device).movedim(-1, -3)
+    else:
+        output = torch.empty(shape, dtype=dtype, device=planes.device)
+    _hugepages.advise(output)
+    return output
+
+
+def _as_sequence(out: object, count: int) -> tuple[torch.Tensor, ...]:
+    if isinstance(out, torch.Tensor) or not isinstance(out, Sequence):
+        raise TypeError(f"out: got {type(out).__name__}, wanted a sequence of {count} tensor(s), one per target")
+    if len(out) != count:
+        raise ValueError(f"out: got {len(out)} tensors for {count} target(s), wanted one per target")
+    for index, item in enumerate(out):
+        if not isinstance(item, torch.Tensor):
+            raise TypeError(
+                f"out[{index}]: got {type(item).__name__}, wanted a torch.Tensor; torch.from_numpy(array) shares an "
+                f"array's memory"
+            )
+    return tuple(out)
+
+
+def _check_output(
+    what: str, output: torch.Tensor, planes: torch.Tensor, dtype: torch.dtype, memory_format: torch.memory_format | None
+) -> None:
+    shape = tuple(planes.shape)
+    if tuple(output.shape) != shape:
+        raise ValueError(
+            f"{what}: got shape {tuple(output.shape)}, wanted {shape}: torch.empty({shape}, dtype={dtype})"
+        )
+    if output.dtype is not dtype:
+        raise ValueError(f"{what}: got {output.dtype} where dtype={dtype}; pass dtype={output.dtype}, or leave it out")
+    if output.device != planes.device:
+        raise ValueError(f"{what}: got a tensor on {output.device}, wanted {planes.device}, where the batch is")
+    if output.requires_grad:
+        raise ValueError(f"{what}: got a tensor that requires grad, wanted one that does not: out.detach()")
+    if memory_format is not None and not _has_format(output, memory_format):
+        raise ValueError(
+            f"{what}: got strides {output.stride()}, which are not {memory_format}; leave memory_format out to write "
+            f"into these strides"
+        )
+    if _overlaps_itself(output):
+        raise ValueError(f"{what}: got an expanded tensor, whose elements share memory; wanted out.contiguous()")
+
+
+def _has_format(output: torch.Tensor, memory_format: torch.memory_format) -> bool:
+    if memory_format is torch.channels_last:
+        return output.movedim(-3, -1).is_contiguous()
+    return output.is_contiguous()
+
+
+def _overlaps_itself(tensor: torch.Tensor) -> bool:
+    if tensor.is_contiguous() or tensor.numel() == 0:
+        return False
+    reach = 0  # how far the axes seen so far extend; the next stride must step past it
+    for stride, size in sorted(zip(tensor.stride(), tensor.shape, strict=True)):
+        if size > 1:
+            if stride <= reach:
+                return True
+            reach += stride * (size - 1)
+    return False
+
+
+def _check_overlap(outputs: Sequence[torch.Tensor], planes: torch.Tensor) -> None:
+    for index, output in enumerate(outputs):
+        if _share_memory(output, planes):
+            raise ValueError(f"out[{index}]: shares memory with the batch; wanted memory of its own: torch.empty(...)")
+        for other in range(index):
+            if _share_memory(output, outputs[other]):
+                raise ValueError(
+                    f"out[{index}]: shares memory with out[{other}]; wanted one tensor per target: torch.empty(...)"
+                )
+
+
+def _share_memory(a: torch.Tensor, b: torch.Tensor) -> bool:
+    if a.numel() == 0 or b.numel() == 0 or a.device.type == "meta":
+        return False
+    a_first, b_first = a.data_ptr(), b.data_ptr()
+    if a_first + _extent(a) <= b_first or b_first + _extent(b) <= a_first:
+        return False
+    if a.stride() != b.stride() or a.dtype is not b.dtype:
+        return True
+    # Interleaved slices of one buffer: the ranges meet, the elements need not. With strides that nest (each steps
+    # past what the smaller ones reach, which _overlaps_itself has made sure of), a distance can be made of steps in
+    # at most two ways per axis.
+    distance, rest = divmod(abs(a_first - b_first), a.element_size())
+    return rest != 0 or _reachable(distance, sorted(zip(a.stride(), a.shape, strict=True), reverse=True))
+
+
+def _extent(tensor: torch.Tensor) -> int:
+    """Bytes from the first element to the end of the last."""
+    last = sum(stride * (size - 1) for stride, size in zip(tensor.stride(), tensor.shape, strict=True))
+    return (last + 1) * tensor.element_size()
+
+
+def _reachable(distance: int, axes: Sequence[tuple[int, int]]) -> bool:
+    """Whether `distance` elements is a sum of steps, each axis taking fewer than its size, forwards or backwards."""
+    axes = [(stride, size) for stride, size in axes if size > 1]
+    if not axes:
+        return distance == 0
+    (stride, size), rest = axes[0], axes[1:]
+    steps = distance // stride
+    return any(abs(k) < size and _reachable(distance - k * stride, rest) for k in (steps, steps + 1))
