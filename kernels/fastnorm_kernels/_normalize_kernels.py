@@ -1,0 +1,200 @@
+"""uint8 pixels to K normalised tensors in one pass: the Triton kernels, and the arithmetic that they share.
+
+Every kernel computes, for each uint8 code x of channel c and each target k,
+
+    q = x / 255;  d = q - mean[k][c];  y = d / std[k][c];  then one rounding to the output's dtype
+
+in float32 with correctly rounded operations. Divisions are multiplications by a reciprocal in two parts where
+`division.plan` has shown that to be exact for all 256 codes. Compile with `enable_fp_fusion=False`: the roundings are
+placed by hand, and no multiply and add may be merged that are not merged here.
+"""
+
+import triton
+import triton.language as tl
+
+from fastnorm_kernels.division import FULL_SCALE, Form, reciprocal
+
+# Triton's interpreter rounds fma twice and truncates float32 to bfloat16; there the two are spelled out instead.
+_INTERPRETED = tl.constexpr(triton.knobs.runtime.interpret)
+
+_FMA = tl.constexpr(int(Form.FMA))
+_RECIPROCAL = tl.constexpr(int(Form.RECIPROCAL))
+_PLAN_LENGTH = tl.constexpr(10)  # numbers per target in PLANS: the form, then a, b, c for three channels each
+
+_INVERSE_255 = tl.constexpr(reciprocal(float(FULL_SCALE))[0])
+_INVERSE_255_REST = tl.constexpr(reciprocal(float(FULL_SCALE))[1])
+
+
+@triton.jit
+def _fma(x, y, z):
+    if _INTERPRETED:
+        # The product of two float32 is exact in float64, and so is its sum with a float32 of this magnitude.
+        return (x.to(tl.float64) * y + z).to(tl.float32)
+    else:
+        return tl.fma(x, y, z)
+
+
+@triton.jit
+def _divide_by_255(x):
+    return _fma(x, _INVERSE_255, x * _INVERSE_255_REST)
+
+
+@triton.jit
+def _apply(q, FORM: tl.constexpr, A: tl.constexpr, B: tl.constexpr, C: tl.constexpr):
+    if FORM == _FMA:
+        return _fma(q, A, B)
+    elif FORM == _RECIPROCAL:
+        d = q - A
+        return _fma(d, B, d * C)
+    else:
+        return tl.div_rn(q - A, tl.full(q.shape, B, tl.float32))
+
+
+@triton.jit
+def _round_to(y, DTYPE: tl.constexpr):
+    if _INTERPRETED and DTYPE == tl.bfloat16:
+        bits = y.to(tl.uint32, bitcast=True)
+        bits += 0x7FFF + ((bits >> 16) & 1)  # to nearest even
+        return (bits >> 16).to(tl.uint16).to(tl.bfloat16, bitcast=True)
+    else:
+        return y.to(DTYPE)
+
+
+@triton.jit
+def _target(q, PLANS: tl.constexpr, TARGET: tl.constexpr, CHANNEL: tl.constexpr, DTYPE: tl.constexpr):
+    """One channel of one target from q = x / 255, rounded to the output's dtype."""
+    y = _apply(
+        q,
+        PLANS[TARGET * _PLAN_LENGTH],
+        PLANS[TARGET * _PLAN_LENGTH + 1 + CHANNEL],
+        PLANS[TARGET * _PLAN_LENGTH + 4 + CHANNEL],
+        PLANS[TARGET * _PLAN_LENGTH + 7 + CHANNEL],
+    )
+    return _round_to(y, DTYPE)
+
+
+@triton.jit
+def _byte(word, INDEX: tl.constexpr):
+    return (word >> (8 * INDEX)).to(tl.int32) & 255  # compiles to a conversion that picks its byte
+
+
+@triton.jit
+def _interleave4(a, b, c, d):
+    return tl.interleave(tl.interleave(a, c), tl.interleave(b, d))
+
+
+@triton.jit
+def _interleave8(a, b, c, d, e, f, g, h):
+    return tl.interleave(_interleave4(a, c, e, g), _interleave4(b, d, f, h))
+
+
+@triton.jit
+def _byte_of(w0, w1, w2, INDEX: tl.constexpr, WORD_BYTES: tl.constexpr):
+    """Byte INDEX of three consecutive little-endian words."""
+    if INDEX < WORD_BYTES:
+        return _byte(w0, INDEX)
+    elif INDEX < 2 * WORD_BYTES:
+        return _byte(w1, INDEX - WORD_BYTES)
+    else:
+        return _byte(w2, INDEX - 2 * WORD_BYTES)
+
+
+@triton.jit
+def _every_nth(w0, w1, w2, FIRST: tl.constexpr, STEP: tl.constexpr, GROUP: tl.constexpr):
+    """GROUP bytes of three words, from byte FIRST in steps of STEP, as one tensor GROUP times as long."""
+    p0 = _byte_of(w0, w1, w2, FIRST, GROUP)
+    p1 = _byte_of(w0, w1, w2, FIRST + STEP, GROUP)
+    p2 = _byte_of(w0, w1, w2, FIRST + 2 * STEP, GROUP)
+    p3 = _byte_of(w0, w1, w2, FIRST + 3 * STEP, GROUP)
+    if GROUP == 4:
+        return _interleave4(p0, p1, p2, p3)
+    else:
+        p4 = _byte_of(w0, w1, w2, FIRST + 4 * STEP, GROUP)
+        p5 = _byte_of(w0, w1, w2, FIRST + 5 * STEP, GROUP)
+        p6 = _byte_of(w0, w1, w2, FIRST + 6 * STEP, GROUP)
+        p7 = _byte_of(w0, w1, w2, FIRST + 7 * STEP, GROUP)
+        return _interleave8(p0, p1, p2, p3, p4, p5, p6, p7)
+
+
+@triton.jit(do_not_specialize=["groups", "plane_groups"])  # one compilation serves every size
+def _normalize_dense_kernel(
+    x_ptr,  # uint8, dense (N, H, W, 3) if INTERLEAVED else dense (N, 3, H, W), aligned to GROUP bytes
+    out_ptrs,  # K dense (N, 3, H, W) tensors, aligned to 16 bytes
+    groups,  # N * H * W / GROUP
+    plane_groups,  # H * W / GROUP
+    PLANS: tl.constexpr,
+    INTERLEAVED: tl.constexpr,
+    GROUP: tl.constexpr,
+    BLOCK: tl.constexpr,
+    WIDE: tl.constexpr,
+):
+    """Program i owns groups [i * BLOCK, (i + 1) * BLOCK) of GROUP consecutive pixels; one thread owns whole groups.
+
+    A group is three words of GROUP bytes: of interleaved pixels, or of one plane each. GROUP pixels fill 16 bytes of
+    the narrowest output, so that every store is 128 bits wide and no value changes threads. The grid is flat over the
+    pixels of all images: loads stay aligned for any size, and no image has a tail of its own.
+    """
+    pid = tl.program_id(0)
+    if WIDE:
+        pid = pid.to(tl.int64)
+    group = pid * BLOCK + tl.arange(0, BLOCK)
+    inside = group < groups
+    words = x_ptr.to(tl.pointer_type(tl.int32 if GROUP == 4 else tl.int64))
+    if INTERLEAVED:
+        first_word = group.to(tl.int64) * 3
+        word_step = 1
+    else:
+        first_word = group.to(tl.int64) + 2 * plane_groups * (group // plane_groups).to(tl.int64)
+        word_step = plane_groups
+    w0 = tl.load(words + first_word, mask=inside, other=0)
+    w1 = tl.load(words + first_word + word_step, mask=inside, other=0)
+    w2 = tl.load(words + first_word + 2 * word_step, mask=inside, other=0)
+
+    pixel = pid * (BLOCK * GROUP) + tl.arange(0, BLOCK * GROUP)
+    # Divided by GROUP first, so that the compiler sees one quotient for a whole group.
+    pixel_group = pixel // GROUP
+    image = pixel_group // plane_groups
+    pixel_inside = pixel_group < groups
+    plane = plane_groups.to(tl.int64) * GROUP
+    offset = pixel.to(tl.int64) + 2 * plane * image.to(tl.int64)
+    for c in tl.static_range(3):
+        if INTERLEAVED:
+            codes = _every_nth(w0, w1, w2, c, 3, GROUP)
+        else:
+            codes = _every_nth(w0, w1, w2, c * GROUP, 1, GROUP)
+        q = _divide_by_255(codes.to(tl.float32))
+        at = offset + c * plane
+        for k in tl.static_range(len(out_ptrs)):
+            y = _target(q, PLANS, k, c, out_ptrs[k].dtype.element_ty)
+            tl.store(out_ptrs[k] + at, y, mask=pixel_inside)
+
+
+@triton.jit(do_not_specialize=["rows", "height", "width"])
+def _normalize_strided_kernel(
+    x_ptr,  # uint8, any strides
+    out_ptrs,  # K tensors, any strides
+    rows,  # N * H
+    height,
+    width,
+    x_strides,  # of axes N, C, H, W, in elements
+    out_strides,  # likewise, for one target after the other
+    PLANS: tl.constexpr,
+    ROWS: tl.constexpr,
+    COLS: tl.constexpr,
+):
+    """Program i owns a tile of ROWS x COLS pixels, all three channels; rows run through the images one after another."""
+    tiles_per_row = tl.cdiv(width, COLS)
+    pid = tl.program_id(0)
+    row = (pid // tiles_per_row).to(tl.int64) * ROWS + tl.arange(0, ROWS)[:, None]
+    col = (pid % tiles_per_row).to(tl.int64) * COLS + tl.arange(0, COLS)[None, :]
+    inside = (row < rows) & (col < width)
+    image = row // height
+    y = row % height
+    source = x_ptr + image * x_strides[0] + y * x_strides[2] + col * x_strides[3]
+    for c in tl.static_range(3):
+        codes = tl.load(source + c * x_strides[1], mask=inside, other=0)
+        q = _divide_by_255(codes.to(tl.float32))
+        for k in tl.static_range(len(out_ptrs)):
+            at = image * out_strides[4 * k] + c * out_strides[4 * k + 1] + y * out_strides[4 * k + 2]
+            value = _target(q, PLANS, k, c, out_ptrs[k].dtype.element_ty)
+            tl.store(out_ptrs[k] + at + col * out_strides[4 * k + 3], value, mask=inside)

@@ -1,0 +1,180 @@
+"""What a kernel is, without a GPU: compile a launch for a named architecture and count its instructions.
+
+    python -m fastnorm_kernels.offline --arch 90 --dtypes bf16,bf16 --layout NHWC
+
+prints one JSON line a variant. A launch is compiled exactly as it would be run: the launcher picks the variant from
+the tensors (CPU or meta tensors do), and Triton specialises on them. Triton's interpreter must be off in this process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import contextlib
+import dataclasses
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+import triton
+from triton.backends.compiler import GPUTarget
+
+from fastnorm_kernels.division import plan
+from fastnorm_kernels.normalize import OPTIONS, Launch, choose
+
+DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+LAYOUTS = ("NHWC", "NCHW")
+
+# An instruction of nvdisasm's listing: its address in a comment, a predicate, then the operation.
+_INSTRUCTION = re.compile(r"/\*[0-9a-f]{4,5}\*/\s+(?:@!?U?P\d+\s+)?([A-Z][A-Z0-9_.]*)")
+_ACCESS_BITS = re.compile(r"\.(?:U|S)?(8|16|64|128)\b")
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """What a compiled variant holds; loads and stores count the global ones by width in bits."""
+
+    kernel: str
+    arch: str
+    instructions: int
+    instructions_per_element: float
+    registers: int
+    spills: int
+    shared_bytes: int
+    barriers: int
+    calls: int
+    loads: dict[int, int]
+    stores: dict[int, int]
+
+
+class _OfflineDriver:
+    """As much of a Triton driver as compiling needs: it names the target and never runs anything."""
+
+    def __init__(self, target: GPUTarget) -> None:
+        self._target = target
+
+    def get_current_target(self) -> GPUTarget:
+        return self._target
+
+    def get_current_device(self) -> str:
+        return f"offline-{self._target.backend}-{self._target.arch}"  # Triton keeps one cache of kernels per device
+
+    def get_current_stream(self, device: object) -> int:
+        del device
+        return 0
+
+
+@contextlib.contextmanager
+def _target(target: GPUTarget) -> Iterator[None]:
+    driver = triton.runtime.driver
+    previous = driver._active
+    driver.set_active(_OfflineDriver(target))
+    try:
+        yield
+    finally:
+        driver._active = previous
+
+
+def compile_launch(launch: Launch, target: GPUTarget) -> Any:
+    """Compile what `launch` would run, for `target`, and return Triton's compiled kernel."""
+    if triton.knobs.runtime.interpret:
+        raise RuntimeError("offline compilation: Triton's interpreter is on; run without TRITON_INTERPRET=1")
+    with _target(target):
+        return launch.kernel.warmup(*launch.arguments, grid=launch.grid, **launch.constants, **OPTIONS)
+
+
+def report(launch: Launch, capability: int) -> Report:
+    """Compile `launch` for sm_<capability> and count what its machine code holds."""
+    compiled = compile_launch(launch, GPUTarget("cuda", capability, 32))
+    sass, usage = _disassemble(compiled.asm["cubin"])
+    operations = [name for name in _INSTRUCTION.findall(sass) if name != "NOP"]
+    counts = collections.Counter(operations)
+    threads = launch.grid[0] * OPTIONS["num_warps"] * 32
+    elements = launch.arguments[0].numel()
+    used = {key: int(value) for key, value in re.findall(r"(REG|STACK|LOCAL):(\d+)", usage)}
+    return Report(
+        kernel=launch.kernel.__name__,
+        arch=f"sm_{capability}",
+        instructions=len(operations),
+        instructions_per_element=len(operations) * threads / elements,
+        registers=used["REG"],
+        spills=used["STACK"] + used["LOCAL"] + _starting(counts, "LDL") + _starting(counts, "STL"),
+        shared_bytes=compiled.metadata.shared,
+        barriers=_starting(counts, "BAR"),
+        calls=_starting(counts, "CALL"),
+        loads=_widths(counts, "LDG"),
+        stores=_widths(counts, "STG"),
+    )
+
+
+def example(
+    dtypes: tuple[torch.dtype, ...],
+    layout: str,
+    *,
+    size: tuple[int, int, int] = (64, 512, 512),
+    targets: tuple[tuple[tuple[float, float, float], tuple[float, float, float]], ...],
+) -> Launch:
+    """The launch for a dense batch of N, H, W in `layout`, with one output per dtype."""
+    n, height, width = size
+    if layout == "NHWC":
+        x = torch.empty((n, height, width, 3), dtype=torch.uint8, device="meta").permute(0, 3, 1, 2)
+    else:
+        x = torch.empty((n, 3, height, width), dtype=torch.uint8, device="meta")
+    outputs = tuple(torch.empty((n, 3, height, width), dtype=dtype, device="meta") for dtype in dtypes)
+    return choose(x, outputs, tuple(number for mean, std in targets for number in plan(mean, std).flat()))
+
+
+def _disassemble(cubin: bytes) -> tuple[str, str]:
+    tools = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "kernel.cubin")
+        Path(path).write_bytes(cubin)
+        sass = subprocess.run([tools / "nvdisasm", "-c", path], capture_output=True, text=True, check=True)
+        usage = subprocess.run([tools / "cuobjdump", "-res-usage", path], capture_output=True, text=True, check=True)
+    return sass.stdout, usage.stdout + usage.stderr
+
+
+def _starting(counts: collections.Counter[str], prefix: str) -> int:
+    return sum(n for name, n in counts.items() if name.split(".")[0] == prefix)
+
+
+def _widths(counts: collections.Counter[str], prefix: str) -> dict[int, int]:
+    widths: collections.Counter[int] = collections.Counter()
+    for name, n in counts.items():
+        if name.split(".")[0] == prefix:
+            found = _ACCESS_BITS.search(name)
+            widths[int(found.group(1)) if found else 32] += n
+    return dict(widths)
+
+
+def _main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m fastnorm_kernels.offline", description=__doc__)
+    parser.add_argument("--arch", type=int, nargs="+", default=[80, 90, 100], help="compute capabilities, such as 90")
+    parser.add_argument("--dtypes", nargs="+", default=["fp32,fp32", "bf16,bf16"], help="one dtype per target")
+    parser.add_argument("--layout", nargs="+", choices=LAYOUTS, default=LAYOUTS)
+    parser.add_argument("--size", type=int, nargs=3, metavar=("N", "H", "W"), default=(64, 512, 512))
+    parser.add_argument(
+        "--targets",
+        default="[[[0.5,0.5,0.5],[0.5,0.5,0.5]],[[0.48145466,0.4578275,0.40821073],[0.26862954,0.26130258,0.27577711]]]",
+        help="JSON: mean and std of each target; VAE and CLIP by default",
+    )
+    options = parser.parse_args()
+    targets = tuple((tuple(mean), tuple(std)) for mean, std in json.loads(options.targets))
+    for capability in options.arch:
+        for layout in options.layout:
+            for names in options.dtypes:
+                dtypes = tuple(DTYPES[name] for name in names.split(","))
+                launch = example(dtypes, layout, size=tuple(options.size), targets=targets)
+                row = {"layout": layout, "dtypes": names, **dataclasses.asdict(report(launch, capability))}
+                print(json.dumps(row), flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(_main())
