@@ -182,7 +182,7 @@ def _normalize_strided_kernel(
     ROWS: tl.constexpr,
     COLS: tl.constexpr,
 ):
-    """Program i owns a tile of ROWS x COLS pixels, all three channels; rows run through the images one after another."""
+    """Program i owns a tile of ROWS x COLS pixels, all three channels; rows run on from image to image."""
     tiles_per_row = tl.cdiv(width, COLS)
     pid = tl.program_id(0)
     row = (pid // tiles_per_row).to(tl.int64) * ROWS + tl.arange(0, ROWS)[:, None]

@@ -60,7 +60,7 @@ def normalize(planes: torch.Tensor, targets: Sequence[tuple[Triple, Triple]], ou
 
 
 def choose(x: torch.Tensor, outputs: tuple[torch.Tensor, ...], plans: tuple[int | float, ...]) -> Launch:
-    """The launch for (N, 3, H, W) tensors: the dense kernel where every access is a whole word, else the strided one."""
+    """The launch for (N, 3, H, W) tensors: dense where all accesses are whole words, else strided."""
     group, interleaved = dense_group(x, outputs)
     if group:
         return dense(x, outputs, plans, group, interleaved)

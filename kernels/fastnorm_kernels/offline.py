@@ -13,18 +13,17 @@ import collections
 import contextlib
 import dataclasses
 import json
-import os
 import re
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import torch
 import triton
 from triton.backends.compiler import GPUTarget
+from triton.compiler import CompiledKernel
 
 from fastnorm_kernels.division import plan
 from fastnorm_kernels.normalize import OPTIONS, Launch, choose
@@ -82,7 +81,7 @@ def _target(target: GPUTarget) -> Iterator[None]:
         driver._active = previous
 
 
-def compile_launch(launch: Launch, target: GPUTarget) -> Any:
+def compile_launch(launch: Launch, target: GPUTarget) -> CompiledKernel:
     """Compile what `launch` would run, for `target`, and return Triton's compiled kernel."""
     if triton.knobs.runtime.interpret:
         raise RuntimeError("offline compilation: Triton's interpreter is on; run without TRITON_INTERPRET=1")
@@ -134,8 +133,8 @@ def example(
 def _disassemble(cubin: bytes) -> tuple[str, str]:
     tools = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
     with tempfile.TemporaryDirectory() as folder:
-        path = os.path.join(folder, "kernel.cubin")
-        Path(path).write_bytes(cubin)
+        path = Path(folder, "kernel.cubin")
+        path.write_bytes(cubin)
         sass = subprocess.run([tools / "nvdisasm", "-c", path], capture_output=True, text=True, check=True)
         usage = subprocess.run([tools / "cuobjdump", "-res-usage", path], capture_output=True, text=True, check=True)
     return sass.stdout, usage.stdout + usage.stderr

@@ -1,0 +1,63 @@
+"""What several tests need: pixels to feed, poisoned memory to write to, bits to compare, both paths to run."""
+
+import numpy as np
+import torch
+
+import fastnorm
+from fastnorm._inputs import as_planes
+
+PRESETS = (fastnorm.VAE, fastnorm.CLIP, fastnorm.IMAGENET, fastnorm.DINOV2, fastnorm.SIGLIP)
+DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+
+
+def dtype_name(dtype):
+    return str(dtype).removeprefix("torch.")
+
+
+def random_pixels(*shape, device="cpu", seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator).to(device)
+
+
+def every_code(layout, device="cpu"):
+    """Two 16 x 32 images in which every channel of each takes every code twice."""
+    codes = torch.arange(512).remainder(256).to(torch.uint8)
+    channels = torch.stack([codes, codes.flip(0), codes.roll(77)]).view(3, 16, 32)
+    planes = torch.stack([channels, channels.roll(1, dims=0)]).to(device)
+    return planes.permute(0, 2, 3, 1).contiguous() if layout == "NHWC" else planes
+
+
+def poisoned(shape, dtype, device="cpu", memory_format=torch.contiguous_format):
+    """Memory full of NaN: one element that is not written shows."""
+    if memory_format is torch.channels_last:
+        *lead, c, h, w = shape
+        return torch.full((*lead, h, w, c), float("nan"), dtype=dtype, device=device).movedim(-1, -3)
+    return torch.full(tuple(shape), float("nan"), dtype=dtype, device=device)
+
+
+def bits(tensor):
+    """The bit patterns, in logical order, on the CPU: 0 and -0 differ, a NaN equals itself."""
+    return tensor.contiguous().cpu().view(torch.int32 if tensor.element_size() == 4 else torch.int16)
+
+
+def assert_same_bits(got, expected):
+    assert got.dtype is expected.dtype
+    assert got.shape == expected.shape
+    different = int((bits(got) != bits(expected)).sum())
+    assert different == 0, f"{different} of {got.numel()} elements differ"
+
+
+def run_kernel(batch, targets, outputs, layout="auto"):
+    """The Triton kernel on any device: compiled on CUDA, interpreted on the CPU."""
+    import fastnorm_kernels
+
+    # The interpreter computes with numpy, which warns where IEEE arithmetic overflows to infinity as it should.
+    with np.errstate(over="ignore"):
+        fastnorm_kernels.normalize(as_planes(batch, layout), [(t.mean, t.std) for t in targets], outputs)
+
+
+def run_public(batch, targets, outputs, layout="auto"):
+    fastnorm.fused_normalize(batch, targets, layout=layout, out=outputs)
+
+
+PATHS = {"kernel": run_kernel, "public": run_public}

@@ -1,0 +1,136 @@
+"""What is public, what importing costs, and which path serves which device."""
+
+import builtins
+import inspect
+import pathlib
+import subprocess
+import sys
+import warnings
+
+import pytest
+import torch
+from helpers import assert_same_bits, random_pixels
+
+import fastnorm
+from fastnorm import _functional
+
+ROOT = pathlib.Path(__file__).parent.parent
+
+
+def test_public_names():
+    assert sorted(fastnorm.__all__) == [
+        "CLIP",
+        "DINOV2",
+        "DualOutput",
+        "IMAGENET",
+        "Normalization",
+        "SIGLIP",
+        "VAE",
+        "fused_dual_normalize",
+        "fused_normalize",
+        "reference",
+    ]
+    assert all(hasattr(fastnorm, name) for name in fastnorm.__all__)
+
+
+@pytest.mark.parametrize(
+    ("function", "parameters"),
+    [
+        (fastnorm.fused_dual_normalize, "batch, *, vae, clip, dtype, layout, memory_format, out"),
+        (fastnorm.fused_normalize, "batch, normalizations, *, dtype, layout, memory_format, out"),
+        (fastnorm.Normalization, "mean, std, name"),
+        (fastnorm.Normalization.from_config, "config"),
+        (fastnorm.reference.normalize, "batch, normalizations, *, dtype, layout"),
+    ],
+    ids=lambda value: getattr(value, "__name__", None),
+)
+def test_signatures(function, parameters):
+    shown, star = [], False
+    for parameter in inspect.signature(function).parameters.values():
+        if parameter.kind is parameter.KEYWORD_ONLY and not star:
+            shown.append("*")
+            star = True
+        shown.append(parameter.name)
+    assert ", ".join(shown) == parameters
+
+
+def test_importing_loads_neither_triton_nor_the_command_line_nor_cuda():
+    program = (
+        "import sys, fastnorm, torch; "
+        "loaded = {name.partition('.')[0] for name in sys.modules}; "
+        "assert not loaded & {'triton', 'fastnorm_kernels', 'torchvision', 'transformers', 'PIL'}, loaded; "
+        "assert 'fastnorm.cli' not in sys.modules; "
+        "assert not torch.cuda.is_initialized()"
+    )
+    subprocess.run([sys.executable, "-W", "error", "-c", program], check=True, cwd=ROOT)
+
+
+def test_a_cpu_call_does_not_load_triton():
+    program = (
+        "import sys, fastnorm, torch; fastnorm.fused_dual_normalize(torch.zeros(1, 2, 2, 3, dtype=torch.uint8)); "
+        "assert 'triton' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT)
+
+
+def test_kernels_is_a_source_root_and_not_a_package():
+    """An importable top-level `kernels` would shadow the Hugging Face package of that name."""
+    assert (ROOT / "kernels" / "fastnorm_kernels" / "__init__.py").exists()
+    assert not (ROOT / "kernels" / "__init__.py").exists()
+
+
+def test_imports_run_one_way():
+    for path in (ROOT / "kernels").rglob("*.py"):
+        text = path.read_text()
+        assert "import fastnorm\n" not in text
+        assert "from fastnorm " not in text
+        assert "from fastnorm." not in text
+
+
+def test_missing_triton_warns_once_and_names_the_mend(monkeypatch):
+    real_import = builtins.__import__
+
+    def without_triton(name, *arguments, **options):
+        if name == "fastnorm_kernels":
+            raise ModuleNotFoundError("No module named 'triton'")
+        return real_import(name, *arguments, **options)
+
+    monkeypatch.setattr(builtins, "__import__", without_triton)
+    _functional.triton_kernels.cache_clear()
+    try:
+        with pytest.warns(RuntimeWarning, match="No module named 'triton'.*pip install triton"):
+            assert _functional.triton_kernels() is None
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            assert _functional.triton_kernels() is None
+    finally:
+        _functional.triton_kernels.cache_clear()
+
+
+@pytest.mark.gpu
+def test_cuda_without_triton_takes_the_torch_path_to_the_same_bits(monkeypatch):
+    batch = random_pixels(2, 8, 8, 3, device="cuda")
+    expected = fastnorm.fused_dual_normalize(batch)
+    monkeypatch.setattr(_functional, "triton_kernels", lambda: None)
+    for output, value in zip(fastnorm.fused_dual_normalize(batch), expected, strict=True):
+        assert output.is_cuda
+        assert_same_bits(output, value)
+
+
+def test_other_devices_take_the_torch_path():
+    """The meta device stands for every device that is neither a CPU nor CUDA: shapes and dtypes come out."""
+    vae, clip = fastnorm.fused_dual_normalize(
+        torch.zeros(2, 8, 6, 3, dtype=torch.uint8, device="meta"), dtype=(torch.float32, torch.bfloat16)
+    )
+    assert vae.device.type == clip.device.type == "meta"
+    assert vae.shape == clip.shape == (2, 3, 8, 6)
+    assert clip.dtype is torch.bfloat16
+
+
+def test_the_path_s_name():
+    assert _functional.path_name(torch.device("cpu")) == f"torch on CPU, {torch.get_num_threads()} threads"
+    assert _functional.path_name(torch.device("meta")) == "eager torch on meta"
+
+
+def test_typing_marker_is_shipped():
+    assert (pathlib.Path(fastnorm.__file__).parent / "py.typed").exists()
