@@ -98,9 +98,11 @@ class Normalization:
             )
         factor = values.get("rescale_factor")
         # 1/255 is written with 6 to 17 digits in published files; 1/127.5, the other one in use, is far off.
-        if factor is not None and not math.isclose(factor, 1 / 255, rel_tol=1e-4):
+        if factor is not None and not (
+            isinstance(factor, (int, float)) and math.isclose(factor, 1 / 255, rel_tol=1e-4)
+        ):
             raise ValueError(
-                f"{source}: rescale_factor is {factor}, wanted 1/255; fold the difference into "
+                f"{source}: rescale_factor is {factor!r}, wanted 1/255; fold the difference into "
                 f"Normalization(mean, std) yourself"
             )
         if values.get("do_normalize") is False:
@@ -177,24 +179,26 @@ def _three(what: str, values: object) -> tuple[float, float, float]:
     return r, g, b
 
 
-# Stable Diffusion's VAE takes pixels in [-1, 1]: diffusers' VaeImageProcessor.normalize is 2 * x - 1, and its
-# training examples write Normalize([0.5], [0.5]).
 VAE = Normalization(0.5, 0.5, name="vae")
-
-# OpenAI CLIP, clip/clip.py; OPENAI_CLIP_MEAN and OPENAI_CLIP_STD in transformers.
 CLIP = Normalization(
     mean=(0.48145466, 0.4578275, 0.40821073),
     std=(0.26862954, 0.26130258, 0.27577711),
     name="clip",
 )
-
-# ImageNet statistics as torchvision's pretrained models use them; IMAGENET_DEFAULT_MEAN / _STD in timm, transformers.
 IMAGENET = Normalization(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), name="imagenet")
-
-# DINOv2's make_normalize_transform takes the ImageNet statistics.
 DINOV2 = Normalization(IMAGENET.mean, IMAGENET.std, name="dinov2")
-
-# SigLIP's preprocessor_config.json: image_mean and image_std all 0.5 (IMAGENET_STANDARD_MEAN / _STD in transformers).
 SIGLIP = Normalization(0.5, 0.5, name="siglip")
 
 PRESETS: Mapping[str, Normalization] = {p.name: p for p in (VAE, CLIP, IMAGENET, DINOV2, SIGLIP)}
+
+# Where each preset's constants are published; `fastnorm explain` prints it.
+PRESET_SOURCES: Mapping[str, str] = {
+    "vae": "Stable Diffusion's VAE takes pixels in [-1, 1]: diffusers' VaeImageProcessor.normalize is 2 * x - 1, and "
+    "its training examples write Normalize([0.5], [0.5])",
+    "clip": "OpenAI CLIP, clip/clip.py; OPENAI_CLIP_MEAN and OPENAI_CLIP_STD in transformers",
+    "imagenet": "ImageNet statistics as torchvision's pretrained models use them; IMAGENET_DEFAULT_MEAN and "
+    "IMAGENET_DEFAULT_STD in timm and transformers",
+    "dinov2": "DINOv2's make_normalize_transform takes the ImageNet statistics",
+    "siglip": "SigLIP's preprocessor_config.json: image_mean and image_std all 0.5 (IMAGENET_STANDARD_MEAN and "
+    "IMAGENET_STANDARD_STD in transformers)",
+}

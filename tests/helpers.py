@@ -5,6 +5,7 @@ import torch
 
 import fastnorm
 from fastnorm._inputs import as_planes
+from fastnorm.cli.oracle import bits
 
 PRESETS = (fastnorm.VAE, fastnorm.CLIP, fastnorm.IMAGENET, fastnorm.DINOV2, fastnorm.SIGLIP)
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
@@ -35,15 +36,10 @@ def poisoned(shape, dtype, device="cpu", memory_format=torch.contiguous_format):
     return torch.full(tuple(shape), float("nan"), dtype=dtype, device=device)
 
 
-def bits(tensor):
-    """The bit patterns, in logical order, on the CPU: 0 and -0 differ, a NaN equals itself."""
-    return tensor.contiguous().cpu().view(torch.int32 if tensor.element_size() == 4 else torch.int16)
-
-
 def assert_same_bits(got, expected):
     assert got.dtype is expected.dtype
     assert got.shape == expected.shape
-    different = int((bits(got) != bits(expected)).sum())
+    different = int((bits(got.cpu()) != bits(expected.cpu())).sum())
     assert different == 0, f"{different} of {got.numel()} elements differ"
 
 

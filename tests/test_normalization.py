@@ -97,6 +97,8 @@ def test_from_config_refuses(tmp_path):
     mean_std = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
     with pytest.raises(ValueError, match=r"rescale_factor is 0.0078.*wanted 1/255"):
         Normalization.from_config({**mean_std, "rescale_factor": 1 / 127.5})
+    with pytest.raises(ValueError, match=r"rescale_factor is '1/255', wanted 1/255"):
+        Normalization.from_config({**mean_std, "rescale_factor": "1/255"})
     with pytest.raises(ValueError, match="do_rescale is false"):
         Normalization.from_config({**mean_std, "do_rescale": False})
     with pytest.raises(ValueError, match=r"no image_mean and image_std.*fastnorm.VAE"):

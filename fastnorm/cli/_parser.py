@@ -1,0 +1,137 @@
+"""Every argument of every command, so that `--help` needs none of the commands' own imports."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import fastnorm
+from fastnorm._arguments import OUTPUT_DTYPES
+from fastnorm._normalization import PRESETS
+
+ALPHA_CHOICES = ("error", "drop", "white")
+LARGEST_SIZE = 4096
+
+_EXAMPLES = """\
+examples:
+  fastnorm demo                          the shipped photographs, and a contact sheet of them
+  fastnorm demo photos/ cat.jpg          your own files and folders
+  fastnorm check                         prove every value on this machine
+  fastnorm check --config model/         prove them for a model's preprocessor_config.json
+  fastnorm explain clip --code 17        what CLIP's normalisation does to code 17
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="fastnorm",
+        description="One uint8 image batch, normalised for several models in one pass, with the published bits.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"fastnorm {fastnorm.__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+    _add_demo(commands)
+    _add_check(commands)
+    _add_explain(commands)
+    return parser
+
+
+def _add_demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    demo = commands.add_parser(
+        "demo",
+        help="normalise real images, compare with torchvision, draw a contact sheet",
+        description="Read images through a DataLoader, normalise them for the VAE and for CLIP in one call, compare "
+        "every value with the published formula, time both, and draw a contact sheet. Exit status 0: no value "
+        "differs; 1: a value differs, or no image could be used; 2: a wrong call.",
+    )
+    demo.add_argument(
+        "images", nargs="*", type=Path, metavar="IMAGE", help="image files, or folders to search (default: shipped)"
+    )
+    demo.add_argument("--size", type=_up_to(LARGEST_SIZE), default=512, help="side of the square crop (default: 512)")
+    demo.add_argument("--batch-size", type=_at_least(1), default=16, help="images per batch (default: 16)")
+    demo.add_argument("--workers", type=_at_least(0), default=0, help="DataLoader worker processes (default: 0)")
+    demo.add_argument("--rounds", type=_at_least(1), default=7, help="timing rounds (default: 7)")
+    demo.add_argument(
+        "--alpha",
+        choices=ALPHA_CHOICES,
+        default="error",
+        help="images with transparent pixels: leave them out, drop their alpha, or put them on white (default: error)",
+    )
+    demo.add_argument(
+        "--dtype", choices=[_dtype_name(d) for d in OUTPUT_DTYPES], default="float32", help="default: float32"
+    )
+    _add_device(demo)
+    demo.add_argument(
+        "--output",
+        type=Path,
+        default=Path("fastnorm-contact-sheet.png"),
+        metavar="PNG",
+        help="where the contact sheet goes (default: ./fastnorm-contact-sheet.png)",
+    )
+
+
+def _add_check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    check = commands.add_parser(
+        "check",
+        help="prove on this machine that every value has the published bits",
+        description="Compare every uint8 code, channel, dtype and layout with exact rational arithmetic, bit for bit. "
+        "Exit status 0: all equal; 1: a difference; 2: a wrong call.",
+    )
+    _add_device(check)
+    check.add_argument("--mean", type=float, nargs="+", metavar="M", help="check these constants instead of presets")
+    check.add_argument("--std", type=float, nargs="+", metavar="S", help="goes with --mean; one number or three")
+    check.add_argument("--config", type=Path, metavar="FILE", help="check a preprocessor_config.json, or its folder")
+
+
+def _add_explain(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    explain = commands.add_parser(
+        "explain",
+        help="say what a preset or a model's configuration does to a pixel",
+        description="Constants, their source, the order of operations and the resulting values.",
+    )
+    explain.add_argument(
+        "target",
+        nargs="?",
+        metavar="PRESET_OR_CONFIG",
+        help=f"{', '.join(PRESETS)}, or a preprocessor_config.json or its folder (default: list the presets)",
+    )
+    explain.add_argument(
+        "--code", type=_code, nargs="+", default=[0, 128, 255], help="pixel codes (default: 0 128 255)"
+    )
+
+
+def _add_device(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--device", help="such as cpu or cuda:1 (default: cuda where there is one, else cpu)")
+
+
+def _dtype_name(dtype: object) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+class _Whole:
+    """An argparse type: a whole number from `low` to `high`."""
+
+    def __init__(self, low: int, high: int | None) -> None:
+        self.low, self.high = low, high
+
+    def __call__(self, text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = None
+        if value is None or value < self.low or (self.high is not None and value > self.high):
+            wanted = f"at least {self.low}" if self.high is None else f"from {self.low} to {self.high}"
+            raise argparse.ArgumentTypeError(f"got {text!r}, wanted a whole number {wanted}")
+        return value
+
+
+def _at_least(low: int) -> _Whole:
+    return _Whole(low, None)
+
+
+def _up_to(high: int) -> _Whole:
+    return _Whole(1, high)
+
+
+_code = _Whole(0, 255)

@@ -1,0 +1,160 @@
+"""`fastnorm check`: every code, channel, preset, dtype and layout on this machine, against exact arithmetic."""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from importlib import metadata
+from typing import NamedTuple
+
+import torch
+
+import fastnorm
+from fastnorm._arguments import MEMORY_FORMATS, OUTPUT_DTYPES
+from fastnorm._functional import path_name
+from fastnorm._normalization import CHANNELS, PRESETS, Normalization
+from fastnorm.cli import oracle
+from fastnorm.cli._devices import open_device
+from fastnorm.cli._errors import CommandError
+from fastnorm.cli._progress import progress
+from fastnorm.cli._targets import from_config, from_numbers
+from fastnorm.cli._text import paragraph, plural, table
+
+# (N, H, W): one image whose codes fill it exactly; odd sides, so that rows and images start unaligned; and several
+# tiles of a kernel. Every one holds all codes in every channel.
+SHAPES = ((1, 16, 16), (3, 15, 19), (2, 48, 64))
+LAYOUTS = ("NHWC", "NCHW")
+_SHOWN = 10
+
+
+class Case(NamedTuple):
+    """One call to make: several targets in it, or one."""
+
+    targets: tuple[Normalization, ...]
+    dtype: torch.dtype
+    layout: str
+    memory_format: torch.memory_format
+    shape: tuple[int, int, int]
+
+    def __str__(self) -> str:
+        fmt = _short(self.memory_format)
+        return f"{self.layout} {self.shape} to {fmt}, {plural(len(self.targets), 'target')} in the call"
+
+
+class Wrong(NamedTuple):
+    """The first wrong value of one output."""
+
+    case: Case
+    target: Normalization
+    channel: int
+    code: int
+    got: float
+    wanted: float
+
+    def __str__(self) -> str:
+        return (
+            f"{self.target.name} {_short(self.case.dtype)}, channel {'RGB'[self.channel]}, code {self.code}: got "
+            f"{self.got!r}, wanted {self.wanted!r} ({self.case})"
+        )
+
+
+def run(args: argparse.Namespace) -> int:
+    targets = _targets(args)
+    device = open_device(args.device)
+    print(f"fastnorm {fastnorm.__version__} on {path_name(device)}; torch {torch.__version__}, {_triton_version()}")
+    print(
+        paragraph(
+            f"Judge: {oracle.CODES} codes x {CHANNELS} channels from exact fractions, each step rounded to nearest "
+            f"even by definition. For each row: {' and '.join(LAYOUTS)} input in {len(SHAPES)} shapes, contiguous and "
+            f"channels_last outputs, alone and together with other targets in one call; compared bit for bit."
+        ),
+        end="\n\n",
+    )
+    compared: Counter[tuple[str, torch.dtype]] = Counter()
+    differing: Counter[tuple[str, torch.dtype]] = Counter()
+    wrong: list[Wrong] = []
+    all_cases = list(cases(targets))
+    with progress(len(all_cases), "checking", "call") as advance:
+        for case in all_cases:
+            for target, count, total, first in judge(case, device):
+                compared[target.name, case.dtype] += total
+                differing[target.name, case.dtype] += count
+                if first is not None:
+                    wrong.append(first)
+            advance(1)
+    _print_table(compared, differing)
+    for item in wrong[:_SHOWN]:
+        print(f"wrong: {item}")
+    if len(wrong) > _SHOWN:
+        print(f"and {len(wrong) - _SHOWN} more outputs with wrong values")
+    verdict = "FAILED" if wrong else "passed"
+    print(f"{verdict}: {sum(differing.values()):,} of {sum(compared.values()):,} values differ")
+    return 1 if wrong else 0
+
+
+def cases(targets: Sequence[Normalization]) -> Iterator[Case]:
+    """Every call to make: each target alone, then all of them together (one alone gets company)."""
+    together = tuple(targets) if len(targets) > 1 else (*targets, fastnorm.VAE, fastnorm.CLIP)
+    groups = [*((target,) for target in targets), together]
+    for group, dtype, layout, fmt, shape in itertools.product(groups, OUTPUT_DTYPES, LAYOUTS, MEMORY_FORMATS, SHAPES):
+        yield Case(group, dtype, layout, fmt, shape)
+
+
+def judge(case: Case, device: torch.device) -> Iterator[tuple[Normalization, int, int, Wrong | None]]:
+    """Make the call; per target: wrong values, values, and the first wrong one."""
+    planes = codes(case.shape)
+    batch = (planes if case.layout == "NCHW" else planes.permute(0, 2, 3, 1)).contiguous().to(device)
+    outputs = fastnorm.fused_normalize(
+        batch, case.targets, dtype=case.dtype, layout=case.layout, memory_format=case.memory_format
+    )
+    channels = torch.arange(CHANNELS).view(CHANNELS, 1, 1)
+    for target, output in zip(case.targets, outputs, strict=True):
+        got = output.cpu()
+        wanted = oracle.table(target, case.dtype)[channels, planes.long()]
+        unequal = oracle.bits(got) != oracle.bits(wanted)
+        count = int(unequal.sum())
+        first = None
+        if count:
+            place = tuple(unequal.nonzero()[0].tolist())
+            first = Wrong(case, target, place[1], int(planes[place]), float(got[place]), float(wanted[place]))
+        yield target, count, unequal.numel(), first
+
+
+def codes(shape: tuple[int, int, int]) -> torch.Tensor:
+    """uint8 (N, 3, H, W) with every code in every channel; the channels differ, so that mixing them up shows."""
+    count, height, width = shape
+    pixels = torch.arange(count * height * width).view(count, 1, height, width)
+    shift = torch.tensor([0, 85, 170]).view(1, CHANNELS, 1, 1)
+    return ((pixels + shift) % oracle.CODES).to(torch.uint8)
+
+
+def _targets(args: argparse.Namespace) -> list[Normalization]:
+    numbers = args.mean is not None or args.std is not None
+    if args.config is not None and numbers:
+        raise CommandError("got --config and --mean or --std, wanted one of the two; leave one out")
+    if args.config is not None:
+        return [from_config(args.config)]
+    if numbers:
+        return [from_numbers(args.mean, args.std)]
+    return list(PRESETS.values())
+
+
+def _print_table(compared: Counter[tuple[str, torch.dtype]], differing: Counter[tuple[str, torch.dtype]]) -> None:
+    rows = [("constants", "dtype", "compared", "differ")]
+    names = dict.fromkeys(name for name, _ in compared)  # a preset that kept others company in a call is among them
+    for name, dtype in itertools.product(names, OUTPUT_DTYPES):
+        rows.append((name, _short(dtype), f"{compared[name, dtype]:,}", f"{differing[name, dtype]:,}"))
+    print(table(rows, "llrr"), end="\n\n")
+
+
+def _short(value: object) -> str:
+    return str(value).removeprefix("torch.").removesuffix("_format")
+
+
+def _triton_version() -> str:
+    try:
+        return f"triton {metadata.version('triton')}"
+    except metadata.PackageNotFoundError:
+        return "triton is not installed"

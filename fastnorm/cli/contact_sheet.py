@@ -1,0 +1,201 @@
+"""The contact sheet: for every image its pixels, both tensors as pictures, and the tensors' histograms.
+
+A row reads from left to right: the uint8 crop; the VAE's and CLIP's tensors, each with its smallest possible value
+shown black and its largest white; and how often each value occurs, per channel. CLIP's channels have different means
+and standard deviations, so its picture is tinted where the VAE's is not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image, ImageChops, ImageDraw, ImageFont
+
+from fastnorm._normalization import CHANNELS, Normalization
+from fastnorm.cli import oracle
+
+MARGIN = 40
+GAP = 20
+THUMB = 232
+HISTOGRAM = 420
+CAPTION = 34
+ROW = CAPTION + THUMB + 26
+HEADER = 146
+FOOTER = 62
+WIDTH = 2 * MARGIN + 3 * (THUMB + GAP) + HISTOGRAM
+
+_PAPER, _PANEL, _RANGE = (22, 24, 29), (30, 33, 40), (40, 44, 53)
+_INK, _SOFT, _LINE = (236, 238, 242), (150, 156, 168), (88, 94, 107)
+_CHANNEL_COLOURS = ((232, 78, 78), (74, 190, 98), (82, 126, 246))
+_BINS = 64  # four codes each
+_FINER = 3  # histograms are drawn this much larger, then reduced, which smooths their edges
+
+
+class Row(NamedTuple):
+    """One image: its name, its uint8 pixels (size, size, 3) and one tensor (3, size, size) per target, on the CPU."""
+
+    name: str
+    pixels: torch.Tensor
+    tensors: Sequence[torch.Tensor]
+
+
+class Span(NamedTuple):
+    """What a target can output: per channel, the values of code 0 and of code 255."""
+
+    low: torch.Tensor
+    high: torch.Tensor
+
+    @classmethod
+    def of(cls, target: Normalization) -> Span:
+        values = oracle.table(target, torch.float32)
+        return cls(values[:, 0], values[:, -1])
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        return float(self.low.min()), float(self.high.max())
+
+
+def draw(rows: Sequence[Row], targets: Sequence[Normalization], title: str, subtitle: str, footer: str) -> Image.Image:
+    """The finished sheet for two targets; `rows` holds at least one image."""
+    sheet = Image.new("RGB", (WIDTH, HEADER + len(rows) * ROW + FOOTER), _PAPER)
+    pen = ImageDraw.Draw(sheet)
+    spans = [Span.of(target) for target in targets]
+    _draw_header(pen, targets, spans, title, subtitle)
+    for index, row in enumerate(rows):
+        _draw_row(sheet, pen, HEADER + index * ROW, row, targets, spans)
+    pen.text((MARGIN, sheet.height - FOOTER + 10), _fitted(footer, 14, WIDTH - 2 * MARGIN), _SOFT, _font(14))
+    return sheet
+
+
+def displayed(tensor: torch.Tensor, span: Span) -> Image.Image:
+    """A (3, H, W) tensor as a picture: the smallest value any channel can take is black, the largest white."""
+    low, high = span.ends
+    codes = ((tensor.float() - low) * (255 / (high - low))).round().clamp(0, 255).to(torch.uint8)
+    return Image.fromarray(codes.permute(1, 2, 0).contiguous().numpy())
+
+
+def histogram(tensor: torch.Tensor, span: Span) -> npt.NDArray[np.float64]:
+    """Counts per channel and bin, shape (3, bins); a bin holds four codes' values, with its edges between codes."""
+    counts = []
+    for channel in range(CHANNELS):
+        low, high = float(span.low[channel]), float(span.high[channel])
+        half_step = (high - low) / (oracle.CODES - 1) / 2
+        values = tensor[channel].float().numpy()
+        counts.append(np.histogram(values, bins=_BINS, range=(low - half_step, high + half_step))[0])
+    return np.asarray(counts, dtype=np.float64)
+
+
+def _draw_header(
+    pen: ImageDraw.ImageDraw, targets: Sequence[Normalization], spans: Sequence[Span], title: str, subtitle: str
+) -> None:
+    pen.text((MARGIN, 26), title, _INK, _font(28))
+    pen.text((MARGIN, 64), _fitted(subtitle, 15, WIDTH - 2 * MARGIN), _SOFT, _font(15))
+    columns = [("source", "uint8, 0 black to 255 white")]
+    for target, span in zip(targets, spans, strict=True):
+        low, high = span.ends
+        columns.append((f"{_label(target)} tensor", f"{low:.2f} black to {high:.2f} white"))
+    columns.append(("histograms", "R, G, B; height: square root of the count"))
+    for index, (heading, detail) in enumerate(columns):
+        x = MARGIN + index * (THUMB + GAP)
+        pen.text((x, 100), heading, _INK, _font(16))
+        pen.text((x, 121), detail, _SOFT, _font(13))
+
+
+def _draw_row(
+    sheet: Image.Image,
+    pen: ImageDraw.ImageDraw,
+    top: int,
+    row: Row,
+    targets: Sequence[Normalization],
+    spans: Sequence[Span],
+) -> None:
+    pen.line((MARGIN, top + 6, WIDTH - MARGIN, top + 6), _RANGE)
+    pen.text((MARGIN, top + 12), _fitted(row.name, 14, WIDTH - 2 * MARGIN), _INK, _font(14))
+    top += CAPTION
+    pictures = [Image.fromarray(row.pixels.numpy())]
+    pictures += [displayed(tensor, span) for tensor, span in zip(row.tensors, spans, strict=True)]
+    for index, picture in enumerate(pictures):
+        thumb = picture.resize((THUMB, THUMB), Image.Resampling.LANCZOS)
+        sheet.paste(thumb, (MARGIN + index * (THUMB + GAP), top))
+    left = MARGIN + len(pictures) * (THUMB + GAP)
+    ends = [end for span in spans for end in span.ends]
+    axis = min(ends), max(ends)  # one axis for all panels: what is beside what is the point
+    height = (THUMB - (len(spans) - 1) * 8) // len(spans)
+    for index, (tensor, target, span) in enumerate(zip(row.tensors, targets, spans, strict=True)):
+        _draw_panel(sheet, pen, (left, top + index * (height + 8)), height, tensor, _label(target), span, axis)
+
+
+def _draw_panel(
+    sheet: Image.Image,
+    pen: ImageDraw.ImageDraw,
+    corner: tuple[int, int],
+    height: int,
+    tensor: torch.Tensor,
+    label: str,
+    span: Span,
+    axis: tuple[float, float],
+) -> None:
+    left, top = corner
+    bottom = top + height - 22  # tick labels go below
+    first, last = left + 56, left + HISTOGRAM - 20  # room for the label, and for half a tick label
+
+    def x_of(value: float) -> float:
+        return first + (value - axis[0]) / (axis[1] - axis[0]) * (last - first)
+
+    low, high = span.ends
+    pen.rectangle((left, top, left + HISTOGRAM - 1, bottom), _PANEL)
+    pen.rectangle((round(x_of(low)), top, round(x_of(high)), bottom), _RANGE)
+    box = (left, top, left + HISTOGRAM, bottom)
+    curves = _curves(histogram(tensor, span), span, x_of, box)
+    sheet.paste(ImageChops.screen(sheet.crop(box), curves), box[:2])
+    pen.line((left, bottom, left + HISTOGRAM - 1, bottom), _LINE)
+    for value in (low, 0.0, high):
+        x = round(x_of(value))
+        pen.line((x, bottom, x, bottom + 4), _LINE)
+        text = "0" if value == 0 else f"{value:+.2f}"
+        pen.text((x, bottom + 6), text, _SOFT, _font(12), anchor="mt")
+    pen.text((left + 8, top + 6), label, _INK, _font(13))
+
+
+def _curves(
+    counts: npt.NDArray[np.float64], span: Span, x_of: Callable[[float], float], box: tuple[int, int, int, int]
+) -> Image.Image:
+    """The channels' curves on black, the size of `box`; overlaps add up like coloured light."""
+    left, top, right, bottom = box
+    size = ((right - left) * _FINER, (bottom - top) * _FINER)
+    heights = np.sqrt(counts / counts.max()) * (bottom - top - 8) * _FINER
+    light = Image.new("RGB", size)
+    for channel, colour in enumerate(_CHANNEL_COLOURS):
+        ends = x_of(float(span.low[channel])), x_of(float(span.high[channel]))
+        edges = (np.linspace(*ends, _BINS + 1) - left) * _FINER
+        outline = [(edges[0], size[1])]
+        for bin_, height in enumerate(heights[channel]):
+            outline += [(edges[bin_], size[1] - height), (edges[bin_ + 1], size[1] - height)]
+        outline.append((edges[-1], size[1]))
+        layer = Image.new("RGB", size)
+        ImageDraw.Draw(layer).polygon([(float(x), float(y)) for x, y in outline], fill=colour)
+        light = ImageChops.screen(light, layer)
+    return light.reduce(_FINER)
+
+
+def _label(target: Normalization) -> str:
+    return target.name.upper()
+
+
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size=size)
+
+
+def _fitted(text: str, size: int, width: int) -> str:
+    """`text` shortened in its middle to fit."""
+    font = _font(size)
+    kept = len(text)
+    shown = text
+    while kept > 8 and font.getlength(shown) > width:
+        kept -= 1
+        shown = f"{text[: kept // 2]} ... {text[-(kept - kept // 2) :]}"
+    return shown

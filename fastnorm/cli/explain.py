@@ -1,0 +1,95 @@
+"""`fastnorm explain`: what a preset or a model's configuration does to a pixel, in numbers."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+import torch
+
+from fastnorm._arguments import OUTPUT_DTYPES
+from fastnorm._normalization import PRESET_SOURCES, PRESETS, Normalization
+from fastnorm.cli import oracle
+from fastnorm.cli._targets import by_name, same_preset
+from fastnorm.cli._text import paragraph, table
+
+_CHANNELS = "RGB"
+
+
+def run(args: argparse.Namespace) -> int:
+    if args.target is None:
+        _print_presets()
+    else:
+        _print_one(by_name(args.target), args.target, args.code)
+    return 0
+
+
+def _print_presets() -> None:
+    print("Presets, in units of full scale (1.0 is code 255), channels R G B:\n")
+    rows = [("preset", "mean", "std", "outputs")]
+    for name, preset in PRESETS.items():
+        ends = oracle.table(preset, torch.float32)[:, [0, -1]]
+        rows.append((name, _triple(preset.mean), _triple(preset.std), f"{ends.min():.4f} to {ends.max():.4f}"))
+    print(table(rows, "llll"), end="\n\n")
+    for name, source in PRESET_SOURCES.items():
+        print(paragraph(source, f"{name:8}  "))
+    print("\nMore about one of them, or about a model: fastnorm explain clip, fastnorm explain FOLDER")
+
+
+def _print_one(target: Normalization, argument: str, codes: Sequence[int]) -> None:
+    preset = same_preset(target)
+    if PRESETS.get(argument.lower()) is target:
+        print(paragraph(PRESET_SOURCES[target.name], f"{target.name}: "))
+    else:
+        same = f"; the same constants as the preset {preset}" if preset else ""
+        print(paragraph(f"read from {argument}{same}", f"{target.name}: "))
+    print("\nFor code x (0..255) of a channel, each step correctly rounded to float32, in this order:\n")
+    print("    q = x / 255        0 to 1")
+    print("    d = q - mean       in the same unit, full scale")
+    print("    y = d / std        in standard deviations")
+    print("    one rounding of y to nearest even, where the output is float16 or bfloat16\n")
+    _print_constants(target)
+    _print_steps(target, codes)
+    _print_outputs(target)
+
+
+def _print_constants(target: Normalization) -> None:
+    rows = [("channel", "mean", "mean in float32", "std", "std in float32")]
+    for name, mean, std in zip(_CHANNELS, target.mean, target.std, strict=True):
+        rows.append((name, repr(mean), _float32(mean), repr(std), _float32(std)))
+    print(table(rows, "lrrrr"), end="\n\n")
+
+
+def _print_steps(target: Normalization, codes: Sequence[int]) -> None:
+    tables = [oracle.table(target, dtype) for dtype in OUTPUT_DTYPES]
+    rows = [("code", "channel", "q = x / 255", "d = q - mean", *(f"y in {_name(d)}" for d in OUTPUT_DTYPES))]
+    for code in codes:
+        for channel, name in enumerate(_CHANNELS):
+            steps = oracle.steps(target, channel, code)
+            values = [oracle.as_float(steps.q), oracle.as_float(steps.d)]
+            values += [float(values_of[channel, code]) for values_of in tables]
+            rows.append((str(code), name, *(f"{value:.9g}" for value in values)))
+    print(table(rows, "rlrrrrr"), end="\n\n")
+
+
+def _print_outputs(target: Normalization) -> None:
+    rows = [("outputs", *(f"{name}, code 0 to 255" for name in _CHANNELS), "distinct values")]
+    for dtype in OUTPUT_DTYPES:
+        values = oracle.table(target, dtype)
+        ranges = [f"{float(row[0]):.6g} to {float(row[-1]):.6g}" for row in values]
+        distinct = " ".join(str(len(row.unique())) for row in values)
+        rows.append((_name(dtype), *ranges, distinct))
+    print(table(rows, "llllr"), end="\n\n")
+    print(paragraph("Distinct values: how many of the 256 codes stay apart in a dtype, per channel."))
+
+
+def _triple(values: tuple[float, float, float]) -> str:
+    return repr(values[0]) if len(set(values)) == 1 else " ".join(map(repr, values))
+
+
+def _float32(value: float) -> str:
+    return repr(torch.tensor(value, dtype=torch.float32).item())
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")

@@ -1,0 +1,38 @@
+"""Fair timing of two calls in one run: in turns, so that both meet the machine's same moods."""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from collections.abc import Callable, Sequence
+
+import torch
+
+# A round lasts at least this long, so that the clock's and the launch's jitter are small against it.
+SHORTEST_ROUND = 0.02
+_MOST_REPEATS = 1000
+
+
+def interleaved(calls: Sequence[Callable[[], object]], device: torch.device, rounds: int) -> list[float]:
+    """Median seconds per call over `rounds` rounds, each of which times every call once, after a warm-up."""
+    repeats = []
+    for call in calls:
+        _seconds(call, 1, device)  # the first call compiles, allocates and faults in memory
+        repeats.append(min(_MOST_REPEATS, math.ceil(SHORTEST_ROUND / max(_seconds(call, 1, device), 1e-6))))
+    times = [[_seconds(call, n, device) for call, n in zip(calls, repeats, strict=True)] for _ in range(rounds)]
+    return [statistics.median(column) for column in zip(*times, strict=True)]
+
+
+def _seconds(call: Callable[[], object], repeats: int, device: torch.device) -> float:
+    _synchronize(device)
+    start = time.perf_counter()
+    for _ in range(repeats):
+        call()
+    _synchronize(device)
+    return (time.perf_counter() - start) / repeats
+
+
+def _synchronize(device: torch.device) -> None:
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)

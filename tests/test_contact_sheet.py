@@ -1,0 +1,60 @@
+"""The contact sheet: its size, its pictures and its histograms."""
+
+import numpy as np
+import pytest
+import torch
+
+import fastnorm
+from fastnorm.cli import contact_sheet
+
+TARGETS = (fastnorm.VAE, fastnorm.CLIP)
+
+
+def row(name="picture.jpg", size=16):
+    pixels = torch.randint(0, 256, (size, size, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(3))
+    return contact_sheet.Row(name, pixels, fastnorm.fused_dual_normalize(pixels, layout="HWC"))
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_the_sheet_has_one_row_per_image(count):
+    sheet = contact_sheet.draw([row()] * count, TARGETS, "title", "subtitle", "footer")
+    height = contact_sheet.HEADER + count * contact_sheet.ROW + contact_sheet.FOOTER
+    assert sheet.size == (contact_sheet.WIDTH, height)
+    rows = np.asarray(sheet)[contact_sheet.HEADER : height - contact_sheet.FOOTER]
+    rows = rows.reshape(count, contact_sheet.ROW, contact_sheet.WIDTH, 3)
+    assert (rows == rows[0]).all()
+    assert rows[0].std() > 20, "something is drawn"
+
+
+@pytest.mark.parametrize("name", ["a" * 300 + ".jpg", "line\nbreak.jpg", "undecodable \udcff.jpg", "写真 é.jpg"])
+def test_any_file_name_can_be_drawn(name):
+    plain = contact_sheet.draw([row("a.jpg")], TARGETS, "title", "subtitle", "footer")
+    drawn = contact_sheet.draw([row(name)], TARGETS, "title", "subtitle", "footer")
+    assert drawn.size == plain.size
+    top = contact_sheet.HEADER + contact_sheet.CAPTION
+    assert np.array_equal(np.asarray(drawn)[top:], np.asarray(plain)[top:]), "a caption stays in its place"
+
+
+def test_the_vae_tensor_is_displayed_as_the_source():
+    example = row()
+    vae = contact_sheet.displayed(example.tensors[0], contact_sheet.Span.of(fastnorm.VAE))
+    assert np.array_equal(np.asarray(vae), example.pixels.numpy())
+
+
+def test_clips_black_and_white_are_tinted_and_in_range():
+    codes = torch.tensor([0, 255], dtype=torch.uint8).view(1, 2, 1).expand(1, 2, 3)
+    (clip,) = fastnorm.fused_normalize(codes, [fastnorm.CLIP], layout="HWC")
+    black, white = np.asarray(contact_sheet.displayed(clip, contact_sheet.Span.of(fastnorm.CLIP)))[0].tolist()
+    assert black[0] == 0 < black[1] < black[2]
+    assert white[0] < white[1] < white[2] == 255
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("target", TARGETS, ids=lambda t: t.name)
+def test_every_bin_of_the_histogram_holds_four_codes(target, dtype):
+    codes = torch.arange(256, dtype=torch.uint8).view(16, 16, 1).expand(16, 16, 3)
+    (tensor,) = fastnorm.fused_normalize(codes, [target], dtype=dtype, layout="HWC")
+    counts = contact_sheet.histogram(tensor, contact_sheet.Span.of(target))
+    assert counts.sum(1).tolist() == [256, 256, 256]
+    if dtype is not torch.bfloat16:  # whose values near 2 lie further apart than codes
+        assert (counts == 4).all()

@@ -1,0 +1,287 @@
+"""Every row of the table in `fastnorm.cli.images`, with files made here."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageOps
+
+from fastnorm.cli.dataset import ImageFiles, collate
+from fastnorm.cli.files import IMAGE_SUFFIXES, PHOTOS, find_images, shipped_photographs
+from fastnorm.cli.images import ImageError, crop_square, read_rgb
+
+WIDTH, HEIGHT = 24, 16
+ORIENTATION = 0x0112
+
+
+def colours(width=WIDTH, height=HEIGHT):
+    """A smooth RGB picture in which every corner differs."""
+    y, x = np.mgrid[:height, :width]
+    return Image.fromarray(
+        np.stack([x * 255 // width, y * 255 // height, (x + y) * 255 // (width + height)], -1).astype(np.uint8)
+    )
+
+
+def saved(folder, name, image, **options):
+    path = folder / name
+    image.save(path, **options)
+    return path
+
+
+def same(left, right):
+    return np.array_equal(np.asarray(left), np.asarray(right))
+
+
+def error_of(path, **options):
+    with pytest.raises(ImageError) as caught:
+        read_rgb(path, **options)
+    text = str(caught.value)
+    assert text.startswith(f"{path}: ")
+    assert text.count("; ") == 2, "what came; what was wanted; what mends it"
+    assert "\n" not in text
+    return text
+
+
+def test_rgb_is_taken_as_it_is(tmp_path):
+    picture = read_rgb(saved(tmp_path, "a.png", colours()))
+    assert picture.notes == ()
+    assert picture.image.mode == "RGB"
+    assert same(picture.image, colours())
+
+
+@pytest.mark.parametrize(
+    ("mode", "name"), [("L", "a.png"), ("P", "a.png"), ("1", "a.png"), ("CMYK", "a.jpg"), ("LAB", "a.tif")]
+)
+def test_other_8_bit_modes_become_rgb_as_pillow_converts_them(tmp_path, mode, name):
+    path = saved(tmp_path, name, colours().convert(mode))
+    with Image.open(path) as image:
+        assert image.mode == mode
+        wanted = image.convert("RGB")
+    assert same(read_rgb(path).image, wanted)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation_is_applied(tmp_path, orientation):
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    path = saved(tmp_path, "a.png", colours(), exif=exif)
+    with Image.open(path) as stored:
+        wanted = ImageOps.exif_transpose(stored)
+    image = read_rgb(path).image
+    assert image.size == ((WIDTH, HEIGHT) if orientation < 5 else (HEIGHT, WIDTH))
+    assert same(image, wanted)
+    assert same(image, colours()) == (orientation == 1)
+
+
+def with_alpha(kind, alpha):
+    """A picture of each kind that Pillow can store transparency in; `alpha` is that of its left half."""
+    mask = Image.new("L", (WIDTH, HEIGHT), 255)
+    mask.paste(alpha, (0, 0, WIDTH // 2, HEIGHT))
+    image = colours().convert("RGB" if kind == "RGBA" else "L")
+    image.putalpha(mask)
+    return image
+
+
+@pytest.mark.parametrize("kind", ["RGBA", "LA"])
+@pytest.mark.parametrize("alpha", ["error", "drop", "white"])
+def test_opaque_alpha_is_dropped(tmp_path, kind, alpha):
+    path = saved(tmp_path, "a.png", with_alpha(kind, 255))
+    assert same(read_rgb(path, alpha).image, with_alpha(kind, 255).convert("RGB"))
+
+
+@pytest.mark.parametrize("kind", ["RGBA", "LA"])
+def test_transparent_pixels_need_a_choice(tmp_path, kind):
+    path = saved(tmp_path, "a.png", with_alpha(kind, 0))
+    assert "--alpha drop or --alpha white" in error_of(path)
+
+    dropped = np.asarray(read_rgb(path, "drop").image)
+    assert same(dropped, with_alpha(kind, 0).convert("RGB"))
+    on_white = np.asarray(read_rgb(path, "white").image)
+    assert (on_white[:, : WIDTH // 2] == 255).all()
+    assert same(on_white[:, WIDTH // 2 :], dropped[:, WIDTH // 2 :])
+
+
+def transparent_colour(kind):
+    """Pillow's image and save option for one transparent colour: that of the top left pixel."""
+    image = colours().convert(kind)
+    return image, image.getpixel((0, 0))
+
+
+@pytest.mark.parametrize("kind", ["P", "L", "RGB"])
+def test_a_transparent_colour_counts_as_transparency(tmp_path, kind):
+    image, colour = transparent_colour(kind)
+    path = saved(tmp_path, "a.png", image, transparency=colour)
+    assert "transparent pixels" in error_of(path)
+    assert same(read_rgb(path, "drop").image, image.convert("RGB"))
+    assert read_rgb(path, "white").image.getpixel((0, 0)) == (255, 255, 255)
+
+
+def test_a_transparent_colour_that_no_pixel_has_is_ignored(tmp_path):
+    image = Image.new("P", (WIDTH, HEIGHT), 1)
+    image.putpalette([200, 0, 0, 0, 100, 0])
+    path = saved(tmp_path, "a.png", image, transparency=0)
+    assert read_rgb(path).image.getpixel((3, 3)) == (0, 100, 0)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "mode"),
+    [
+        ("<u2", "a.png", "I;16"),
+        ("<u2", "a.tif", "I;16"),
+        (">u2", "a.tif", "I;16B"),
+        ("<i4", "a.tif", "I"),
+        ("<f4", "a.tif", "F"),
+    ],
+)
+def test_deep_grayscale_is_refused_instead_of_clipped(tmp_path, kind, name, mode):
+    values = np.linspace(0, 65535, WIDTH * HEIGHT).reshape(HEIGHT, WIDTH).astype(kind)
+    text = error_of(saved(tmp_path, name, Image.fromarray(values)))
+    assert f"mode {mode})" in text
+    assert "PIL.Image.fromarray" in text
+
+
+def test_the_first_frame_is_used_and_noted(tmp_path):
+    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue", "green")]
+    picture = read_rgb(saved(tmp_path, "a.gif", frames[0], save_all=True, append_images=frames[1:]))
+    assert picture.image.getpixel((4, 4)) == (255, 0, 0)
+    assert picture.notes == ("holds 3 frames or pages; the first is used",)
+
+
+def test_implausibly_many_pixels(tmp_path, monkeypatch):
+    path = saved(tmp_path, "a.png", colours())
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", WIDTH * HEIGHT - 1)
+    picture = read_rgb(path)
+    assert same(picture.image, colours())
+    assert len(picture.notes) == 1
+    assert "exceeds limit" in picture.notes[0]
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", WIDTH * HEIGHT // 3)
+    assert "exceeds limit" in error_of(path)
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.bmp", "a.gif", "a.tif", "a.webp", "a.ppm"])
+@pytest.mark.parametrize("kept", [0.1, 0.5, 0.9])
+def test_a_truncated_file_is_an_error_never_half_a_picture(tmp_path, name, kept):
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8))
+    path = saved(tmp_path, name, noise)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(len(whole) * kept)])
+    error_of(path)
+
+
+def test_a_damaged_file_is_an_error(tmp_path):
+    path = saved(tmp_path, "a.png", colours())
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    path.write_bytes(content)
+    assert "cannot be read" in error_of(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "came"),
+    [
+        ("a.jpg", b"", "an empty file (0 bytes)"),
+        ("a.jpg", b"not an image", "not an image"),
+        ("a.png", b"\x89PNG\r\n\x1a\n", "image"),
+        ("a.heic", b"\0\0\0\x18ftypheic", "a HEIC file"),
+    ],
+)
+def test_a_file_that_is_no_image_is_an_error(tmp_path, name, content, came):
+    path = tmp_path / name
+    path.write_bytes(content)
+    assert came in error_of(path)
+
+
+def test_a_missing_file_is_an_error(tmp_path):
+    assert "No such file" in error_of(tmp_path / "gone.jpg")
+
+
+def test_the_error_line_stays_one_line_whatever_the_name(tmp_path):
+    path = tmp_path / "a\nb.jpg"
+    path.write_bytes(b"")
+    with pytest.raises(ImageError, match=r"a\?b\.jpg: an empty file"):
+        read_rgb(path)
+
+
+@pytest.mark.parametrize(("width", "height"), [(40, 20), (20, 40), (20, 20), (31, 47), (5, 3)])
+def test_crop_square_resizes_the_short_side_and_takes_the_centre(width, height):
+    image = colours(width, height)
+    square = crop_square(image, 10, Path("a.png"))
+    assert square.size == (10, 10)
+    short = min(width, height)
+    resized = image.resize((10 * width // short, 10 * height // short), Image.Resampling.BILINEAR)
+    left, top = (resized.width - 10) // 2, (resized.height - 10) // 2
+    assert same(square, np.asarray(resized)[top : top + 10, left : left + 10])
+
+
+def test_a_picture_too_narrow_to_resize_is_an_error():
+    with pytest.raises(ImageError, match=r"thin\.png: 1 x 60000 pixels.*smaller --size"):
+        crop_square(Image.new("RGB", (1, 60000)), 512, Path("thin.png"))
+
+
+def test_the_dataset_gives_errors_as_values_and_collate_keeps_the_rest(tmp_path):
+    good = saved(tmp_path, "good.png", colours())
+    bad = tmp_path / "bad.png"
+    bad.write_bytes(b"")
+    dataset = ImageFiles([bad, good], 8, "error")
+    batch = collate([dataset[0], dataset[1]])
+    assert batch.paths == [str(good)]
+    assert batch.errors == [f"{bad}: an empty file (0 bytes); wanted an image; copy or save it again"]
+    assert batch.attempted == 2
+    assert batch.pixels is not None
+    assert batch.pixels.dtype is torch.uint8
+    assert same(batch.pixels[0].numpy(), crop_square(colours(), 8, good))
+
+
+def test_a_batch_of_errors_has_no_pixels(tmp_path):
+    batch = collate([ImageFiles([tmp_path / "gone.png"], 8, "error")[0]])
+    assert batch.pixels is None
+    assert len(batch.errors) == 1
+
+
+def test_folders_are_searched_to_the_bottom_in_order(tmp_path):
+    wanted = [tmp_path / "B.JPG", tmp_path / "a.png", tmp_path / "sub" / "deep" / "c.webp"]
+    (tmp_path / "sub" / "deep").mkdir(parents=True)
+    for path in (*wanted, tmp_path / "notes.txt"):
+        path.write_bytes(b"")
+    assert find_images([tmp_path]) == (wanted, [])
+
+
+def test_a_named_file_is_taken_whatever_its_suffix(tmp_path):
+    path = tmp_path / "picture.data"
+    path.write_bytes(b"")
+    assert find_images([path]) == ([path], [])
+
+
+def test_an_empty_folder_and_a_missing_path_are_errors(tmp_path):
+    found = find_images([tmp_path, tmp_path / "gone"])
+    assert found.files == []
+    assert "a folder without image files" in found.errors[0]
+    assert all(suffix in found.errors[0] for suffix in IMAGE_SUFFIXES)
+    assert found.errors[1].startswith(f"{tmp_path / 'gone'}: no such file or folder;")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes on this system")
+def test_a_pipe_is_refused_without_opening_it(tmp_path):
+    pipe = tmp_path / "pipe.jpg"
+    os.mkfifo(pipe)
+    assert "neither a file nor a folder" in find_images([pipe]).errors[0]
+    assert find_images([tmp_path]).files == []
+
+
+def test_the_shipped_photographs_are_sound():
+    photographs = shipped_photographs()
+    assert len(photographs) == 5
+    sources = (PHOTOS / "SOURCES.md").read_text(encoding="utf-8")
+    sizes = {}
+    for path in photographs:
+        assert f"| `{path.name}` |" in sources, "every photograph states its source and licence"
+        picture = read_rgb(path)
+        assert picture.notes == ()
+        sizes[path.name] = picture.image.size
+        assert max(picture.image.size) <= 640
+    assert any(height > width for width, height in sizes.values()), "one is upright"
+    with Image.open(PHOTOS / "astronaut.jpg") as lying:
+        assert lying.getexif()[ORIENTATION] == 6
+    assert sum(path.stat().st_size for path in photographs) < 400_000
