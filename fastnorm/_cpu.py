@@ -1,8 +1,8 @@
 """The CPU path: the reference's bits, a cache-sized piece at a time.
 
 Eager torch walks the whole batch once per operation, so every step goes through main memory. Here each thread owns one
-run of images and takes it in pieces whose float32 intermediate stays in its cache; only the uint8 pixels and the
-finished outputs touch main memory. Owning a run also keeps two threads from faulting in the same page of new memory.
+run of images and takes it in pieces that stay in its cache from the first operation to the last; a float32 output is
+its own workspace. Owning a run also keeps two threads from faulting in the same page of new memory.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from fastnorm._normalization import Normalization
 from fastnorm.reference import FULL_SCALE, channel_constants
 
 # Elements per thread and piece: 1 MiB as float32, half of a current server core's L2 cache. Smaller pieces pay more
-# dispatch, larger ones fall out of the cache; 0.5 to 3 MiB time alike.
+# dispatch, larger ones fall out of the cache; 0.5 to 1.5 MiB time alike.
 PIECE = 1 << 18
 
 _CPU = torch.device("cpu")
@@ -44,43 +44,71 @@ def _one_batch_axis(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def _normalize_batch(planes: torch.Tensor, targets: Sequence[Normalization], outputs: Sequence[torch.Tensor]) -> None:
-    images, _, _, width = planes.shape
+    images = planes.shape[0]
     lanes = min(torch.get_num_threads(), images)
-    constants = [_Constants.of(t, _is_channels_last(o), width) for t, o in zip(targets, outputs, strict=True)]
     shared = images - images % lanes
-    _normalize_lanes(
-        _lanes(planes[:shared], lanes),
-        constants,
-        [_lanes(output[:shared], lanes) for output in outputs],
-    )
+    job = _Job.of(targets, outputs)
+    job.run(_lanes(planes[:shared], lanes), [_lanes(output[:shared], lanes) for output in outputs])
     if shared < images:  # fewer images than threads: torch splits each operation among them
-        _normalize_lanes(planes[shared:].unsqueeze(0), constants, [output[shared:].unsqueeze(0) for output in outputs])
+        job.run(_lanes(planes[shared:], 1), [_lanes(output[shared:], 1) for output in outputs])
 
 
 def _lanes(tensor: torch.Tensor, lanes: int) -> torch.Tensor:
     return tensor.view(lanes, tensor.shape[0] // lanes, *tensor.shape[1:])
 
 
-def _normalize_lanes(planes: torch.Tensor, constants: Sequence[_Constants], outputs: Sequence[torch.Tensor]) -> None:
-    """`planes` and outputs are (lanes, images, 3, H, W); torch gives each thread one lane of every operation."""
-    lanes, images, channels, height, width = planes.shape
-    full_scale = torch.tensor(FULL_SCALE, dtype=torch.float32, device=_CPU)
-    rows = max(1, min(height, PIECE // (channels * width)))
-    group = max(1, min(images, PIECE // (channels * height * width)))
-    q_buffer = _like_layout(outputs[0], (lanes, group, channels, rows, width))
-    d_buffer = torch.empty_like(q_buffer) if len(outputs) > 1 else q_buffer
-    last = len(outputs) - 1
-    for image in range(0, images, group):
-        for row in range(0, height, rows):
-            piece = (slice(None), slice(image, image + group), slice(None), slice(row, row + rows))
-            pixels = planes[piece]
-            fitted = (slice(None), slice(pixels.shape[1]), slice(None), slice(pixels.shape[3]))
-            q, d = q_buffer[fitted], d_buffer[fitted]
-            q.copy_(pixels)
-            q.div_(full_scale)
-            for index, (constant, output) in enumerate(zip(constants, outputs, strict=True)):
-                # The last target is the last reader of q, and may work in place.
-                constant.apply(q, q if index == last else d, output[piece])
+@dataclass(frozen=True)
+class _Job:
+    """What is the same for every piece: the constants, and where q = x / 255 is kept."""
+
+    constants: Sequence[_Constants]
+    full_scale: torch.Tensor
+    channels_last: bool
+    order: Sequence[int]  # in which the targets are written
+    home: int | None  # the output that holds q until its own turn, the last; None: a buffer does
+
+    @classmethod
+    def of(cls, targets: Sequence[Normalization], outputs: Sequence[torch.Tensor]) -> _Job:
+        """A dense float32 output serves as the workspace: its memory has to come into the cache anyway."""
+        dense = [i for i, o in enumerate(outputs) if o.dtype is torch.float32 and _is_dense(o)]
+        home = dense[-1] if dense else None
+        model = outputs[-1 if home is None else home]
+        channels_last = _is_channels_last(model)
+        return cls(
+            constants=[_Constants.of(target, channels_last, model.shape[-1]) for target in targets],
+            full_scale=torch.tensor(FULL_SCALE, dtype=torch.float32, device=_CPU),
+            channels_last=channels_last,
+            order=sorted(range(len(outputs)), key=lambda index: index == home),
+            home=home,
+        )
+
+    def run(self, planes: torch.Tensor, outputs: Sequence[torch.Tensor]) -> None:
+        """`planes` and outputs are (lanes, images, 3, H, W); torch gives each thread one lane of every operation."""
+        lanes, images, channels, height, width = planes.shape
+        bands = -(-channels * height * width // PIECE)
+        rows = -(-height // bands)
+        group = max(1, min(images, PIECE // (channels * height * width)))
+        shape = (lanes, group, channels, rows, width)
+        q_buffer = self._buffer(shape) if self.home is None else outputs[self.home]
+        narrow = any(output.dtype is not torch.float32 for output in outputs)
+        d_buffer = self._buffer(shape) if narrow else q_buffer
+        for image in range(0, images, group):
+            for row in range(0, height, rows):
+                piece = (slice(None), slice(image, image + group), slice(None), slice(row, row + rows))
+                pixels = planes[piece]
+                fitted = (slice(None), slice(pixels.shape[1]), slice(None), slice(pixels.shape[3]))
+                q = q_buffer[fitted if self.home is None else piece]
+                q.copy_(pixels)
+                q.div_(self.full_scale)
+                for index in self.order:
+                    self.constants[index].apply(q, d_buffer[fitted] if narrow else q, outputs[index][piece])
+
+    def _buffer(self, shape: tuple[int, ...]) -> torch.Tensor:
+        """New float32 memory with the outputs' order of axes, so that pieces are written straight through."""
+        if self.channels_last:
+            lanes, group, channels, rows, width = shape
+            return torch.empty((lanes, group, rows, width, channels), dtype=torch.float32, device=_CPU).movedim(-1, -3)
+        return torch.empty(shape, dtype=torch.float32, device=_CPU)
 
 
 @dataclass(frozen=True)
@@ -100,13 +128,13 @@ class _Constants:
         return cls(mean, std, scale, offset)
 
     def apply(self, q: torch.Tensor, scratch: torch.Tensor, output: torch.Tensor) -> None:
-        """Write (q - mean) / std into `output`; `scratch` may be `q`."""
+        """Write (q - mean) / std into `output`, which may be q itself; only a narrower dtype needs the scratch."""
         result = output if output.dtype is torch.float32 else scratch
         if self.scale is not None and self.offset is not None:
             torch.add(self.offset, q, alpha=self.scale, out=result)
         else:
-            torch.sub(q, self.mean, out=scratch)
-            torch.div(scratch, self.std, out=result)
+            torch.sub(q, self.mean, out=result)
+            result.div_(self.std)
         if result is not output:
             output.copy_(result)
 
@@ -137,9 +165,5 @@ def _is_channels_last(output: torch.Tensor) -> bool:
     return output.stride(-3) == 1 and output.stride(-1) == 3
 
 
-def _like_layout(output: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
-    """New float32 memory with `output`'s order of axes, so that pieces are written straight through."""
-    if _is_channels_last(output):
-        lanes, group, channels, rows, width = shape
-        return torch.empty((lanes, group, rows, width, channels), dtype=torch.float32, device=_CPU).movedim(-1, -3)
-    return torch.empty(shape, dtype=torch.float32, device=_CPU)
+def _is_dense(output: torch.Tensor) -> bool:
+    return output.is_contiguous() or output.movedim(-3, -1).is_contiguous()
