@@ -7,6 +7,7 @@ its own workspace. Owning a run also keeps two threads from faulting in the same
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from fastnorm.reference import FULL_SCALE, channel_constants
 PIECE = 1 << 18
 
 _CPU = torch.device("cpu")
+_FULL_SCALE = torch.tensor(FULL_SCALE, dtype=torch.float32, device=_CPU)
 
 
 def normalize(planes: torch.Tensor, targets: Sequence[Normalization], outputs: Sequence[torch.Tensor]) -> None:
@@ -62,7 +64,6 @@ class _Job:
     """What is the same for every piece: the constants, and where q = x / 255 is kept."""
 
     constants: Sequence[_Constants]
-    full_scale: torch.Tensor
     channels_last: bool
     order: Sequence[int]  # in which the targets are written
     home: int | None  # the output that holds q until its own turn, the last; None: a buffer does
@@ -75,8 +76,9 @@ class _Job:
         model = outputs[-1 if home is None else home]
         channels_last = _is_channels_last(model)
         return cls(
-            constants=[_Constants.of(target, channels_last, model.shape[-1]) for target in targets],
-            full_scale=torch.tensor(FULL_SCALE, dtype=torch.float32, device=_CPU),
+            constants=[
+                _Constants.of(target, channels_last, model.shape[-1] if channels_last else 1) for target in targets
+            ],
             channels_last=channels_last,
             order=sorted(range(len(outputs)), key=lambda index: index == home),
             home=home,
@@ -99,7 +101,7 @@ class _Job:
                 fitted = (slice(None), slice(pixels.shape[1]), slice(None), slice(pixels.shape[3]))
                 q = q_buffer[fitted if self.home is None else piece]
                 q.copy_(pixels)
-                q.div_(self.full_scale)
+                q.div_(_FULL_SCALE)
                 for index in self.order:
                     self.constants[index].apply(q, d_buffer[fitted] if narrow else q, outputs[index][piece])
 
@@ -121,6 +123,7 @@ class _Constants:
     offset: torch.Tensor | None
 
     @classmethod
+    @functools.lru_cache(maxsize=256)  # making them takes as long as a 100 x 100 image
     def of(cls, target: Normalization, channels_last: bool, width: int) -> _Constants:
         mean, std = (_broadcastable(values, channels_last, width) for values in (target.mean, target.std))
         scale = _power_of_two_scale(target)

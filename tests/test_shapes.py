@@ -238,3 +238,14 @@ def test_random_calls(n, height, width, layout, dtypes, seed, path, channels_las
     shape = (n, height, width, 3) if layout == "NHWC" else (n, 3, height, width)
     memory_format = torch.channels_last if channels_last else torch.contiguous_format
     check(path, random_pixels(*shape, seed=seed), layout, dtypes, memory_format)
+
+
+def test_constants_made_in_inference_mode_serve_outside_of_it():
+    _cpu._Constants.of.cache_clear()
+    batch = random_pixels(2, 8, 8, 3)
+    with torch.inference_mode():
+        inside = fastnorm.fused_dual_normalize(batch)
+    outside = fastnorm.fused_dual_normalize(batch)
+    for a, b in zip(inside, outside, strict=True):
+        assert_same_bits(a, b)
+    (outside.clip.requires_grad_() * 2).sum().backward()
