@@ -25,6 +25,23 @@ _INVERSE_255 = tl.constexpr(reciprocal(float(FULL_SCALE))[0])
 _INVERSE_255_REST = tl.constexpr(reciprocal(float(FULL_SCALE))[1])
 
 
+def _launch_metadata(grid, metadata, args):
+    """What profilers show of a launch: the variant's name, and the bytes it has to move."""
+    del grid
+    x, outputs = args["x_ptr"], args["out_ptrs"]
+    dtypes = "_".join(str(output.dtype).removeprefix("torch.") for output in outputs)
+    shape = "x".join(map(str, x.shape))
+    return {
+        "name": f"{metadata.name.strip('_').removesuffix('_kernel')}_{dtypes}_{shape}",
+        "bytes": bytes_moved(x.numel(), [output.element_size() for output in outputs]),
+    }
+
+
+def bytes_moved(codes, output_sizes):
+    """Every code read once, every output written once: the least that any implementation moves."""
+    return codes * (1 + sum(output_sizes))
+
+
 @triton.jit
 def _fma(x, y, z):
     if _INTERPRETED:
@@ -40,14 +57,15 @@ def _divide_by_255(x):
 
 
 @triton.jit
-def _apply(q, FORM: tl.constexpr, A: tl.constexpr, B: tl.constexpr, C: tl.constexpr):
+def _apply(q, FORM: tl.constexpr, a, b, c):
+    """A target's form from q = x / 255; see `division.Form` for what the constants are."""
     if FORM == _FMA:
-        return _fma(q, A, B)
+        return _fma(q, a, b)
     elif FORM == _RECIPROCAL:
-        d = q - A
-        return _fma(d, B, d * C)
+        d = q - a
+        return _fma(d, b, d * c)
     else:
-        return tl.div_rn(q - A, tl.full(q.shape, B, tl.float32))
+        return tl.div_rn(q - a, tl.zeros_like(q) + b)
 
 
 @triton.jit
@@ -116,7 +134,8 @@ def _every_nth(w0, w1, w2, FIRST: tl.constexpr, STEP: tl.constexpr, GROUP: tl.co
         return _interleave8(p0, p1, p2, p3, p4, p5, p6, p7)
 
 
-@triton.jit(do_not_specialize=["groups", "plane_groups"])  # one compilation serves every size
+# One compilation serves every size: none of them is specialised on.
+@triton.jit(do_not_specialize=["groups", "plane_groups"], launch_metadata=_launch_metadata)
 def _normalize_dense_kernel(
     x_ptr,  # uint8, dense (N, H, W, 3) if INTERLEAVED else dense (N, 3, H, W), aligned to GROUP bytes
     out_ptrs,  # K dense (N, 3, H, W) tensors, aligned to 16 bytes
@@ -126,17 +145,14 @@ def _normalize_dense_kernel(
     INTERLEAVED: tl.constexpr,
     GROUP: tl.constexpr,
     BLOCK: tl.constexpr,
-    WIDE: tl.constexpr,
 ):
     """Program i owns groups [i * BLOCK, (i + 1) * BLOCK) of GROUP consecutive pixels; one thread owns whole groups.
 
     A group is three words of GROUP bytes: of interleaved pixels, or of one plane each. GROUP pixels fill 16 bytes of
-    the narrowest output, so that every store is 128 bits wide and no value changes threads. The grid is flat over the
-    pixels of all images: loads stay aligned for any size, and no image has a tail of its own.
+    the widest output, so that no value changes threads and stores are 128 bits wide. The grid is flat over the pixels
+    of all images: loads stay aligned for any size, and no image has a tail of its own.
     """
     pid = tl.program_id(0)
-    if WIDE:
-        pid = pid.to(tl.int64)
     group = pid * BLOCK + tl.arange(0, BLOCK)
     inside = group < groups
     words = x_ptr.to(tl.pointer_type(tl.int32 if GROUP == 4 else tl.int64))
@@ -169,7 +185,70 @@ def _normalize_dense_kernel(
             tl.store(out_ptrs[k] + at, y, mask=pixel_inside)
 
 
-@triton.jit(do_not_specialize=["rows", "height", "width"])
+@triton.jit
+def _of_channel(channel, r: tl.constexpr, g: tl.constexpr, b: tl.constexpr):
+    """The constant of each element's channel; one constant for all channels costs nothing."""
+    if r == g and g == b:
+        return r
+    else:
+        return tl.where(channel == 0, r, tl.where(channel == 1, g, b))
+
+
+@triton.jit
+def _flat_byte(word, phase, INDEX: tl.constexpr, PLANS: tl.constexpr, TARGET: tl.constexpr, DTYPE: tl.constexpr):
+    """One target's value for byte INDEX of each word; `phase` is the channel of the word's first byte."""
+    q = _divide_by_255(_byte(word, INDEX).to(tl.float32))
+    channel = phase + INDEX % 3
+    channel = tl.where(channel >= 3, channel - 3, channel)
+    at: tl.constexpr = TARGET * _PLAN_LENGTH
+    a = _of_channel(channel, PLANS[at + 1], PLANS[at + 2], PLANS[at + 3])
+    b = _of_channel(channel, PLANS[at + 4], PLANS[at + 5], PLANS[at + 6])
+    c = _of_channel(channel, PLANS[at + 7], PLANS[at + 8], PLANS[at + 9])
+    return _round_to(_apply(q, PLANS[at], a, b, c), DTYPE)
+
+
+@triton.jit
+def _flat_word(word, phase, PLANS: tl.constexpr, TARGET: tl.constexpr, DTYPE: tl.constexpr, WORD: tl.constexpr):
+    """One target's values for all bytes of each word, in order."""
+    y0 = _flat_byte(word, phase, 0, PLANS, TARGET, DTYPE)
+    y1 = _flat_byte(word, phase, 1, PLANS, TARGET, DTYPE)
+    y2 = _flat_byte(word, phase, 2, PLANS, TARGET, DTYPE)
+    y3 = _flat_byte(word, phase, 3, PLANS, TARGET, DTYPE)
+    if WORD == 4:
+        return _interleave4(y0, y1, y2, y3)
+    else:
+        y4 = _flat_byte(word, phase, 4, PLANS, TARGET, DTYPE)
+        y5 = _flat_byte(word, phase, 5, PLANS, TARGET, DTYPE)
+        y6 = _flat_byte(word, phase, 6, PLANS, TARGET, DTYPE)
+        y7 = _flat_byte(word, phase, 7, PLANS, TARGET, DTYPE)
+        return _interleave8(y0, y1, y2, y3, y4, y5, y6, y7)
+
+
+@triton.jit(do_not_specialize=["words"], launch_metadata=_launch_metadata)
+def _normalize_flat_kernel(
+    x_ptr,  # uint8, dense (N, H, W, 3), aligned to WORD bytes
+    out_ptrs,  # K tensors in that order of axes too (channels_last), aligned to 16 bytes
+    words,  # N * H * W * 3 / WORD
+    PLANS: tl.constexpr,
+    WORD: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    """Program i owns words [i * BLOCK, (i + 1) * BLOCK) of WORD codes, which keep their places; a thread owns a word.
+
+    Pixels do not fit words, so a code's channel depends on its word: constants are selected, not known.
+    """
+    pid = tl.program_id(0)
+    index = pid * BLOCK + tl.arange(0, BLOCK)
+    word = tl.load(x_ptr.to(tl.pointer_type(tl.int32 if WORD == 4 else tl.int64)) + index, mask=index < words, other=0)
+    phase = (index * (WORD % 3)) % 3
+    position = pid.to(tl.int64) * (BLOCK * WORD) + tl.arange(0, BLOCK * WORD)
+    inside = pid * BLOCK + tl.arange(0, BLOCK * WORD) // WORD < words
+    for k in tl.static_range(len(out_ptrs)):
+        values = _flat_word(word, phase, PLANS, k, out_ptrs[k].dtype.element_ty, WORD)
+        tl.store(out_ptrs[k] + position, values, mask=inside)
+
+
+@triton.jit(do_not_specialize=["rows", "height", "width"], launch_metadata=_launch_metadata)
 def _normalize_strided_kernel(
     x_ptr,  # uint8, any strides
     out_ptrs,  # K tensors, any strides
@@ -181,18 +260,21 @@ def _normalize_strided_kernel(
     PLANS: tl.constexpr,
     ROWS: tl.constexpr,
     COLS: tl.constexpr,
+    WIDE: tl.constexpr,  # some offset does not fit in 32 bits
 ):
     """Program i owns a tile of ROWS x COLS pixels, all three channels; rows run on from image to image."""
     tiles_per_row = tl.cdiv(width, COLS)
     pid = tl.program_id(0)
-    row = (pid // tiles_per_row).to(tl.int64) * ROWS + tl.arange(0, ROWS)[:, None]
-    col = (pid % tiles_per_row).to(tl.int64) * COLS + tl.arange(0, COLS)[None, :]
+    if WIDE:
+        pid = pid.to(tl.int64)
+    row = (pid // tiles_per_row) * ROWS + tl.arange(0, ROWS)[:, None]
+    col = (pid % tiles_per_row) * COLS + tl.arange(0, COLS)[None, :]
     inside = (row < rows) & (col < width)
     image = row // height
     y = row % height
-    source = x_ptr + image * x_strides[0] + y * x_strides[2] + col * x_strides[3]
+    source = image * x_strides[0] + y * x_strides[2] + col * x_strides[3]
     for c in tl.static_range(3):
-        codes = tl.load(source + c * x_strides[1], mask=inside, other=0)
+        codes = tl.load(x_ptr + source + c * x_strides[1], mask=inside, other=0)
         q = _divide_by_255(codes.to(tl.float32))
         for k in tl.static_range(len(out_ptrs)):
             at = image * out_strides[4 * k] + c * out_strides[4 * k + 1] + y * out_strides[4 * k + 2]

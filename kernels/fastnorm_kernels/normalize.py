@@ -16,10 +16,13 @@ from fastnorm_kernels.division import Triple, plan
 # Contractions are placed by hand (see _normalize_kernels); four warps keep 32 to 40 registers a thread resident.
 OPTIONS = {"num_warps": 4, "enable_fp_fusion": False}
 
-DENSE_BLOCK = 128  # one group of pixels per thread: a second would only add registers
-STRIDED_TILE = 1024  # pixels per program
+# AMD's data-centre GPUs run 64 threads a wave. The kernels of whole words give each thread one word per load: fewer
+# words than threads would make neighbours share a store, which moves values between them.
+THREADS = OPTIONS["num_warps"] * (64 if torch.version.hip else 32)
 
-_LARGEST_INT32 = 2**31 - 1
+STRIDED_TILE = 1024  # pixels per program
+LARGEST_INT32 = 2**31 - 1
+MOST_CODES = 2**31 - 2**20  # per launch of whole words: positions are int32, with room for the last program's tail
 
 
 @dataclass(frozen=True)
@@ -55,54 +58,56 @@ def normalize(planes: torch.Tensor, targets: Sequence[tuple[Triple, Triple]], ou
     plans = tuple(number for mean, std in targets for number in plan(mean, std).flat())
     device = torch.cuda.device(planes.device) if planes.is_cuda else contextlib.nullcontext()
     with device:
-        for images, results in _as_four_axes(planes, tuple(outputs)):
+        for images, results in _parts(planes, tuple(outputs)):
             choose(images, results, plans).run()
 
 
-def choose(x: torch.Tensor, outputs: tuple[torch.Tensor, ...], plans: tuple[int | float, ...]) -> Launch:
-    """The launch for (N, 3, H, W) tensors: dense where all accesses are whole words, else strided."""
-    group, interleaved = dense_group(x, outputs)
-    if group:
-        return dense(x, outputs, plans, group, interleaved)
-    return strided(x, outputs, plans)
-
-
-def dense_group(x: torch.Tensor, outputs: tuple[torch.Tensor, ...]) -> tuple[int, bool]:
-    """How many pixels a thread takes in the dense kernel, 0 if it cannot serve, and whether the pixels interleave."""
-    interleaved = x.permute(0, 2, 3, 1).is_contiguous()
-    if not (interleaved or x.is_contiguous()) or not all(output.is_contiguous() for output in outputs):
-        return 0, interleaved
-    if any(output.data_ptr() % 16 for output in outputs):
-        return 0, interleaved
-    plane = x.shape[-2] * x.shape[-1]
-    # Pixels that fill the 16 bytes of a store; with a float32 output among them, 8 would make threads swap values.
-    preferred = (4,) if any(output.element_size() == 4 for output in outputs) else (8, 4)
-    for group in preferred:
-        if plane % group == 0 and x.data_ptr() % group == 0:
-            return group, interleaved
-    return 0, interleaved
-
-
-def dense(
-    x: torch.Tensor, outputs: tuple[torch.Tensor, ...], plans: tuple[int | float, ...], group: int, interleaved: bool
+def choose(
+    x: torch.Tensor, outputs: tuple[torch.Tensor, ...], plans: tuple[int | float, ...], threads: int = THREADS
 ) -> Launch:
-    pixels = x.numel() // 3
-    groups = pixels // group
+    """The launch for (N, 3, H, W) tensors: whole words where every access can be one, else any strides."""
+    interleaved = x.permute(0, 2, 3, 1).is_contiguous()
+    if (interleaved or x.is_contiguous()) and x.numel() <= MOST_CODES:
+        # Codes that fill the 16 bytes of a store; with a float32 output among them, 8 would make threads swap values.
+        word = 4 if any(output.element_size() == 4 for output in outputs) else 8
+        aligned = x.data_ptr() % word == 0 and all(output.data_ptr() % 16 == 0 for output in outputs)
+        if aligned and (x.shape[-2] * x.shape[-1]) % word == 0 and all(output.is_contiguous() for output in outputs):
+            return _dense(x, outputs, plans, word, interleaved, threads)
+        if aligned and interleaved and x.numel() % word == 0 and all(_is_channels_last(output) for output in outputs):
+            return _flat(x, outputs, plans, word, threads)
+    return _strided(x, outputs, plans)
+
+
+def _dense(
+    x: torch.Tensor,
+    outputs: tuple[torch.Tensor, ...],
+    plans: tuple[int | float, ...],
+    group: int,
+    interleaved: bool,
+    threads: int,
+) -> Launch:
+    groups = x.numel() // (3 * group)
     return Launch(
         kernels._normalize_dense_kernel,
-        (triton.cdiv(groups, DENSE_BLOCK),),
+        (triton.cdiv(groups, threads),),
         (x, outputs, groups, x.shape[-2] * x.shape[-1] // group),
-        {
-            "PLANS": plans,
-            "INTERLEAVED": interleaved,
-            "GROUP": group,
-            "BLOCK": DENSE_BLOCK,
-            "WIDE": pixels + DENSE_BLOCK * group > _LARGEST_INT32,
-        },
+        {"PLANS": plans, "INTERLEAVED": interleaved, "GROUP": group, "BLOCK": threads},
     )
 
 
-def strided(x: torch.Tensor, outputs: tuple[torch.Tensor, ...], plans: tuple[int | float, ...]) -> Launch:
+def _flat(
+    x: torch.Tensor, outputs: tuple[torch.Tensor, ...], plans: tuple[int | float, ...], word: int, threads: int
+) -> Launch:
+    words = x.numel() // word
+    return Launch(
+        kernels._normalize_flat_kernel,
+        (triton.cdiv(words, threads),),
+        (x, outputs, words),
+        {"PLANS": plans, "WORD": word, "BLOCK": threads},
+    )
+
+
+def _strided(x: torch.Tensor, outputs: tuple[torch.Tensor, ...], plans: tuple[int | float, ...]) -> Launch:
     n, _, height, width = x.shape
     tensors = (x, *outputs)
     if all(t.stride(2) == width * t.stride(3) for t in tensors):
@@ -113,22 +118,45 @@ def strided(x: torch.Tensor, outputs: tuple[torch.Tensor, ...], plans: tuple[int
         kernels._normalize_strided_kernel,
         (triton.cdiv(n * height, rows) * triton.cdiv(width, cols),),
         (x, outputs, n * height, height, width, x.stride(), sum((o.stride() for o in outputs), ())),
-        {"PLANS": plans, "ROWS": rows, "COLS": cols},
+        {"PLANS": plans, "ROWS": rows, "COLS": cols, "WIDE": any(_reach(t) > LARGEST_INT32 for t in tensors)},
     )
 
 
-def _as_four_axes(
+def _is_channels_last(tensor: torch.Tensor) -> bool:
+    return tensor.permute(0, 2, 3, 1).is_contiguous()
+
+
+def _reach(tensor: torch.Tensor) -> int:
+    """A bound of every offset that a tile of the strided kernel computes, its masked-out part included."""
+    n, channels, height, width = tensor.shape
+    s = tensor.stride()
+    return (n + STRIDED_TILE) * s[0] + channels * s[1] + (height + STRIDED_TILE) * s[2] + (width + STRIDED_TILE) * s[3]
+
+
+def _parts(
     planes: torch.Tensor, outputs: tuple[torch.Tensor, ...]
 ) -> list[tuple[torch.Tensor, tuple[torch.Tensor, ...]]]:
-    """The same memory as (N, 3, H, W) tensors; several of them where the leading axes cannot be one axis."""
-    if planes.dim() == 4:
+    """The same memory as (N, 3, H, W) tensors of fewer than 2^31 codes; one of them unless it has to be more.
+
+    More where leading axes cannot be one axis without a copy, and for batches past 2^31 codes: positions are 32-bit
+    numbers within a launch (a 64-bit division alone would double its instructions).
+    """
+    if planes.dim() < 4:
+        return [(planes.unsqueeze(0), tuple(output.unsqueeze(0) for output in outputs))]
+    if planes.dim() > 4:
+        shape = (-1, *planes.shape[-3:])
+        try:
+            return _parts(planes.view(shape), tuple(output.view(shape) for output in outputs))
+        except RuntimeError:
+            return [
+                part
+                for index in range(planes.shape[0])
+                for part in _parts(planes[index], tuple(output[index] for output in outputs))
+            ]
+    images = max(1, MOST_CODES // (3 * planes.shape[-2] * planes.shape[-1]))
+    if planes.shape[0] <= images:
         return [(planes, outputs)]
-    shape = (-1, *planes.shape[-3:])
-    try:
-        return [(planes.view(shape), tuple(output.view(shape) for output in outputs))]
-    except RuntimeError:
-        return [
-            part
-            for index in range(planes.shape[0])
-            for part in _as_four_axes(planes[index], tuple(output[index] for output in outputs))
-        ]
+    return [
+        (planes[first : first + images], tuple(output[first : first + images] for output in outputs))
+        for first in range(0, planes.shape[0], images)
+    ]

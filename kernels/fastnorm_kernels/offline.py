@@ -1,6 +1,6 @@
 """What a kernel is, without a GPU: compile a launch for a named architecture and count its instructions.
 
-    python -m fastnorm_kernels.offline --arch 90 --dtypes bf16,bf16 --layout NHWC
+    python -m fastnorm_kernels.offline --arch sm_90 gfx942 --dtypes bf16,bf16 --layout NHWC
 
 prints one JSON line a variant. A launch is compiled exactly as it would be run: the launcher picks the variant from
 the tensors (CPU or meta tensors do), and Triton specialises on them. Triton's interpreter must be off in this process.
@@ -19,6 +19,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 import triton
@@ -31,9 +32,22 @@ from fastnorm_kernels.normalize import OPTIONS, Launch, choose
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 LAYOUTS = ("NHWC", "NCHW")
 
+ARCHS = {
+    "sm_80": GPUTarget("cuda", 80, 32),
+    "sm_90": GPUTarget("cuda", 90, 32),
+    "sm_100": GPUTarget("cuda", 100, 32),
+    "gfx942": GPUTarget("hip", "gfx942", 64),
+}
+
 # An instruction of nvdisasm's listing: its address in a comment, a predicate, then the operation.
-_INSTRUCTION = re.compile(r"/\*[0-9a-f]{4,5}\*/\s+(?:@!?U?P\d+\s+)?([A-Z][A-Z0-9_.]*)")
-_ACCESS_BITS = re.compile(r"\.(?:U|S)?(8|16|64|128)\b")
+_SASS = re.compile(r"/\*[0-9a-f]{4,5}\*/\s+(?:@!?U?P\d+\s+)?([A-Z][A-Z0-9_.]*)")
+_SASS_BITS = re.compile(r"\.(?:U|S)?(8|16|64|128)\b")
+
+# An instruction of AMD's assembly stands in a line of its own; a memory access names how many 32-bit words it moves.
+_GCN = re.compile(r"^\s+([svdbgf][a-z]*_[a-z0-9_]+)", re.MULTILINE)
+_GCN_ACCESS = re.compile(
+    r"^(?:global|buffer|flat|scratch)_(load|store)_(?:d?word|dword|[us]?byte|[us]?short)(?:x(\d))?"
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,28 +103,67 @@ def compile_launch(launch: Launch, target: GPUTarget) -> CompiledKernel:
         return launch.kernel.warmup(*launch.arguments, grid=launch.grid, **launch.constants, **OPTIONS)
 
 
-def report(launch: Launch, capability: int) -> Report:
-    """Compile `launch` for sm_<capability> and count what its machine code holds."""
-    compiled = compile_launch(launch, GPUTarget("cuda", capability, 32))
-    sass, usage = _disassemble(compiled.asm["cubin"])
-    operations = [name for name in _INSTRUCTION.findall(sass) if name != "NOP"]
-    counts = collections.Counter(operations)
-    threads = launch.grid[0] * OPTIONS["num_warps"] * 32
-    elements = launch.arguments[0].numel()
-    used = {key: int(value) for key, value in re.findall(r"(REG|STACK|LOCAL):(\d+)", usage)}
+def report(launch: Launch, arch: str) -> Report:
+    """Compile `launch` for one of ARCHS and count what its machine code holds."""
+    compiled = compile_launch(launch, ARCHS[arch])
+    threads = launch.grid[0] * OPTIONS["num_warps"] * ARCHS[arch].warp_size
+    per_element = threads / launch.arguments[0].numel()
+    count = _count_sass if ARCHS[arch].backend == "cuda" else _count_gcn
+    counts = count(compiled)
     return Report(
         kernel=launch.kernel.__name__,
-        arch=f"sm_{capability}",
-        instructions=len(operations),
-        instructions_per_element=len(operations) * threads / elements,
-        registers=used["REG"],
-        spills=used["STACK"] + used["LOCAL"] + _starting(counts, "LDL") + _starting(counts, "STL"),
+        arch=arch,
+        instructions_per_element=counts["instructions"] * per_element,
         shared_bytes=compiled.metadata.shared,
-        barriers=_starting(counts, "BAR"),
-        calls=_starting(counts, "CALL"),
-        loads=_widths(counts, "LDG"),
-        stores=_widths(counts, "STG"),
+        **counts,
     )
+
+
+def _count_sass(compiled: CompiledKernel) -> dict[str, Any]:
+    sass, usage = _disassemble(compiled.asm["cubin"])
+    operations = collections.Counter(name for name in _SASS.findall(sass) if name != "NOP")
+    kinds = collections.Counter[str]()
+    widths: dict[str, collections.Counter[int]] = {"LDG": collections.Counter(), "STG": collections.Counter()}
+    for name, n in operations.items():
+        kind = name.split(".")[0]
+        kinds[kind] += n
+        if kind in widths:
+            bits = _SASS_BITS.search(name)
+            widths[kind][int(bits.group(1)) if bits else 32] += n
+    used = {key: int(value) for key, value in re.findall(r"(REG|STACK|LOCAL):(\d+)", usage)}
+    return {
+        "instructions": operations.total(),
+        "registers": used["REG"],
+        "spills": used["STACK"] + used["LOCAL"] + kinds["LDL"] + kinds["STL"],
+        "barriers": kinds["BAR"],
+        "calls": kinds["CALL"],
+        "loads": dict(widths["LDG"]),
+        "stores": dict(widths["STG"]),
+    }
+
+
+def _count_gcn(compiled: CompiledKernel) -> dict[str, Any]:
+    assembly = compiled.asm["amdgcn"]
+    operations = collections.Counter(name for name in _GCN.findall(assembly) if name != "s_nop")
+    widths: dict[str, collections.Counter[int]] = {"load": collections.Counter(), "store": collections.Counter()}
+    for name, n in operations.items():
+        access = _GCN_ACCESS.match(name)
+        if access:
+            narrow = 8 if "byte" in name else 16 if "short" in name else 32
+            widths[access.group(1)][narrow * int(access.group(2) or 1)] += n
+
+    def noted(key: str) -> int:
+        return int(re.search(rf"\.{key}:\s*(\d+)", assembly).group(1))  # type: ignore[union-attr]
+
+    return {
+        "instructions": operations.total(),
+        "registers": noted("vgpr_count"),
+        "spills": noted("vgpr_spill_count") + noted("sgpr_spill_count"),
+        "barriers": operations["s_barrier"],
+        "calls": operations["s_swappc_b64"],
+        "loads": dict(widths["load"]),
+        "stores": dict(widths["store"]),
+    }
 
 
 def example(
@@ -119,6 +172,7 @@ def example(
     *,
     size: tuple[int, int, int] = (64, 512, 512),
     targets: tuple[tuple[tuple[float, float, float], tuple[float, float, float]], ...],
+    arch: str = "sm_90",
 ) -> Launch:
     """The launch for a dense batch of N, H, W in `layout`, with one output per dtype."""
     n, height, width = size
@@ -127,7 +181,8 @@ def example(
     else:
         x = torch.empty((n, 3, height, width), dtype=torch.uint8, device="meta")
     outputs = tuple(torch.empty((n, 3, height, width), dtype=dtype, device="meta") for dtype in dtypes)
-    return choose(x, outputs, tuple(number for mean, std in targets for number in plan(mean, std).flat()))
+    plans = tuple(number for mean, std in targets for number in plan(mean, std).flat())
+    return choose(x, outputs, plans, threads=OPTIONS["num_warps"] * ARCHS[arch].warp_size)
 
 
 def _disassemble(cubin: bytes) -> tuple[str, str]:
@@ -140,22 +195,9 @@ def _disassemble(cubin: bytes) -> tuple[str, str]:
     return sass.stdout, usage.stdout + usage.stderr
 
 
-def _starting(counts: collections.Counter[str], prefix: str) -> int:
-    return sum(n for name, n in counts.items() if name.split(".")[0] == prefix)
-
-
-def _widths(counts: collections.Counter[str], prefix: str) -> dict[int, int]:
-    widths: collections.Counter[int] = collections.Counter()
-    for name, n in counts.items():
-        if name.split(".")[0] == prefix:
-            found = _ACCESS_BITS.search(name)
-            widths[int(found.group(1)) if found else 32] += n
-    return dict(widths)
-
-
 def _main() -> None:
     parser = argparse.ArgumentParser(prog="python -m fastnorm_kernels.offline", description=__doc__)
-    parser.add_argument("--arch", type=int, nargs="+", default=[80, 90, 100], help="compute capabilities, such as 90")
+    parser.add_argument("--arch", nargs="+", choices=ARCHS, default=list(ARCHS))
     parser.add_argument("--dtypes", nargs="+", default=["fp32,fp32", "bf16,bf16"], help="one dtype per target")
     parser.add_argument("--layout", nargs="+", choices=LAYOUTS, default=LAYOUTS)
     parser.add_argument("--size", type=int, nargs=3, metavar=("N", "H", "W"), default=(64, 512, 512))
@@ -166,12 +208,12 @@ def _main() -> None:
     )
     options = parser.parse_args()
     targets = tuple((tuple(mean), tuple(std)) for mean, std in json.loads(options.targets))
-    for capability in options.arch:
+    for arch in options.arch:
         for layout in options.layout:
             for names in options.dtypes:
                 dtypes = tuple(DTYPES[name] for name in names.split(","))
-                launch = example(dtypes, layout, size=tuple(options.size), targets=targets)
-                row = {"layout": layout, "dtypes": names, **dataclasses.asdict(report(launch, capability))}
+                launch = example(dtypes, layout, size=tuple(options.size), targets=targets, arch=arch)
+                row = {"layout": layout, "dtypes": names, **dataclasses.asdict(report(launch, arch))}
                 print(json.dumps(row), flush=True)
 
 
