@@ -1,20 +1,17 @@
-"""The public functions, and the choice of the path that serves them."""
+"""The public functions: checks first, then the path that serves the device."""
 
 from __future__ import annotations
 
-import functools
-import warnings
 from collections.abc import Sequence
-from types import ModuleType
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
-from fastnorm import _cpu, reference
+from fastnorm import _backends, _operator, _repeats
 from fastnorm._arguments import check_normalization, check_normalizations
 from fastnorm._inputs import as_planes
 from fastnorm._normalization import CLIP, VAE, Normalization
-from fastnorm._outputs import prepare
+from fastnorm._outputs import prepare, resolve_outputs
 
 if TYPE_CHECKING:
     import numpy as np
@@ -113,38 +110,31 @@ def _normalize(
     memory_format: object,
     out: object,
 ) -> tuple[torch.Tensor, ...]:
+    if torch.compiler.is_compiling() or (isinstance(batch, torch.Tensor) and type(batch) is not torch.Tensor):
+        return _as_operator(batch, targets, dtype, layout, memory_format, out)
+    key = None
+    if out is None and isinstance(batch, torch.Tensor) and _backends.kernels_for(batch) is not None:
+        key = _repeats.key_of(batch, targets, dtype, layout, memory_format)
+        outputs = _repeats.repeat(key, batch)
+        if outputs is not None:
+            return outputs
     planes = as_planes(batch, layout)
     outputs = prepare(planes, len(targets), dtype, memory_format, out)
-    if planes.is_cuda and (kernels := triton_kernels()) is not None:
-        kernels.normalize(planes, [(t.mean, t.std) for t in targets], outputs)
-    elif planes.device.type == "cpu":
-        _cpu.normalize(planes, targets, outputs)
-    else:
-        for output, value in zip(outputs, reference.eager(planes, targets, [o.dtype for o in outputs]), strict=True):
-            output.copy_(value)
+    _backends.write(planes, targets, outputs)
+    if key is not None:
+        _repeats.remember(key, planes, targets, outputs)
     return outputs
 
 
-@functools.cache
-def triton_kernels() -> ModuleType | None:
-    """The kernel package, or None, with one warning, where Triton is not installed."""
-    try:
-        import fastnorm_kernels
-    except ImportError as error:
-        warnings.warn(
-            f"CUDA tensors take the slower torch path because Triton cannot be imported ({error}); pip install triton",
-            RuntimeWarning,
-            stacklevel=4,
-        )
-        return None
-    return fastnorm_kernels
-
-
-def path_name(device: torch.device) -> str:
-    """Which path serves tensors on `device`, for reports: "Triton on NVIDIA H200", "torch on CPU, 8 threads"."""
-    if device.type == "cuda":
-        name = torch.cuda.get_device_name(device)
-        return f"Triton on {name}" if triton_kernels() is not None else f"eager torch on {name} (Triton missing)"
-    if device.type == "cpu":
-        return f"torch on CPU, {torch.get_num_threads()} threads"
-    return f"eager torch on {device.type}"
+def _as_operator(
+    batch: object, targets: tuple[Normalization, ...], dtype: object, layout: str, memory_format: object, out: object
+) -> tuple[torch.Tensor, ...]:
+    """For tracing and tensor subclasses: one opaque operator between the checks and the outputs."""
+    planes = as_planes(batch, layout)
+    dtypes, formats, given = resolve_outputs(planes, len(targets), dtype, memory_format, out)
+    values = _operator.call(planes, targets, dtypes, formats)
+    if given is None:
+        return tuple(values)
+    for output, value in zip(given, values, strict=True):
+        output.copy_(value)
+    return given

@@ -20,8 +20,10 @@ _SMALLEST = 4 * HUGE_PAGE
 
 def advise(tensor: torch.Tensor) -> None:
     """Hint that a newly made CPU tensor is large and soon written; a no-op wherever that means nothing."""
+    if tensor.device.type != "cpu" or type(tensor) is not torch.Tensor:  # subclasses may have no memory of their own
+        return
     size = tensor.numel() * tensor.element_size()
-    if size < _SMALLEST or tensor.device.type != "cpu":
+    if size < _SMALLEST:
         return
     madvise = _madvise()
     if madvise is None:

@@ -54,6 +54,11 @@ def _as_tensor(batch: object) -> torch.Tensor:
     if isinstance(batch, torch.Tensor):
         if batch.layout is not torch.strided or batch.is_nested:
             raise TypeError(f"batch: got a {batch.layout} tensor, wanted a strided one: batch.to_dense()")
+        if not torch.compiler.is_compiling() and torch._C._functorch.is_batchedtensor(batch):
+            raise TypeError(
+                "batch: got a tensor inside torch.vmap, wanted the whole batch; call it outside: it takes any number "
+                "of leading axes at once"
+            )
         return batch
     if isinstance(batch, np.ndarray):
         if batch.dtype != np.uint8:

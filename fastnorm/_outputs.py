@@ -21,20 +21,35 @@ def prepare(
 
     `dtype` and `memory_format` may be None: float32 and contiguous, or whatever `out` has.
     """
+    dtypes, formats, given = resolve_outputs(planes, count, dtype, memory_format, out)
+    if given is None:
+        return tuple(empty(planes, d, f) for d, f in zip(dtypes, formats, strict=True))
+    for index, output in enumerate(given):
+        if _overlaps_itself(output):
+            raise ValueError(
+                f"out[{index}]: got an expanded tensor, whose elements share memory; wanted out.contiguous()"
+            )
+    _check_overlap(given, planes)
+    return given
+
+
+def resolve_outputs(
+    planes: torch.Tensor, count: int, dtype: object, memory_format: object, out: object
+) -> tuple[tuple[torch.dtype, ...], tuple[torch.memory_format, ...], tuple[torch.Tensor, ...] | None]:
+    """One dtype and memory format per target, and `out` after the checks that need no memory to look at."""
+    formats = resolve_memory_formats(torch.contiguous_format if memory_format is None else memory_format, count)
     if out is None:
-        dtypes = resolve_dtypes(torch.float32 if dtype is None else dtype, count)
-        formats = resolve_memory_formats(torch.contiguous_format if memory_format is None else memory_format, count)
-        return tuple(_empty(planes, d, f) for d, f in zip(dtypes, formats, strict=True))
+        return resolve_dtypes(torch.float32 if dtype is None else dtype, count), formats, None
     outputs = _as_sequence(out, count)
     dtypes = resolve_dtypes([o.dtype for o in outputs] if dtype is None else dtype, count)
-    wanted_formats = (None,) * count if memory_format is None else resolve_memory_formats(memory_format, count)
-    for index, (output, wanted_dtype, wanted_format) in enumerate(zip(outputs, dtypes, wanted_formats, strict=True)):
-        _check_output(f"out[{index}]", output, planes, wanted_dtype, wanted_format)
-    _check_overlap(outputs, planes)
-    return outputs
+    for index, output in enumerate(outputs):
+        wanted_format = None if memory_format is None else formats[index]
+        _check_output(f"out[{index}]", output, planes, dtypes[index], wanted_format)
+    return dtypes, formats, outputs
 
 
-def _empty(planes: torch.Tensor, dtype: torch.dtype, memory_format: torch.memory_format) -> torch.Tensor:
+def empty(planes: torch.Tensor, dtype: torch.dtype, memory_format: torch.memory_format) -> torch.Tensor:
+    """New memory for one target, shaped like `planes`."""
     shape = tuple(planes.shape)
     if memory_format is torch.channels_last:
         # Channels fastest, for any number of leading axes; torch's own format covers four axes only.
@@ -78,8 +93,6 @@ def _check_output(
             f"{what}: got strides {output.stride()}, which are not {memory_format}; leave memory_format out to write "
             f"into these strides"
         )
-    if _overlaps_itself(output):
-        raise ValueError(f"{what}: got an expanded tensor, whose elements share memory; wanted out.contiguous()")
 
 
 def _has_format(output: torch.Tensor, memory_format: torch.memory_format) -> bool:

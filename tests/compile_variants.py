@@ -6,8 +6,8 @@ import sys
 
 import torch
 from fastnorm_kernels import offline
-from fastnorm_kernels.division import plan
-from fastnorm_kernels.normalize import OPTIONS, choose
+from fastnorm_kernels.launching import OPTIONS
+from fastnorm_kernels.normalize import choose, plans_of
 
 VAE = ((0.5,) * 3, (0.5,) * 3)
 CLIP = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
@@ -68,8 +68,7 @@ def main():
         for name, (x, outputs, targets) in VARIANTS.items():
             if arch != "sm_90" and name not in EVERYWHERE:
                 continue
-            plans = tuple(number for mean, std in targets for number in plan(mean, std).flat())
-            launch = choose(x, outputs, plans, threads=OPTIONS["num_warps"] * target.warp_size)
+            launch = choose(x, outputs, plans_of(targets), threads=OPTIONS["num_warps"] * target.warp_size)
             print(json.dumps({"variant": name, **dataclasses.asdict(offline.report(launch, arch))}), flush=True)
 
 

@@ -12,7 +12,7 @@ import torch
 from helpers import assert_same_bits, random_pixels
 
 import fastnorm
-from fastnorm import _functional
+from fastnorm import _backends
 
 ROOT = pathlib.Path(__file__).parent.parent
 
@@ -96,22 +96,22 @@ def test_missing_triton_warns_once_and_names_the_mend(monkeypatch):
         return real_import(name, *arguments, **options)
 
     monkeypatch.setattr(builtins, "__import__", without_triton)
-    _functional.triton_kernels.cache_clear()
+    _backends.triton_kernels.cache_clear()
     try:
         with pytest.warns(RuntimeWarning, match="No module named 'triton'.*pip install triton"):
-            assert _functional.triton_kernels() is None
+            assert _backends.triton_kernels() is None
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            assert _functional.triton_kernels() is None
+            assert _backends.triton_kernels() is None
     finally:
-        _functional.triton_kernels.cache_clear()
+        _backends.triton_kernels.cache_clear()
 
 
 @pytest.mark.gpu
 def test_cuda_without_triton_takes_the_torch_path_to_the_same_bits(monkeypatch):
     batch = random_pixels(2, 8, 8, 3, device="cuda")
     expected = fastnorm.fused_dual_normalize(batch)
-    monkeypatch.setattr(_functional, "triton_kernels", lambda: None)
+    monkeypatch.setattr(_backends, "triton_kernels", lambda: None)
     for output, value in zip(fastnorm.fused_dual_normalize(batch), expected, strict=True):
         assert output.is_cuda
         assert_same_bits(output, value)
@@ -128,8 +128,8 @@ def test_other_devices_take_the_torch_path():
 
 
 def test_the_path_s_name():
-    assert _functional.path_name(torch.device("cpu")) == f"torch on CPU, {torch.get_num_threads()} threads"
-    assert _functional.path_name(torch.device("meta")) == "eager torch on meta"
+    assert _backends.path_name(torch.device("cpu")) == f"torch on CPU, {torch.get_num_threads()} threads"
+    assert _backends.path_name(torch.device("meta")) == "eager torch on meta"
 
 
 def test_typing_marker_is_shipped():

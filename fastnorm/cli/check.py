@@ -13,7 +13,7 @@ import torch
 
 import fastnorm
 from fastnorm._arguments import MEMORY_FORMATS, OUTPUT_DTYPES
-from fastnorm._functional import path_name
+from fastnorm._backends import path_name
 from fastnorm._normalization import CHANNELS, PRESETS, Normalization
 from fastnorm.cli import oracle
 from fastnorm.cli._devices import open_device

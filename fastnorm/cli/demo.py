@@ -13,7 +13,7 @@ import torch
 from torch.utils.data import DataLoader
 
 import fastnorm
-from fastnorm._functional import path_name
+from fastnorm._backends import path_name
 from fastnorm.cli import contact_sheet, timing
 from fastnorm.cli._devices import open_device
 from fastnorm.cli._errors import CommandError

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import torch
 import triton
 
 from fastnorm_kernels import _normalize_kernels as kernels
 from fastnorm_kernels.division import Triple, plan
-
-# Contractions are placed by hand (see _normalize_kernels); four warps keep 32 to 40 registers a thread resident.
-OPTIONS = {"num_warps": 4, "enable_fp_fusion": False}
+from fastnorm_kernels.launching import OPTIONS, Launch, Repeatable, repeatable
 
 # AMD's data-centre GPUs run 64 threads a wave. The kernels of whole words give each thread one word per load: fewer
 # words than threads would make neighbours share a store, which moves values between them.
@@ -23,19 +19,6 @@ THREADS = OPTIONS["num_warps"] * (64 if torch.version.hip else 32)
 STRIDED_TILE = 1024  # pixels per program
 LARGEST_INT32 = 2**31 - 1
 MOST_CODES = 2**31 - 2**20  # per launch of whole words: positions are int32, with room for the last program's tail
-
-
-@dataclass(frozen=True)
-class Launch:
-    """One launch: the kernel, its grid, and its arguments in order."""
-
-    kernel: Any
-    grid: tuple[int]
-    arguments: tuple[Any, ...]
-    constants: dict[str, Any]
-
-    def run(self) -> None:
-        self.kernel[self.grid](*self.arguments, **self.constants, **OPTIONS)
 
 
 def normalize(planes: torch.Tensor, targets: Sequence[tuple[Triple, Triple]], outputs: Sequence[torch.Tensor]) -> None:
@@ -55,11 +38,32 @@ def normalize(planes: torch.Tensor, targets: Sequence[tuple[Triple, Triple]], ou
     """
     if planes.numel() == 0:
         return
-    plans = tuple(number for mean, std in targets for number in plan(mean, std).flat())
-    device = torch.cuda.device(planes.device) if planes.is_cuda else contextlib.nullcontext()
-    with device:
+    plans = plans_of(targets)
+    with _on_device_of(planes):
         for images, results in _parts(planes, tuple(outputs)):
             choose(images, results, plans).run()
+
+
+def prepare(
+    planes: torch.Tensor, targets: Sequence[tuple[Triple, Triple]], outputs: Sequence[torch.Tensor]
+) -> Repeatable | None:
+    """Compile what `normalize` would launch; None if that is nothing, several launches, or cannot be repeated."""
+    if planes.numel() == 0:
+        return None
+    parts = _parts(planes, tuple(outputs))
+    if len(parts) != 1:
+        return None
+    with _on_device_of(planes):
+        return repeatable(choose(*parts[0], plans_of(targets)))
+
+
+def plans_of(targets: Sequence[tuple[Triple, Triple]]) -> tuple[int | float, ...]:
+    """The numbers that the kernels take for their targets, one plan after the other."""
+    return tuple(number for mean, std in targets for number in plan(mean, std).flat())
+
+
+def _on_device_of(tensor: torch.Tensor) -> contextlib.AbstractContextManager[object]:
+    return torch.cuda.device(tensor.device) if tensor.is_cuda else contextlib.nullcontext()
 
 
 def choose(
@@ -90,7 +94,9 @@ def _dense(
     return Launch(
         kernels._normalize_dense_kernel,
         (triton.cdiv(groups, threads),),
-        (x, outputs, groups, x.shape[-2] * x.shape[-1] // group),
+        x,
+        outputs,
+        (groups, x.shape[-2] * x.shape[-1] // group),
         {"PLANS": plans, "INTERLEAVED": interleaved, "GROUP": group, "BLOCK": threads},
     )
 
@@ -102,7 +108,9 @@ def _flat(
     return Launch(
         kernels._normalize_flat_kernel,
         (triton.cdiv(words, threads),),
-        (x, outputs, words),
+        x,
+        outputs,
+        (words,),
         {"PLANS": plans, "WORD": word, "BLOCK": threads},
     )
 
@@ -117,7 +125,9 @@ def _strided(x: torch.Tensor, outputs: tuple[torch.Tensor, ...], plans: tuple[in
     return Launch(
         kernels._normalize_strided_kernel,
         (triton.cdiv(n * height, rows) * triton.cdiv(width, cols),),
-        (x, outputs, n * height, height, width, x.stride(), sum((o.stride() for o in outputs), ())),
+        x,
+        outputs,
+        (n * height, height, width, x.stride(), sum((o.stride() for o in outputs), ())),
         {"PLANS": plans, "ROWS": rows, "COLS": cols, "WIDE": any(_reach(t) > LARGEST_INT32 for t in tensors)},
     )
 

@@ -26,8 +26,8 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import CompiledKernel
 
-from fastnorm_kernels.division import plan
-from fastnorm_kernels.normalize import OPTIONS, Launch, choose
+from fastnorm_kernels.launching import OPTIONS, Launch
+from fastnorm_kernels.normalize import choose, plans_of
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 LAYOUTS = ("NHWC", "NCHW")
@@ -100,14 +100,14 @@ def compile_launch(launch: Launch, target: GPUTarget) -> CompiledKernel:
     if triton.knobs.runtime.interpret:
         raise RuntimeError("offline compilation: Triton's interpreter is on; run without TRITON_INTERPRET=1")
     with _target(target):
-        return launch.kernel.warmup(*launch.arguments, grid=launch.grid, **launch.constants, **OPTIONS)
+        return launch.compile()
 
 
 def report(launch: Launch, arch: str) -> Report:
     """Compile `launch` for one of ARCHS and count what its machine code holds."""
     compiled = compile_launch(launch, ARCHS[arch])
     threads = launch.grid[0] * OPTIONS["num_warps"] * ARCHS[arch].warp_size
-    per_element = threads / launch.arguments[0].numel()
+    per_element = threads / launch.x.numel()
     count = _count_sass if ARCHS[arch].backend == "cuda" else _count_gcn
     counts = count(compiled)
     return Report(
@@ -181,8 +181,7 @@ def example(
     else:
         x = torch.empty((n, 3, height, width), dtype=torch.uint8, device="meta")
     outputs = tuple(torch.empty((n, 3, height, width), dtype=dtype, device="meta") for dtype in dtypes)
-    plans = tuple(number for mean, std in targets for number in plan(mean, std).flat())
-    return choose(x, outputs, plans, threads=OPTIONS["num_warps"] * ARCHS[arch].warp_size)
+    return choose(x, outputs, plans_of(targets), threads=OPTIONS["num_warps"] * ARCHS[arch].warp_size)
 
 
 def _disassemble(cubin: bytes) -> tuple[str, str]:

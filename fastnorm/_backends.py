@@ -1,0 +1,63 @@
+"""Which code serves which device: Triton kernels on CUDA, the cache-blocked path on the CPU, eager torch elsewhere."""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from collections.abc import Sequence
+from types import ModuleType
+
+import torch
+
+from fastnorm import _cpu, reference
+from fastnorm._normalization import Normalization
+
+Constants = tuple[tuple[tuple[float, float, float], tuple[float, float, float]], ...]
+
+
+def kernels_for(tensor: torch.Tensor) -> ModuleType | None:
+    """The kernel package if it serves this tensor's device."""
+    return triton_kernels() if tensor.is_cuda else None
+
+
+def write(planes: torch.Tensor, targets: Sequence[Normalization], outputs: Sequence[torch.Tensor]) -> None:
+    """Fill every target's output from a checked (..., 3, H, W) view."""
+    kernels = kernels_for(planes)
+    if kernels is not None:
+        kernels.normalize(planes, constants(targets), outputs)
+    elif planes.device.type == "cpu":
+        _cpu.normalize(planes, targets, outputs)
+    else:
+        values = reference.eager(planes, targets, [output.dtype for output in outputs])
+        for output, value in zip(outputs, values, strict=True):
+            output.copy_(value)
+
+
+def constants(targets: Sequence[Normalization]) -> Constants:
+    """The targets as the kernel package takes them: plain numbers."""
+    return tuple((target.mean, target.std) for target in targets)
+
+
+@functools.cache
+def triton_kernels() -> ModuleType | None:
+    """The kernel package, or None, with one warning, where Triton is not installed."""
+    try:
+        import fastnorm_kernels
+    except ImportError as error:
+        warnings.warn(
+            f"CUDA tensors take the slower torch path because Triton cannot be imported ({error}); pip install triton",
+            RuntimeWarning,
+            stacklevel=6,  # the caller of the public function
+        )
+        return None
+    return fastnorm_kernels
+
+
+def path_name(device: torch.device) -> str:
+    """Which path serves tensors on `device`, for reports: "Triton on NVIDIA H200", "torch on CPU, 8 threads"."""
+    if device.type == "cuda":
+        name = torch.cuda.get_device_name(device)
+        return f"Triton on {name}" if triton_kernels() is not None else f"eager torch on {name} (Triton missing)"
+    if device.type == "cpu":
+        return f"torch on CPU, {torch.get_num_threads()} threads"
+    return f"eager torch on {device.type}"

@@ -1,0 +1,84 @@
+"""`torch.ops.fastnorm.normalize`: the same call as an operator, for torch.compile, export and tensor subclasses.
+
+Eager calls do not go through it: the dispatcher costs more than the checks do. It has one implementation for all
+devices, always returns new tensors, and a fake implementation that needs no data, so that tracing never looks inside.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+
+import torch
+
+from fastnorm._arguments import MEMORY_FORMATS, OUTPUT_DTYPES
+from fastnorm._backends import write
+from fastnorm._normalization import CHANNELS, Normalization
+from fastnorm._outputs import empty
+
+_LIBRARY = torch.library.Library("fastnorm", "DEF")
+_LIBRARY.define(
+    "normalize(Tensor batch, int channel_axis, float[] mean, float[] std, int[] dtypes, int[] memory_formats)"
+    " -> Tensor[]"
+)
+
+
+def call(
+    planes: torch.Tensor,
+    targets: Sequence[Normalization],
+    dtypes: Sequence[torch.dtype],
+    memory_formats: Sequence[torch.memory_format],
+) -> list[torch.Tensor]:
+    """The operator on a (..., 3, H, W) view; dtypes and memory formats travel as positions in their tuples."""
+    outputs: list[torch.Tensor] = torch.ops.fastnorm.normalize(
+        planes,
+        -3,
+        [value for target in targets for value in target.mean],
+        [value for target in targets for value in target.std],
+        [OUTPUT_DTYPES.index(dtype) for dtype in dtypes],
+        [MEMORY_FORMATS.index(memory_format) for memory_format in memory_formats],
+    )
+    return outputs
+
+
+def _outputs(planes: torch.Tensor, dtypes: Sequence[int], memory_formats: Sequence[int]) -> list[torch.Tensor]:
+    return [
+        empty(planes, OUTPUT_DTYPES[dtype], MEMORY_FORMATS[memory_format])
+        for dtype, memory_format in zip(dtypes, memory_formats, strict=True)
+    ]
+
+
+def _normalize(
+    batch: torch.Tensor,
+    channel_axis: int,
+    mean: Sequence[float],
+    std: Sequence[float],
+    dtypes: Sequence[int],
+    memory_formats: Sequence[int],
+) -> list[torch.Tensor]:
+    planes = batch.movedim(channel_axis, -3)
+    outputs = _outputs(planes, dtypes, memory_formats)
+    write(planes, _targets(tuple(mean), tuple(std)), outputs)
+    return outputs
+
+
+def _fake(
+    batch: torch.Tensor,
+    channel_axis: int,
+    mean: Sequence[float],
+    std: Sequence[float],
+    dtypes: Sequence[int],
+    memory_formats: Sequence[int],
+) -> list[torch.Tensor]:
+    del mean, std
+    return _outputs(batch.movedim(channel_axis, -3), dtypes, memory_formats)
+
+
+@functools.lru_cache(maxsize=256)
+def _targets(mean: tuple[float, ...], std: tuple[float, ...]) -> tuple[Normalization, ...]:
+    starts = range(0, len(mean), CHANNELS)
+    return tuple(Normalization(mean[i : i + CHANNELS], std[i : i + CHANNELS]) for i in starts)
+
+
+_LIBRARY.impl("normalize", _normalize, "CompositeExplicitAutograd")
+torch.library.register_fake("fastnorm::normalize", _fake, lib=_LIBRARY)

@@ -1,0 +1,75 @@
+"""Calls like an earlier one: nothing is checked, chosen or compiled twice.
+
+A training loop makes the same call with new pixels again and again. What depends only on the shapes, strides, dtypes
+and targets is remembered after the first such call on a device that Triton serves; what is left is to allocate the
+outputs and launch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+
+from fastnorm import _backends
+from fastnorm._normalization import Normalization
+
+if TYPE_CHECKING:
+    from fastnorm_kernels import Repeatable
+
+Key = tuple[object, ...]
+
+# A bound for callers whose every batch has another shape; a forgotten call is checked and remembered anew.
+MOST_CALLS = 1024
+
+_ALIGNMENT = 16  # Triton compiles another variant for pointers that are not multiples of this
+_calls: dict[Key, tuple[list[tuple[torch.Size, tuple[int, ...], torch.dtype]], Repeatable]] = {}
+
+
+def key_of(
+    batch: torch.Tensor, targets: tuple[Normalization, ...], dtype: object, layout: object, memory_format: object
+) -> Key:
+    """Everything that the checks, the outputs and the choice of a kernel variant look at."""
+    return (
+        batch.shape,
+        batch.stride(),
+        batch.dtype,
+        batch.device,
+        batch.data_ptr() % _ALIGNMENT,
+        targets,
+        tuple(dtype) if isinstance(dtype, list) else dtype,
+        layout,
+        tuple(memory_format) if isinstance(memory_format, list) else memory_format,
+    )
+
+
+def repeat(key: Key, batch: torch.Tensor) -> tuple[torch.Tensor, ...] | None:
+    """The outputs, if a call with this key is remembered and can be repeated as it was."""
+    try:
+        call = _calls.get(key)
+    except TypeError:  # an unhashable argument, which the checks refuse with a better message
+        return None
+    if call is None:
+        return None
+    layouts, launch = call
+    outputs = tuple(
+        [torch.empty_strided(shape, stride, dtype=dtype, device=batch.device) for shape, stride, dtype in layouts]
+    )
+    return outputs if launch.launch(batch, outputs) else None
+
+
+def remember(key: Key, planes: torch.Tensor, targets: Sequence[Normalization], outputs: Sequence[torch.Tensor]) -> None:
+    """Keep a call that has passed every check and has run."""
+    kernels = _backends.kernels_for(planes)
+    launch = kernels.prepare(planes, _backends.constants(targets), outputs) if kernels is not None else None
+    if launch is None:
+        return
+    if len(_calls) >= MOST_CALLS:
+        _calls.clear()
+    _calls[key] = ([(output.shape, output.stride(), output.dtype) for output in outputs], launch)
+
+
+def forget() -> None:
+    """Drop everything, as after a change that the keys do not see."""
+    _calls.clear()

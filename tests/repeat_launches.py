@@ -1,0 +1,162 @@
+"""Run by test_repeats.py under the stub driver: prints one JSON object with what each experiment saw."""
+
+import itertools
+import json
+import random
+import threading
+
+import stub_driver
+import torch
+import triton
+
+import fastnorm
+from fastnorm import CLIP, VAE, _repeats
+
+FP32, BF16 = torch.float32, torch.bfloat16
+MEMORY = torch.arange(1 << 20).to(torch.uint8)
+
+SHAPES = [(2, 16, 24, 3), (3, 3, 16, 24), (2, 7, 9, 3), (1, 3, 5, 7), (2, 3, 8, 8, 3), (64, 64, 3), (2, 64, 64, 3)]
+# Few kinds, because each is compiled, in every alignment that occurs.
+TARGETS = [(VAE, CLIP), (CLIP,)]
+DTYPES = [FP32, BF16]
+FORMATS = [torch.contiguous_format, torch.channels_last]
+
+
+def random_call(draw):
+    """Arguments of one call; few enough kinds that most occur again."""
+    shape, targets = draw.choice(SHAPES), draw.choice(TARGETS)
+    count = 1
+    for size in shape:
+        count *= size
+    offset = draw.choice([0, 0, 0, 1, 4, 8, 16])
+    batch = MEMORY[offset : offset + count].view(shape)
+    if draw.random() < 0.3 and len(shape) == 4:
+        batch = batch[:, : shape[1] - 1] if shape[-1] == 3 else batch[..., : shape[3] - 1]
+    options = {
+        "dtype": draw.choice(DTYPES) if draw.random() < 0.7 else DTYPES[: len(targets)],
+        "layout": "NHWC" if shape[-1] == 3 else "NCHW",
+        "memory_format": draw.choice(FORMATS),
+    }
+    return batch, targets, options
+
+
+def launch_of(batch, targets, options):
+    """What the driver is asked to do for one call; new outputs lie elsewhere each time, so they are only checked."""
+    count = len(targets)
+    stub_driver.expect(1 + count, 1)
+    outputs = fastnorm.fused_normalize(batch, targets, **options)
+    launches, function, grid, pointers, integers = stub_driver.last_launch(1 + count, 1)
+    assert pointers == [batch.data_ptr(), *(output.data_ptr() for output in outputs)]
+    described = [(str(output.dtype), list(output.shape), list(output.stride())) for output in outputs]
+    return launches, [function, grid, integers, described]
+
+
+def uncached_and_cached_calls_agree():
+    draw = random.Random(0)
+    different = hits = 0
+    for _ in range(400):
+        call = random_call(draw)
+        hits += _repeats.repeat(_repeats.key_of(call[0], call[1], *call[2].values()), call[0]) is not None
+        _, repeated = launch_of(*call)
+        kept, _repeats._calls = _repeats._calls, {}
+        _, ordinary = launch_of(*call)
+        _repeats._calls = kept
+        different += repeated != ordinary
+    return {"different": different, "hits": hits, "kept": len(_repeats._calls)}
+
+
+def fixed_call():
+    return MEMORY[: 2 * 16 * 24 * 3].view(2, 16, 24, 3), (VAE, CLIP), {"dtype": BF16}
+
+
+def repeats(call):
+    """Whether this call goes round Triton's ordinary launch."""
+    batch, targets, options = call
+    before = stub_driver.last_launch(1, 0)[0]
+    repeated = _repeats.repeat(_repeats.key_of(batch, targets, options["dtype"], "auto", None), batch) is not None
+    assert stub_driver.last_launch(1, 0)[0] - before == int(repeated)
+    return repeated
+
+
+def hooks_are_called():
+    call = fixed_call()
+    launch_of(*call)
+    seen = []
+
+    def hook(metadata):
+        seen.append(metadata.get())
+
+    before = repeats(call)
+    triton.knobs.runtime.launch_enter_hook.add(hook)
+    during = repeats(call)
+    launch_of(*call)
+    triton.knobs.runtime.launch_enter_hook.remove(hook)
+    return {"before": before, "during": during, "after": repeats(call), "seen": [[s["name"], s["bytes"]] for s in seen]}
+
+
+def knobs_are_heeded():
+    call = fixed_call()
+    launch_of(*call)
+    triton.knobs.compilation.always_compile = True
+    during = repeats(call)
+    del triton.knobs.compilation.always_compile
+    return {"during": during, "after": repeats(call)}
+
+
+def another_current_device_takes_the_ordinary_way(driver):
+    call = fixed_call()
+    launch_of(*call)
+    driver.get_current_device = lambda: 1
+    during = repeats(call)
+    driver.get_current_device = lambda: 0
+    return {"during": during, "after": repeats(call)}
+
+
+def threads_do_not_disturb_each_other():
+    wrong = []
+
+    def work(seed):
+        draw = random.Random(seed)
+        for _ in range(100):
+            batch, targets, options = random_call(draw)
+            outputs = fastnorm.fused_normalize(batch, targets, **options)
+            dtypes = options["dtype"] if isinstance(options["dtype"], list) else [options["dtype"]] * len(targets)
+            if [output.dtype for output in outputs] != dtypes:
+                wrong.append(seed)
+
+    _repeats.forget()
+    workers = [threading.Thread(target=work, args=(seed,)) for seed in range(8)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    return {"wrong": len(wrong)}
+
+
+def the_memory_of_calls_is_bounded():
+    most, _repeats.MOST_CALLS = _repeats.MOST_CALLS, 10
+    _repeats.forget()
+    for height, width in itertools.product(range(1, 7), range(8, 12)):
+        fastnorm.fused_normalize(MEMORY[: height * width * 3].view(1, height, width, 3), [VAE], layout="NHWC")
+    _repeats.MOST_CALLS = most
+    return {"kept": len(_repeats._calls)}
+
+
+def main():
+    driver = stub_driver.install()
+    print(
+        json.dumps(
+            {
+                "agree": uncached_and_cached_calls_agree(),
+                "hooks": hooks_are_called(),
+                "knobs": knobs_are_heeded(),
+                "device": another_current_device_takes_the_ordinary_way(driver),
+                "threads": threads_do_not_disturb_each_other(),
+                "bound": the_memory_of_calls_is_bounded(),
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()
