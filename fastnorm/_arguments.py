@@ -22,9 +22,11 @@ def check_normalizations(normalizations: object) -> tuple[Normalization, ...]:
         )
     if not normalizations:
         raise ValueError("normalizations: got an empty list, wanted at least one target, such as [fastnorm.VAE]")
-    for index, target in enumerate(normalizations):
-        check_normalization(target, f"normalizations[{index}]")
-    return tuple(normalizations)
+    targets = tuple(normalizations)
+    for target in targets:
+        if not isinstance(target, Normalization):  # asked here, so that a right call builds no text
+            check_normalization(target, f"normalizations[{targets.index(target)}]")
+    return targets
 
 
 def check_normalization(target: object, what: str) -> None:

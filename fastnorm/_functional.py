@@ -54,8 +54,9 @@ def fused_dual_normalize(
     Raises:
         TypeError, ValueError: As for `fused_normalize`.
     """
-    check_normalization(vae, "vae")
-    check_normalization(clip, "clip")
+    if not (isinstance(vae, Normalization) and isinstance(clip, Normalization)):
+        check_normalization(vae, "vae")
+        check_normalization(clip, "clip")
     return DualOutput(*_normalize(batch, (vae, clip), dtype, layout, memory_format, out))
 
 
@@ -113,11 +114,11 @@ def _normalize(
     if torch.compiler.is_compiling() or (isinstance(batch, torch.Tensor) and type(batch) is not torch.Tensor):
         return _as_operator(batch, targets, dtype, layout, memory_format, out)
     key = None
-    if out is None and isinstance(batch, torch.Tensor) and _backends.kernels_for(batch) is not None:
+    if out is None and type(batch) is torch.Tensor and _backends.kernels_for(batch) is not None:
         key = _repeats.key_of(batch, targets, dtype, layout, memory_format)
-        outputs = _repeats.repeat(key, batch)
-        if outputs is not None:
-            return outputs
+        repeated = _repeats.repeat(key, batch)
+        if repeated is not None:
+            return repeated
     planes = as_planes(batch, layout)
     outputs = prepare(planes, len(targets), dtype, memory_format, out)
     _backends.write(planes, targets, outputs)

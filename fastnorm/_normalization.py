@@ -46,6 +46,7 @@ class Normalization:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     name: str = field(default="", compare=False)
+    _hash: int = field(init=False, repr=False, compare=False)
 
     def __init__(self, mean: float | Iterable[float], std: float | Iterable[float], name: str = "") -> None:
         if not isinstance(name, str):
@@ -53,6 +54,7 @@ class Normalization:
         object.__setattr__(self, "mean", _three("mean", mean))
         object.__setattr__(self, "std", _three("std", std))
         object.__setattr__(self, "name", name)
+        object.__setattr__(self, "_hash", hash((self.mean, self.std)))
         for channel, value in enumerate(self.std):
             if value <= 0:
                 raise ValueError(
@@ -64,6 +66,9 @@ class Normalization:
                     f"std: got {value} for channel {channel}, which is 0 in float32, where the division is done; "
                     f"wanted at least 1e-45"
                 )
+
+    def __hash__(self) -> int:
+        return self._hash  # made once: every call looks its targets up
 
     @classmethod
     def from_config(cls, config: str | os.PathLike[str] | Mapping[str, Any] | object) -> Normalization:

@@ -19,6 +19,10 @@ from triton import knobs
 # Contractions are placed by hand (see _normalize_kernels); four warps keep 32 to 40 registers a thread resident.
 OPTIONS = {"num_warps": 4, "enable_fp_fusion": False}
 
+# A knob that is set from Python becomes an entry of its group's dictionary. Those that come from the environment do
+# not; Triton has read them when the first launch was compiled.
+_KNOBS_AT_IMPORT = (dict(knobs.runtime.__dict__), dict(knobs.compilation.__dict__))
+
 
 @dataclass(frozen=True)
 class Launch:
@@ -80,6 +84,9 @@ def repeatable(launch: Launch) -> Repeatable | None:
 def _is_observed() -> bool:
     """Whether a profiler's hook or a knob set from Python asks to see launches, or to change them."""
     runtime = knobs.runtime
-    if any(runtime.__dict__.values()) or any(knobs.compilation.__dict__.values()):
-        return True
-    return bool(runtime.launch_enter_hook.calls or runtime.launch_exit_hook.calls)
+    return (
+        runtime.__dict__ != _KNOBS_AT_IMPORT[0]
+        or knobs.compilation.__dict__ != _KNOBS_AT_IMPORT[1]
+        or bool(runtime.launch_enter_hook.calls)
+        or bool(runtime.launch_exit_hook.calls)
+    )
