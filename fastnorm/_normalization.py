@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import os
@@ -46,7 +47,6 @@ class Normalization:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     name: str = field(default="", compare=False)
-    _hash: int = field(init=False, repr=False, compare=False)
 
     def __init__(self, mean: float | Iterable[float], std: float | Iterable[float], name: str = "") -> None:
         if not isinstance(name, str):
@@ -54,7 +54,6 @@ class Normalization:
         object.__setattr__(self, "mean", _three("mean", mean))
         object.__setattr__(self, "std", _three("std", std))
         object.__setattr__(self, "name", name)
-        object.__setattr__(self, "_hash", hash((self.mean, self.std)))
         for channel, value in enumerate(self.std):
             if value <= 0:
                 raise ValueError(
@@ -68,7 +67,11 @@ class Normalization:
                 )
 
     def __hash__(self) -> int:
-        return self._hash  # made once: every call looks its targets up
+        return self._hash
+
+    @functools.cached_property
+    def _hash(self) -> int:  # made once: every call looks its targets up
+        return hash((self.mean, self.std))
 
     @classmethod
     def from_config(cls, config: str | os.PathLike[str] | Mapping[str, Any] | object) -> Normalization:

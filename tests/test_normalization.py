@@ -48,6 +48,7 @@ def test_equal_values_are_equal_and_hash_alike_whatever_the_name():
     assert hash(other) == hash(CLIP)
     assert CLIP != IMAGENET
     assert len({VAE, SIGLIP, CLIP}) == 2
+    assert hash(pickle.loads(pickle.dumps(CLIP))) == hash(CLIP)
 
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))

@@ -137,10 +137,8 @@ def _is_channels_last(tensor: torch.Tensor) -> bool:
 
 
 def _reach(tensor: torch.Tensor) -> int:
-    """A bound of every offset that a tile of the strided kernel computes, its masked-out part included."""
-    n, channels, height, width = tensor.shape
-    s = tensor.stride()
-    return (n + STRIDED_TILE) * s[0] + channels * s[1] + (height + STRIDED_TILE) * s[2] + (width + STRIDED_TILE) * s[3]
+    """The last element's offset; what masked-out lanes compute past it may wrap, since it is not used."""
+    return sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
 
 
 def _parts(
