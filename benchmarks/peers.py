@@ -11,7 +11,7 @@ from importlib import metadata
 
 import torch
 
-from fastnorm import Normalization
+from fastnorm import CLIP, VAE, Normalization
 
 Call = Callable[[], Sequence[torch.Tensor]]
 
@@ -35,12 +35,24 @@ class Missing:
 
 
 def _eager(batch: torch.Tensor, targets: Sequence[Normalization]) -> Call:
-    constants = [[torch.tensor(v).view(3, 1, 1) for v in (t.mean, t.std)] for t in targets]
+    branches = eager_branches(batch.device, targets)
 
     def call():
-        return [(batch.permute(0, 3, 1, 2).float() / 255 - mean) / std for mean, std in constants]
+        return branches(batch)
 
     return call
+
+
+def eager_branches(
+    device: torch.device, targets: Sequence[Normalization] = (VAE, CLIP), dtype: torch.dtype = torch.float32
+) -> Callable[[torch.Tensor], list[torch.Tensor]]:
+    """The formula as people write it: one chain a branch; also what torch.compile is given."""
+    constants = [[torch.tensor(v, device=device).view(3, 1, 1) for v in (t.mean, t.std)] for t in targets]
+
+    def branches(batch):
+        return [((batch.permute(0, 3, 1, 2).float() / 255 - mean) / std).to(dtype) for mean, std in constants]
+
+    return branches
 
 
 def _torchvision_v2(batch: torch.Tensor, targets: Sequence[Normalization]) -> Call:

@@ -38,13 +38,20 @@ class Row:
 
 
 def row(
-    run: str, name: str, version: str, batch: torch.Tensor, seconds: Iterable[float], bytes_moved: int, mismatches: int
+    run: str,
+    name: str,
+    version: str,
+    batch: torch.Tensor,
+    seconds: Iterable[float],
+    bytes_moved: int,
+    mismatches: int,
+    dtypes: str = "fp32+fp32",
 ) -> Row:
     p20, p50, p80 = np.percentile(list(seconds), [20, 50, 80]) * 1e3
     return Row(
         date=datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d"),
         commit=_commit(),
-        device=_processor(),
+        device=torch.cuda.get_device_name() if batch.is_cuda else _processor(),
         threads=torch.get_num_threads(),
         torch=torch.__version__,
         run=run,
@@ -52,10 +59,10 @@ def row(
         version=version,
         shape="x".join(map(str, batch.shape)),
         layout="NHWC",
-        dtypes="fp32+fp32",
-        p20_ms=round(p20, 3),
-        p50_ms=round(p50, 3),
-        p80_ms=round(p80, 3),
+        dtypes=dtypes,
+        p20_ms=round(p20, 4),
+        p50_ms=round(p50, 4),
+        p80_ms=round(p80, 4),
         gb_per_s=round(bytes_moved / p50 / 1e6, 2),
         mismatches=str(mismatches),
     )
