@@ -116,7 +116,7 @@ def _normalize(
     key = None
     if out is None and type(batch) is torch.Tensor and _backends.kernels_for(batch) is not None:
         key = _repeats.key_of(batch, targets, dtype, layout, memory_format)
-        repeated = _repeats.repeat(key, batch)
+        repeated = None if key is None else _repeats.repeat(key, batch)
         if repeated is not None:
             return repeated
     planes = as_planes(batch, layout)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 
@@ -41,13 +42,6 @@ def call(
     return outputs
 
 
-def _outputs(planes: torch.Tensor, dtypes: Sequence[int], memory_formats: Sequence[int]) -> list[torch.Tensor]:
-    return [
-        empty(planes, OUTPUT_DTYPES[dtype], MEMORY_FORMATS[memory_format])
-        for dtype, memory_format in zip(dtypes, memory_formats, strict=True)
-    ]
-
-
 def _normalize(
     batch: torch.Tensor,
     channel_axis: int,
@@ -56,22 +50,19 @@ def _normalize(
     dtypes: Sequence[int],
     memory_formats: Sequence[int],
 ) -> list[torch.Tensor]:
-    planes = batch.movedim(channel_axis, -3)
-    outputs = _outputs(planes, dtypes, memory_formats)
-    write(planes, _targets(tuple(mean), tuple(std)), outputs)
+    outputs = _fake(batch, channel_axis, mean, std, dtypes, memory_formats)
+    write(batch.movedim(channel_axis, -3), _targets(tuple(mean), tuple(std)), outputs)
     return outputs
 
 
-def _fake(
-    batch: torch.Tensor,
-    channel_axis: int,
-    mean: Sequence[float],
-    std: Sequence[float],
-    dtypes: Sequence[int],
-    memory_formats: Sequence[int],
-) -> list[torch.Tensor]:
-    del mean, std
-    return _outputs(batch.movedim(channel_axis, -3), dtypes, memory_formats)
+def _fake(batch: torch.Tensor, channel_axis: int, *described: Sequence[Any]) -> list[torch.Tensor]:
+    """The outputs, unwritten: their shapes, strides and dtypes are all that tracing needs."""
+    _, _, dtypes, memory_formats = described
+    planes = batch.movedim(channel_axis, -3)
+    return [
+        empty(planes, OUTPUT_DTYPES[dtype], MEMORY_FORMATS[memory_format])
+        for dtype, memory_format in zip(dtypes, memory_formats, strict=True)
+    ]
 
 
 @functools.lru_cache(maxsize=256)

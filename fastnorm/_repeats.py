@@ -43,14 +43,18 @@ _empty_cpu, _empty_cuda = _allocator("cpu"), _allocator("cuda")
 
 def key_of(
     batch: torch.Tensor, targets: tuple[Normalization, ...], dtype: object, layout: object, memory_format: object
-) -> Key:
-    """Everything that the checks, the outputs and the choice of a kernel variant look at."""
+) -> Key | None:
+    """Everything that the checks, the outputs and the choice of a kernel variant look at; None for other tensors."""
+    try:
+        strides, address = batch.stride(), batch.data_ptr()
+    except RuntimeError:  # sparse, nested or inside vmap: the checks have better words for it
+        return None
     return (
         batch.shape,
-        batch.stride(),
+        strides,
         batch.dtype,
         batch.device,
-        batch.data_ptr() % _ALIGNMENT,
+        address % _ALIGNMENT,
         targets,
         tuple(dtype) if isinstance(dtype, list) else dtype,
         layout,

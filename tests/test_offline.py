@@ -59,6 +59,27 @@ def test_nothing_spills_or_calls(reports, variant):
     assert (row["calls"] > 0) == (variant == "NHWC true division")
 
 
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_rounding_is_to_nearest(reports, variant):
+    assert reports["sm_90", variant]["inexact"] == 0
+
+
+@pytest.mark.parametrize("layout", ["NHWC", "NCHW"])
+@pytest.mark.parametrize("dtype", ["fp32", "fp16", "bf16"])
+def test_no_operation_is_merged_with_another(reports, layout, dtype):
+    """Per element of a VAE and CLIP pair: x / 255 is a multiply and an FMA, VAE an FMA, CLIP a subtraction, a multiply
+
+    and an FMA. Had the compiler merged a multiply and an addition, there would be fewer of both.
+    """
+    row = reports["sm_90", f"{layout} {dtype} pair"]
+    elements = round(row["instructions"] / row["instructions_per_element"])  # of one thread
+    counted = row["arithmetic"]
+    assert counted["FADD"] == elements
+    # The integer division that finds a pixel's image may take one more of each.
+    assert 0 <= counted["FMUL"] - 2 * elements <= 1
+    assert 0 <= counted["FFMA"] - 3 * elements <= 1
+
+
 def test_mixed_dtypes_keep_values_in_their_threads(reports):
     """Beside a float32 target, a bf16 store is 64 bits wide, and still whole sectors: 128 would need twice the pixels
 

@@ -7,7 +7,11 @@ import sys
 
 import pytest
 import stub_driver
+import torch
 from fastnorm_kernels import _normalize_kernels
+
+import fastnorm
+from fastnorm import _repeats
 
 PROGRAM = pathlib.Path(__file__).with_name("repeat_launches.py")
 
@@ -51,6 +55,16 @@ def test_eight_threads(seen):
 
 def test_the_memory_is_bounded(seen):
     assert 0 < seen["bound"]["kept"] <= 10
+
+
+def test_tensors_without_strides_are_left_to_the_checks():
+    sparse = torch.zeros(2, 4, 4, 3, dtype=torch.uint8).to_sparse()
+    assert _repeats.key_of(sparse, (fastnorm.VAE,), None, "auto", None) is None
+
+
+def test_unhashable_arguments_are_left_to_the_checks():
+    batch = torch.zeros(2, 4, 4, 3, dtype=torch.uint8)
+    assert _repeats.repeat(_repeats.key_of(batch, (fastnorm.VAE,), None, ["NHWC"], None), batch) is None
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,9 @@ ARCHS = {
 _SASS = re.compile(r"/\*[0-9a-f]{4,5}\*/\s+(?:@!?U?P\d+\s+)?([A-Z][A-Z0-9_.]*)")
 _SASS_BITS = re.compile(r"\.(?:U|S)?(8|16|64|128)\b")
 
+# Of PTX: flushing subnormal numbers to zero, approximations, full-range division (2 ulp), roundings other than nearest.
+_INEXACT_PTX = re.compile(r"^\s+\S*\.(?:ftz|approx|full|rz|rm|rp|rna)\b.*$", re.MULTILINE)
+
 # An instruction of AMD's assembly stands in a line of its own; a memory access names how many 32-bit words it moves.
 _GCN = re.compile(r"^\s+([svdbgf][a-z]*_[a-z0-9_]+)", re.MULTILINE)
 _GCN_ACCESS = re.compile(
@@ -52,7 +55,11 @@ _GCN_ACCESS = re.compile(
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """What a compiled variant holds; loads and stores count the global ones by width in bits."""
+    """What a compiled variant holds.
+
+    Loads and stores count the global ones by width in bits; `arithmetic` the float32 instructions by name (NVIDIA);
+    `inexact` the instructions that would not round correctly: flushed, approximate or truncating ones (NVIDIA's PTX).
+    """
 
     kernel: str
     arch: str
@@ -65,6 +72,8 @@ class Report:
     calls: int
     loads: dict[int, int]
     stores: dict[int, int]
+    arithmetic: dict[str, int]
+    inexact: int
 
 
 class _OfflineDriver:
@@ -139,6 +148,8 @@ def _count_sass(compiled: CompiledKernel) -> dict[str, Any]:
         "calls": kinds["CALL"],
         "loads": dict(widths["LDG"]),
         "stores": dict(widths["STG"]),
+        "arithmetic": {kind: kinds[kind] for kind in ("FFMA", "FMUL", "FADD")},
+        "inexact": len(_INEXACT_PTX.findall(compiled.asm["ptx"])),
     }
 
 
@@ -163,6 +174,8 @@ def _count_gcn(compiled: CompiledKernel) -> dict[str, Any]:
         "calls": operations["s_swappc_b64"],
         "loads": dict(widths["load"]),
         "stores": dict(widths["store"]),
+        "arithmetic": {},
+        "inexact": 0,
     }
 
 
