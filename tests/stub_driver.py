@@ -20,12 +20,14 @@ def environment(folder):
     library = pathlib.Path(folder) / "libcuda.so.1"
     subprocess.run([compiler, "-shared", "-fPIC", "-O2", "-o", library, SOURCE], check=True)
     library.with_name("libcuda.so").symlink_to(library.name)
+    return without_interpreter() | {"LD_LIBRARY_PATH": str(folder), "TRITON_LIBCUDA_PATH": str(folder)}
+
+
+def without_interpreter():
+    """This environment for a child process that compiles: the checkout's packages, and Triton's interpreter off."""
+    paths = [str(ROOT), str(ROOT / "kernels"), str(ROOT / "tests"), *filter(None, [os.environ.get("PYTHONPATH")])]
     kept = {key: value for key, value in os.environ.items() if key != "TRITON_INTERPRET"}
-    return kept | {
-        "LD_LIBRARY_PATH": str(folder),
-        "TRITON_LIBCUDA_PATH": str(folder),
-        "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "kernels"), str(ROOT / "tests")]),
-    }
+    return kept | {"PYTHONPATH": os.pathsep.join(paths)}
 
 
 def install():
