@@ -44,9 +44,17 @@ def assert_same_bits(got, expected):
 
 
 def run_kernel(batch, targets, outputs, layout="auto"):
-    """The Triton kernel on any device: compiled on CUDA, interpreted on the CPU."""
+    """The Triton kernel: interpreted where there is no GPU; where there is one, CPU tensors visit it and return."""
+    import triton
+
     import fastnorm_kernels
 
+    if outputs[0].device.type == "cpu" and not triton.knobs.runtime.interpret:
+        visiting = [output.cuda() for output in outputs]
+        run_kernel(torch.as_tensor(batch).cuda(), targets, visiting, layout)
+        for output, value in zip(outputs, visiting, strict=True):
+            output.copy_(value)
+        return
     # The interpreter computes with numpy, which warns where IEEE arithmetic overflows to infinity as it should.
     with np.errstate(over="ignore"):
         fastnorm_kernels.normalize(as_planes(batch, layout), [(t.mean, t.std) for t in targets], outputs)
