@@ -28,19 +28,19 @@ CALLS = 50
 
 
 def measure(rows_file: Path | None) -> None:
-    import stub_driver
     import triton
+
+    import stub_driver
 
     gpu = torch.cuda.is_available()
     if not gpu:
         stub_driver.install()
 
-    from fastnorm_kernels.normalize import choose, plans_of
-
     import fastnorm
     from benchmarks.peers import eager_branches
     from benchmarks.rows import append, row
     from fastnorm import CLIP, VAE
+    from fastnorm_kernels.normalize import choose, plans_of
 
     device = "cuda" if gpu else "cpu"
     batch = torch.zeros(1, 224, 224, 3, dtype=torch.uint8, device=device)

@@ -5,6 +5,7 @@ import json
 import sys
 
 import torch
+
 from fastnorm_kernels import offline
 from fastnorm_kernels.launching import OPTIONS
 from fastnorm_kernels.normalize import choose, plans_of

@@ -5,11 +5,11 @@ import json
 import random
 import threading
 
-import stub_driver
 import torch
 import triton
 
 import fastnorm
+import stub_driver
 from fastnorm import CLIP, VAE, _repeats
 
 FP32, BF16 = torch.float32, torch.bfloat16

@@ -31,11 +31,11 @@ def without_interpreter():
 
 
 def install():
-    import fastnorm_kernels
     import triton
     from triton.backends.compiler import GPUTarget
     from triton.backends.nvidia.driver import CudaDriver
 
+    import fastnorm_kernels
     from fastnorm import _backends
 
     driver = CudaDriver()

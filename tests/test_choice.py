@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from fastnorm_kernels.normalize import MOST_CODES, _parts, choose, plans_of
 
 PLANS = plans_of([((0.5,) * 3, (0.5,) * 3)])

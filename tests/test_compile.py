@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from helpers import assert_same_bits, random_pixels
 from torchvision import tv_tensors
 
 import fastnorm
 from fastnorm import CLIP, DINOV2, VAE
+from helpers import assert_same_bits, random_pixels
 
 
 def dual(batch):

@@ -5,12 +5,12 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from fastnorm_kernels import division
-from fastnorm_kernels.division import Form
-from helpers import PRESETS
 
 import fastnorm
 from fastnorm.cli import oracle
+from fastnorm_kernels import division
+from fastnorm_kernels.division import Form
+from helpers import PRESETS
 
 
 def fp32_patterns(values):

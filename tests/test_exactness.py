@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from helpers import DTYPES, PATHS, PRESETS, assert_same_bits, dtype_name, every_code, poisoned
 
 import fastnorm
 from fastnorm.cli import oracle
+from helpers import DTYPES, PATHS, PRESETS, assert_same_bits, dtype_name, every_code, poisoned
 
 LAYOUTS = ("NHWC", "NCHW")
 MEMORY_FORMATS = (torch.contiguous_format, torch.channels_last)

@@ -4,10 +4,10 @@ import threading
 
 import pytest
 import torch
-from helpers import assert_same_bits, poisoned, random_pixels
 
 import fastnorm
 from fastnorm import CLIP, VAE, _repeats
+from helpers import assert_same_bits, poisoned, random_pixels
 
 pytestmark = pytest.mark.gpu
 

@@ -7,9 +7,9 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from helpers import PRESETS
 
 from fastnorm import CLIP, DINOV2, IMAGENET, SIGLIP, VAE, Normalization
+from helpers import PRESETS
 
 
 def test_presets():

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+
 import stub_driver
 from compile_variants import EVERYWHERE, VARIANTS
 

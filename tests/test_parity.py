@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from helpers import assert_same_bits, random_pixels
 from PIL import Image
 from torchvision import transforms
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 import fastnorm
 from fastnorm.cli.files import shipped_photographs
+from helpers import assert_same_bits, random_pixels
 
 SIZE = 224
 

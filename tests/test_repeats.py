@@ -6,12 +6,12 @@ import subprocess
 import sys
 
 import pytest
-import stub_driver
 import torch
-from fastnorm_kernels import _normalize_kernels
 
 import fastnorm
+import stub_driver
 from fastnorm import _repeats
+from fastnorm_kernels import _normalize_kernels
 
 PROGRAM = pathlib.Path(__file__).with_name("repeat_launches.py")
 

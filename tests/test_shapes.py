@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from helpers import DTYPES, PATHS, assert_same_bits, poisoned, random_pixels
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import fastnorm
 from fastnorm import CLIP, DINOV2, SIGLIP, VAE, _cpu
+from helpers import DTYPES, PATHS, assert_same_bits, poisoned, random_pixels
 
 TARGETS = (VAE, CLIP, DINOV2, SIGLIP)
 

@@ -9,10 +9,10 @@ import warnings
 
 import pytest
 import torch
-from helpers import assert_same_bits, random_pixels
 
 import fastnorm
 from fastnorm import _backends
+from helpers import assert_same_bits, random_pixels
 
 ROOT = pathlib.Path(__file__).parent.parent
 
