@@ -1,6 +1,7 @@
 """One uint8 batch to two float32 tensors on the CPU, beside every peer, in turns within one run.
 
-Each timing is preceded by a verification: if ours differs from the reference in one bit, nothing is timed.
+Each timing is preceded by a verification: if ours differs from the reference in one bit, nothing is timed. "out" writes
+into tensors that exist; "fresh" returns new ones, as peers do, and drops those of the round before, as a loop does.
 
     pytest benchmarks --rows benchmarks/results/cpu.csv
 """

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
-from fastnorm import _hugepages
+from fastnorm import _host_memory
 from fastnorm._arguments import resolve_dtypes, resolve_memory_formats
 
 
@@ -53,11 +53,15 @@ def empty(planes: torch.Tensor, dtype: torch.dtype, memory_format: torch.memory_
     shape = tuple(planes.shape)
     if memory_format is torch.channels_last:
         # Channels fastest, for any number of leading axes; torch's own format covers four axes only.
-        output = torch.empty((*shape[:-3], *shape[-2:], shape[-3]), dtype=dtype, device=planes.device).movedim(-1, -3)
-    else:
-        output = torch.empty(shape, dtype=dtype, device=planes.device)
-    _hugepages.advise(output)
-    return output
+        return _contiguous(planes, (*shape[:-3], *shape[-2:], shape[-3]), dtype).movedim(-1, -3)
+    return _contiguous(planes, shape, dtype)
+
+
+def _contiguous(planes: torch.Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
+    # Fake tensors say that they are on the CPU, and have no memory.
+    if planes.device.type == "cpu" and type(planes) is torch.Tensor and not torch.compiler.is_compiling():
+        return _host_memory.empty(shape, dtype)
+    return torch.empty(shape, dtype=dtype, device=planes.device)
 
 
 def _as_sequence(out: object, count: int) -> tuple[torch.Tensor, ...]:

@@ -7,7 +7,7 @@ import pytest
 
 import fastnorm
 
-MODULES = ["fastnorm._functional", "fastnorm._normalization", "fastnorm.reference"]
+MODULES = ["fastnorm._functional", "fastnorm._normalization", "fastnorm._resampling", "fastnorm.reference"]
 
 
 @pytest.mark.parametrize("name", MODULES)

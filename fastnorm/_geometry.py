@@ -1,0 +1,140 @@
+"""Where pixels go: the size that an image is resized to, the crop's place in it, and which axis is resized first.
+
+Integers only, and nothing but arithmetic. Every rule is one that a published pipeline follows, so that choosing a rule
+is choosing whose pixels to reproduce.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import PIL
+
+
+class Size(NamedTuple):
+    """An image's extent in pixels, in torch's order; Pillow's `Image.size` is the other way round."""
+
+    height: int
+    width: int
+
+
+@dataclass(frozen=True)
+class Span:
+    """What one axis of a cropped image shows: `count` pixels of the resized image, zeros before and after them."""
+
+    start: int  # the first pixel that is shown, counted in the resized image
+    count: int
+    offset: int  # where that pixel lands in the crop: the number of zeros before it
+    length: int  # the crop's own length
+
+    @property
+    def stop(self) -> int:
+        return self.start + self.count
+
+
+class CropRule(enum.Enum):
+    """How a centre crop is placed. Where the margin n - c is 3 more than a multiple of 4, the two differ by one pixel.
+
+    TORCHVISION: `CenterCrop`, which rounds half the margin to even and puts the odd row of padding at the end.
+    TRANSFORMERS: the Pillow-backend image processors, which round down and put the odd row of padding at the start.
+    """
+
+    TORCHVISION = "torchvision"
+    TRANSFORMERS = "transformers"
+
+    def span(self, length: int, crop: int) -> Span:
+        """The centre `crop` pixels of an axis `length` pixels long, zero-padded where it is shorter."""
+        margin = length - crop
+        if self is CropRule.TORCHVISION:
+            start = margin // 2 + (1 if margin % 4 == 3 else 0)  # = round(margin / 2), half to even
+            padding = -margin // 2
+        else:
+            start = margin // 2
+            padding = (1 - margin) // 2
+        if margin >= 0:
+            return Span(start, crop, 0, crop)
+        return Span(0, length, padding, crop)
+
+
+class PassOrder(enum.Enum):
+    """Which axis `Image.resize` filters first, a choice that changed between Pillow's versions.
+
+    The order shows in the pixels, because they are rounded to uint8 between the two passes.
+    """
+
+    HORIZONTAL_FIRST = "up to 12.1"
+    TALL_VERTICAL_FIRST = "12.2 and 12.3"
+    LARGER_CUT_FIRST = "since 13.0"
+
+    @classmethod
+    def of_pillow(cls, version: str | None = None) -> PassOrder:
+        """The order of a Pillow version such as "13.0.0"; None is the installed one. A missing minor number is 0.
+
+        Versions after the newest that is known are taken to have kept its order.
+        """
+        named = PIL.__version__ if version is None else version
+        found = re.match(r"\s*v?(\d+)(?:\.(\d+))?", named)
+        if found is None:
+            raise ValueError(
+                f"pillow: got {named!r}, wanted the version whose pixels to reproduce: pillow='12' (the order of all "
+                f"up to 12.1), pillow='12.2' or pillow='13'; None takes the installed one's"
+            )
+        release = (int(found[1]), int(found[2] or 0))
+        if release >= (13, 0):
+            return cls.LARGER_CUT_FIRST
+        return cls.TALL_VERTICAL_FIRST if release >= (12, 2) else cls.HORIZONTAL_FIRST
+
+    def vertical_first(self, source: Size, resized: Size) -> bool:
+        """Whether the columns are filtered before the rows; means nothing where either axis keeps its size."""
+        cut = source.height - resized.height
+        if self is PassOrder.LARGER_CUT_FIRST:
+            return cut > 0 and cut > 2 * (source.width - resized.width)
+        if self is PassOrder.TALL_VERTICAL_FIRST:
+            return cut > 0 and source.height > 100 * source.width
+        return False
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Everything about one resized and cropped image that does not depend on its pixels."""
+
+    source: Size
+    resized: Size
+    rows: Span
+    columns: Span
+    vertical_first: bool
+
+    @property
+    def output(self) -> Size:
+        return Size(self.rows.length, self.columns.length)
+
+
+def geometry(source: Size, size: int | Size | None, crop: Size | None, rule: CropRule, order: PassOrder) -> Geometry:
+    """Resize to `size` (as in `resized_size`), then cut the centre `crop` out; None leaves out either step."""
+    resized = resized_size(source, size)
+    length = resized if crop is None else crop
+    return Geometry(
+        source=source,
+        resized=resized,
+        rows=rule.span(resized.height, length.height),
+        columns=rule.span(resized.width, length.width),
+        vertical_first=order.vertical_first(source, resized),
+    )
+
+
+def resized_size(source: Size, size: int | Size | None) -> Size:
+    """The size after resizing: the short side to an int, the long one in proportion; exactly a `Size`; None: as it is.
+
+    torchvision and transformers alike truncate the long side, `int(size * long / short)` in float64. An integer
+    quotient is the same as long as size * long is below 2**53.
+    """
+    if size is None:
+        return source
+    if isinstance(size, Size):
+        return size
+    if source.width <= source.height:
+        return Size(size * source.height // source.width, size)
+    return Size(size, size * source.width // source.height)

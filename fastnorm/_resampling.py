@@ -1,0 +1,152 @@
+"""Pillow's antialiasing filters as tables: which source pixels make an output pixel, and how much each counts.
+
+`Image.resize` computes the weights in float64, divides them by their sum, and rounds them to 22-bit fixed point, once
+for each axis. The same operations in the same order make the same integers; numpy takes one tap of every output pixel
+at a time, so that each sum runs over its taps from the first to the last, as Pillow's does.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Doubles = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int32]
+
+FRACTION_BITS = 22  # 32 bits less 8 for the code and 2 for the sign and the overshoot of filters that go below zero
+ONE = 1 << FRACTION_BITS
+HALF = ONE // 2
+
+
+@dataclass(frozen=True)
+class Filter:
+    """A filter: its weight at a distance from the centre, and the distance from which it is zero, in output pixels."""
+
+    name: str
+    support: float
+    weight: Callable[[Doubles], Doubles]
+
+
+@dataclass(frozen=True, eq=False)
+class Weights:
+    """The float64 weights of one axis: pixel i is the sum over t < count[i] of weight[i, t] * source[first[i] + t].
+
+    The columns from count[i] on hold zeros.
+    """
+
+    first: Integers  # (pixels,)
+    count: Integers  # (pixels,)
+    weight: Doubles  # (pixels, taps)
+
+
+@dataclass(frozen=True, eq=False)
+class Coefficients:
+    """The table of one axis, as `Weights` but in fixed point: integers of which `ONE` is 1.0.
+
+    An output code is `clip((HALF + sum) >> FRACTION_BITS, 0, 255)`. The sums stay below 1.4e9 in size, so int32 holds
+    them, and the taps may be added up in any order. The arrays are shared and read-only.
+    """
+
+    first: Integers  # (pixels,)
+    count: Integers  # (pixels,)
+    fixed: Integers  # (pixels, taps)
+
+    @property
+    def taps(self) -> int:
+        return int(self.fixed.shape[1])
+
+
+@functools.lru_cache(maxsize=256)  # a table of 512 pixels by 33 taps takes 70 KB
+def coefficients(source: int, resized: int, kernel: Filter) -> Coefficients:
+    """The table that resizes an axis from `source` to `resized` pixels, both at least 1.
+
+    Example:
+        >>> table = coefficients(4, 2, BILINEAR)
+        >>> table.first.tolist(), table.count.tolist()
+        ([0, 1], [3, 3])
+        >>> table.fixed.tolist()  # 3/7, 3/7 and 1/7 of 2**22
+        [[1797559, 1797559, 599186], [599186, 1797559, 1797559]]
+
+    An axis that keeps its size gets the identity, exactly.
+    """
+    exact = weights(source, resized, kernel)
+    rounding = np.where(exact.weight < 0, -0.5, 0.5)
+    fixed = (rounding + exact.weight * ONE).astype(np.int32)  # truncates towards zero, as C does
+    for array in (exact.first, exact.count, fixed):
+        array.flags.writeable = False
+    return Coefficients(exact.first, exact.count, fixed)
+
+
+def weights(source: int, resized: int, kernel: Filter) -> Weights:
+    """The weights before they are rounded to fixed point; arguments as in `coefficients`."""
+    scale = source / resized
+    stretch = max(scale, 1.0)  # a filter widens when an image shrinks, and keeps its width when it grows
+    support = kernel.support * stretch
+    inverse = 1.0 / stretch
+    centre = (np.arange(resized) + 0.5) * scale
+    first = np.maximum((centre - support + 0.5).astype(np.int64), 0)
+    count = np.minimum((centre + support + 0.5).astype(np.int64), source) - first
+    weight = np.zeros((resized, int(count.max())))
+    total = np.zeros(resized)
+    for tap in range(weight.shape[1]):
+        at_tap = np.where(tap < count, kernel.weight((tap + first - centre + 0.5) * inverse), 0.0)
+        weight[:, tap] = at_tap
+        total += at_tap
+    np.divide(weight, total[:, None], out=weight, where=total[:, None] != 0)
+    return Weights(first.astype(np.int32), count.astype(np.int32), weight)
+
+
+def _box(x: Doubles) -> Doubles:
+    return np.where((x > -0.5) & (x <= 0.5), 1.0, 0.0)
+
+
+def _bilinear(x: Doubles) -> Doubles:
+    x = np.abs(x)
+    return np.where(x < 1.0, 1.0 - x, 0.0)
+
+
+# Single-precision constants, which widen to other doubles than 0.54 and 0.46.
+_HAMMING_BASE = float(np.float32(0.54))
+_HAMMING_SWING = float(np.float32(0.46))
+
+
+def _hamming(x: Doubles) -> Doubles:
+    x = np.abs(x)
+    window = _HAMMING_BASE + _HAMMING_SWING * _libm(math.cos, x * math.pi)
+    inside = np.where(x == 0.0, 1.0, _sinc(x) * window)  # the window itself is 1 + 2**-25 in the middle
+    return np.where(x < 1.0, inside, 0.0)
+
+
+def _bicubic(x: Doubles) -> Doubles:
+    x = np.abs(x)
+    near = (1.5 * x - 2.5) * x * x + 1.0
+    far = (((x - 5.0) * x + 8.0) * x - 4.0) * -0.5
+    return np.where(x < 1.0, near, np.where(x < 2.0, far, 0.0))
+
+
+def _lanczos(x: Doubles) -> Doubles:
+    return np.where((x >= -3.0) & (x < 3.0), _sinc(x) * _sinc(x / 3.0), 0.0)
+
+
+def _sinc(x: Doubles) -> Doubles:
+    angle = x * math.pi
+    return np.divide(_libm(math.sin, angle), angle, out=np.ones_like(angle), where=x != 0)
+
+
+def _libm(function: Callable[[float], float], x: Doubles) -> Doubles:
+    """The C library's own sine or cosine, as Pillow calls it; numpy's vector code may differ in the last place."""
+    return np.array([function(value) for value in x.tolist()])
+
+
+BOX = Filter("box", 0.5, _box)
+BILINEAR = Filter("bilinear", 1.0, _bilinear)
+HAMMING = Filter("hamming", 1.0, _hamming)
+BICUBIC = Filter("bicubic", 2.0, _bicubic)
+LANCZOS = Filter("lanczos", 3.0, _lanczos)
+
+FILTERS: Mapping[str, Filter] = {f.name: f for f in (BOX, BILINEAR, HAMMING, BICUBIC, LANCZOS)}

@@ -1,0 +1,132 @@
+"""Large CPU outputs: memory is used again only after its tensors are gone, and what lies idle is bounded."""
+
+import gc
+import pickle
+import threading
+
+import pytest
+import torch
+
+import fastnorm
+from fastnorm import CLIP, VAE, _host_memory
+from helpers import assert_same_bits, random_pixels
+
+SHAPE = (3, 1024, 1024)  # 12 MiB as float32
+
+
+@pytest.fixture(autouse=True)
+def nothing_idle():
+    gc.collect()
+    _host_memory.release()
+    yield
+    _host_memory.release()
+
+
+def make():
+    return _host_memory.empty(SHAPE, torch.float32)
+
+
+def test_memory_is_used_again_after_its_tensor_is_gone():
+    first = make()
+    address = first.data_ptr()
+    assert make().data_ptr() != address  # while it lives
+    _host_memory.release()
+    del first
+    assert _host_memory.idle_bytes() == 12 << 20
+    assert make().data_ptr() == address
+
+
+def test_a_view_keeps_the_memory():
+    view = make()[0, :5]
+    view.fill_(7)
+    others = [make() for _ in range(3)]
+    for other in others:
+        other.fill_(1)
+    assert bool((view == 7).all())
+    assert _host_memory.idle_bytes() == 0
+
+
+def test_a_saved_tensor_keeps_the_memory_until_backward():
+    weight = torch.ones(SHAPE, requires_grad=True)
+    product = weight * make().fill_(3.0)
+    make().fill_(0.0)
+    product.sum().backward()
+    assert bool((weight.grad == 3).all())
+
+
+def test_idle_memory_is_bounded(monkeypatch):
+    monkeypatch.setattr(_host_memory, "MOST_IDLE", 30 << 20)
+    tensors = [make() for _ in range(5)]
+    del tensors
+    assert _host_memory.idle_bytes() == 24 << 20
+
+
+def test_sizes_that_are_no_longer_asked_for_make_room(monkeypatch):
+    monkeypatch.setattr(_host_memory, "MOST_IDLE", 30 << 20)
+    old = [make(), make()]
+    del old
+    new = _host_memory.empty((10 << 20,), torch.float16)
+    address = new.data_ptr()
+    del new
+    assert _host_memory.idle_bytes() == 20 << 20
+    assert _host_memory.empty((10 << 20,), torch.float16).data_ptr() == address
+
+
+def test_a_size_larger_than_the_bound_is_given_back(monkeypatch):
+    monkeypatch.setattr(_host_memory, "MOST_IDLE", 10 << 20)
+    del_me = make()
+    del del_me
+    assert _host_memory.idle_bytes() == 0
+
+
+def test_small_outputs_are_torch_s_own():
+    make_small = _host_memory.empty((3, 64, 64), torch.float16)
+    assert make_small.untyped_storage().resizable()
+    del make_small
+    assert _host_memory.idle_bytes() == 0
+
+
+def test_earlier_results_survive_later_calls():
+    batches = [random_pixels(2, 1200, 1000, 3, seed=seed) for seed in range(4)]
+    results = [fastnorm.fused_dual_normalize(batch) for batch in batches]
+    for batch, result in zip(batches, results, strict=True):
+        for got, expected in zip(result, fastnorm.reference.normalize(batch, [VAE, CLIP]), strict=True):
+            assert_same_bits(got, expected)
+
+
+def test_recycled_memory_is_written_in_full():
+    first = random_pixels(2, 1200, 1000, 3, seed=1)
+    second = random_pixels(2, 1200, 1000, 3, seed=2)
+    for output in fastnorm.fused_dual_normalize(first):
+        output.fill_(float("nan"))
+    del output
+    assert _host_memory.idle_bytes() > 0
+    for got, expected in zip(
+        fastnorm.fused_dual_normalize(second), fastnorm.reference.normalize(second, [VAE, CLIP]), strict=True
+    ):
+        assert_same_bits(got, expected)
+
+
+def test_tensors_pickle_and_move_to_shared_memory():
+    tensor = make().fill_(2.0)
+    assert torch.equal(pickle.loads(pickle.dumps(tensor)), tensor)
+    shared = make().fill_(5.0).share_memory_()
+    assert shared.is_shared()
+    assert bool((shared == 5).all())
+
+
+def test_eight_threads():
+    wrong = []
+
+    def work(value):
+        for _ in range(20):
+            tensor = make().fill_(value)
+            if not bool((tensor == value).all()):
+                wrong.append(value)
+
+    workers = [threading.Thread(target=work, args=(float(value),)) for value in range(8)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert not wrong
