@@ -1,7 +1,8 @@
 """One uint8 batch to two float32 tensors on the CPU, beside every peer, in turns within one run.
 
 Each timing is preceded by a verification: if ours differs from the reference in one bit, nothing is timed. "out" writes
-into tensors that exist; "fresh" returns new ones, as peers do, and drops those of the round before, as a loop does.
+into the tensors of an earlier call; "fresh" returns new ones, as peers do, and drops those of the round before, as a
+loop does.
 
     pytest benchmarks --rows benchmarks/results/cpu.csv
 """
@@ -46,7 +47,9 @@ def test_pair(benchmark, rows_file, shape, memory):
     n, height, width = shape
     batch = torch.randint(0, 256, (n, height, width, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     expected = fastnorm.reference.normalize(batch, TARGETS)
-    outputs = [torch.full_like(e, float("nan")) for e in expected] if memory == "out" else None
+    outputs = None
+    if memory == "out":
+        outputs = [output.fill_(float("nan")) for output in fastnorm.fused_normalize(batch, TARGETS)]
 
     def ours():
         return fastnorm.fused_normalize(batch, TARGETS, out=outputs)
