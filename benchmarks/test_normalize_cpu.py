@@ -19,16 +19,12 @@ import fastnorm
 from benchmarks.peers import CPU_PEERS, as_tensors, make_all
 from benchmarks.rows import append, missing_row, row
 from fastnorm import CLIP, VAE
+from fastnorm_kernels._normalize_kernels import bytes_moved
 
 TARGETS = (VAE, CLIP)
 ROUNDS = 21
 
 SHAPES = {"16x512x512": (16, 512, 512), "8x224x224": (8, 224, 224), "1x224x224": (1, 224, 224)}
-
-
-def bytes_moved(batch: torch.Tensor) -> int:
-    """The least that any path moves: each code read once, each float32 output written once."""
-    return batch.numel() * (1 + 4 * len(TARGETS))
 
 
 def mismatches(result, expected) -> int:
@@ -73,10 +69,11 @@ def test_pair(benchmark, rows_file, shape, memory):
 
     run = f"{datetime.datetime.now(datetime.timezone.utc):%Y%m%dT%H%M%S} cpu pair {memory}"
     own = benchmark.stats.stats.data
-    rows = [row(run, f"fastnorm {memory}", fastnorm.__version__, batch, own, bytes_moved(batch), 0)]
+    moved = bytes_moved(batch.numel(), [expected[0].element_size()] * len(TARGETS))
+    rows = [row(run, f"fastnorm {memory}", fastnorm.__version__, batch, own, moved, 0)]
     for peer, times in seconds.items():
         rows.append(
-            row(run, peer.name, peer.version(), batch, times[1:], bytes_moved(batch), differing[peer])  # [0] warms up
+            row(run, peer.name, peer.version(), batch, times[1:], moved, differing[peer])  # [0] warms up
         )
         benchmark.extra_info[peer.name] = {
             "ratio": round(rows[-1].p50_ms / rows[0].p50_ms, 2),
