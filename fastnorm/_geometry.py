@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import enum
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
-
-import PIL
 
 
 class Size(NamedTuple):
@@ -23,16 +21,39 @@ class Size(NamedTuple):
 
 @dataclass(frozen=True)
 class Span:
-    """What one axis of a cropped image shows: `count` pixels of the resized image, zeros before and after them."""
+    """What one axis of a cropped image shows: `count` pixels of the resized image, zeros before and after them.
+
+    Crop pixel `offset + i` is resized pixel `start + i`; if `mirrored`, it is `start + count - 1 - i`.
+    """
 
     start: int  # the first pixel that is shown, counted in the resized image
     count: int
-    offset: int  # where that pixel lands in the crop: the number of zeros before it
+    offset: int  # the number of zeros before the shown pixels
     length: int  # the crop's own length
+    mirrored: bool = False
 
     @property
     def stop(self) -> int:
         return self.start + self.count
+
+    @classmethod
+    def at(cls, position: int, length: int, crop: int) -> Span:
+        """The `crop` pixels from `position` on of an axis `length` pixels long, zeros where it has none."""
+        start, stop = max(position, 0), min(position + crop, length)
+        return cls(start, stop - start, start - position, crop)
+
+    @property
+    def position(self) -> int:
+        """Where the crop begins in the resized image; negative where it begins with zeros."""
+        return self.start - self.offset
+
+    def mirror(self) -> Span:
+        """The same crop, mirrored."""
+        return replace(self, offset=self.length - self.offset - self.count, mirrored=not self.mirrored)
+
+    def of_mirrored(self, length: int) -> Span:
+        """The same crop, cut out of the mirrored axis of `length` pixels."""
+        return replace(self, start=length - self.stop, mirrored=not self.mirrored)
 
 
 class CropRule(enum.Enum):
@@ -75,7 +96,7 @@ class PassOrder(enum.Enum):
 
         Versions after the newest that is known are taken to have kept its order.
         """
-        named = PIL.__version__ if version is None else version
+        named = _installed_pillow() if version is None else version
         found = re.match(r"\s*v?(\d+)(?:\.(\d+))?", named)
         if found is None:
             raise ValueError(
@@ -116,13 +137,8 @@ def geometry(source: Size, size: int | Size | None, crop: Size | None, rule: Cro
     """Resize to `size` (as in `resized_size`), then cut the centre `crop` out; None leaves out either step."""
     resized = resized_size(source, size)
     length = resized if crop is None else crop
-    return Geometry(
-        source=source,
-        resized=resized,
-        rows=rule.span(resized.height, length.height),
-        columns=rule.span(resized.width, length.width),
-        vertical_first=order.vertical_first(source, resized),
-    )
+    rows, columns = rule.span(resized.height, length.height), rule.span(resized.width, length.width)
+    return Geometry(source, resized, rows, columns, order.vertical_first(source, resized))
 
 
 def resized_size(source: Size, size: int | Size | None) -> Size:
@@ -138,3 +154,9 @@ def resized_size(source: Size, size: int | Size | None) -> Size:
     if source.width <= source.height:
         return Size(size * source.height // source.width, size)
     return Size(size, size * source.width // source.height)
+
+
+def _installed_pillow() -> str:
+    import PIL  # the library itself does without it until images are resized
+
+    return PIL.__version__

@@ -37,8 +37,9 @@ def resize_and_crop(image: torch.Tensor, geometry: Geometry, kernel: Filter) -> 
     pixels = image.narrow(axis, read.start, len(read))
     pixels = _resize_axis(pixels, *first, kernel)
     pixels = _resize_axis(pixels, *second, kernel, origin=read.start)
+    mirrored = [axis for axis, span in ((_ROWS, geometry.rows), (_COLUMNS, geometry.columns)) if span.mirrored]
     output = pixels.new_zeros(*geometry.output, pixels.shape[-1])
-    output[_shown(geometry.rows), _shown(geometry.columns)] = pixels
+    output[_shown(geometry.rows), _shown(geometry.columns)] = pixels.flip(mirrored)
     return output
 
 
