@@ -10,18 +10,29 @@
 from fastnorm import reference
 from fastnorm._functional import DualOutput, fused_dual_normalize, fused_normalize
 from fastnorm._normalization import CLIP, DINOV2, IMAGENET, SIGLIP, VAE, Normalization
+from fastnorm._packed import PackedImages
+from fastnorm._preprocess import fused_dual_preprocess, fused_preprocess
+from fastnorm._target import CLIP_224, VAE_512, VAE_1024, Crop, Target
 
 __version__ = "0.1.0"
 
 __all__ = [
     "CLIP",
+    "CLIP_224",
     "DINOV2",
     "IMAGENET",
     "SIGLIP",
     "VAE",
+    "VAE_512",
+    "VAE_1024",
+    "Crop",
     "DualOutput",
     "Normalization",
+    "PackedImages",
+    "Target",
     "fused_dual_normalize",
+    "fused_dual_preprocess",
     "fused_normalize",
+    "fused_preprocess",
     "reference",
 ]

@@ -10,7 +10,11 @@ from types import ModuleType
 import torch
 
 from fastnorm import _cpu, reference
+from fastnorm._branch import Branch
+from fastnorm._images import Images
 from fastnorm._normalization import Normalization
+from fastnorm._resampling import coefficients
+from fastnorm._resize_reference import resize_and_crop
 
 Constants = tuple[tuple[tuple[float, float, float], tuple[float, float, float]], ...]
 
@@ -31,6 +35,44 @@ def write(planes: torch.Tensor, targets: Sequence[Normalization], outputs: Seque
         values = reference.eager(planes, targets, [output.dtype for output in outputs])
         for output, value in zip(outputs, values, strict=True):
             output.copy_(value)
+
+
+def preprocess(pictures: Images, branches: Sequence[Branch]) -> None:
+    """Fill every branch's output from checked pictures, at least one."""
+    kernels = triton_kernels() if pictures.device.type == "cuda" else None
+    if kernels is not None:
+        launch_preprocess(kernels, pictures, branches)
+    elif pictures.device.type == "cpu":
+        from fastnorm import _preprocess_cpu  # imports PIL
+
+        _preprocess_cpu.preprocess(pictures.views(), branches)
+    else:
+        preprocess_eagerly(pictures, branches)
+
+
+def launch_preprocess(kernels: ModuleType, pictures: Images, branches: Sequence[Branch]) -> None:
+    """The Triton path."""
+    jobs = [
+        kernels.Branch(
+            filter=branch.kernel,
+            coefficients=functools.partial(coefficients, kernel=branch.kernel),
+            mean=branch.normalization.mean,
+            std=branch.normalization.std,
+            geometries=branch.geometries,
+            output=branch.output,
+        )
+        for branch in branches
+    ]
+    kernels.preprocess(pictures.places(), jobs, pictures.device)
+
+
+def preprocess_eagerly(pictures: Images, branches: Sequence[Branch]) -> None:
+    """The reference: pure torch, in integers up to the normalisation."""
+    for branch in branches:
+        for index, (image, geometry) in enumerate(zip(pictures.as_tensors(), branch.geometries, strict=True)):
+            codes = resize_and_crop(image, geometry, branch.kernel).movedim(-1, 0)
+            (values,) = reference.eager(codes, [branch.normalization], [branch.output.dtype])
+            branch.output[index].copy_(values)
 
 
 def constants(targets: Sequence[Normalization]) -> Constants:

@@ -11,67 +11,76 @@ from fastnorm._normalization import CHANNELS
 _CHANNEL_AXIS = {"NHWC": -1, "HWC": -1, "NCHW": -3, "CHW": -3}
 
 
-def as_planes(batch: object, layout: str = "auto") -> torch.Tensor:
-    """View `batch` as (..., 3, H, W), whatever its layout and strides.
+def as_planes(batch: object, layout: str = "auto", name: str = "batch") -> torch.Tensor:
+    """View `batch` as (..., 3, H, W), whatever its layout and strides; `name` is what messages call it.
 
     Raises:
         TypeError: Not a tensor or array, or not uint8.
         ValueError: A wrong number of axes or channels, or a layout that is unknown, wrong or ambiguous.
     """
+    check_layout(layout)
+    tensor = _as_tensor(batch, name)
+    if tensor.dtype is not torch.uint8:
+        raise TypeError(_wrong_dtype(tensor, name))
+    if tensor.dim() < 3:
+        raise ValueError(
+            f"{name}: got {_shown(tensor)}, wanted (N, H, W, 3) or (N, 3, H, W), or one image without N; a grayscale "
+            f"image takes {name}.unsqueeze(-1).expand(*{name}.shape, 3)"
+        )
+    axis = _channel_axis(tensor, layout, name)
+    if tensor.shape[axis] != CHANNELS:
+        raise ValueError(_wrong_channels(tensor, layout, name))
+    return tensor if axis == -3 else tensor.movedim(-1, -3)
+
+
+def check_layout(layout: object) -> None:
     if not isinstance(layout, str):
         raise TypeError(f"layout: got {type(layout).__name__}, wanted 'auto', 'NHWC' or 'NCHW'")
     if layout != "auto" and layout not in _CHANNEL_AXIS:
         raise ValueError(f"layout: got {layout!r}, wanted 'auto', 'NHWC' or 'NCHW' (without a batch: 'HWC' or 'CHW')")
-    tensor = _as_tensor(batch)
-    if tensor.dtype is not torch.uint8:
-        raise TypeError(_wrong_dtype(tensor))
-    if tensor.dim() < 3:
-        raise ValueError(
-            f"batch: got {_shown(tensor)}, wanted (N, H, W, 3) or (N, 3, H, W), or one image without N; a grayscale "
-            f"image takes batch.unsqueeze(-1).expand(*batch.shape, 3)"
-        )
-    axis = _channel_axis(tensor, layout)
-    if tensor.shape[axis] != CHANNELS:
-        raise ValueError(_wrong_channels(tensor, layout))
-    return tensor if axis == -3 else tensor.movedim(-1, -3)
 
 
-def _channel_axis(tensor: torch.Tensor, layout: str) -> int:
+def is_picture(value: object) -> bool:
+    """Whether it is a PIL image, told by its methods: PIL need not be imported."""
+    return hasattr(value, "convert") and hasattr(value, "getbands")
+
+
+def _channel_axis(tensor: torch.Tensor, layout: str, name: str) -> int:
     if layout != "auto":
         return _CHANNEL_AXIS[layout]
     last, third = tensor.shape[-1] == CHANNELS, tensor.shape[-3] == CHANNELS
     if last and third:
         raise ValueError(
-            f"batch: got {_shown(tensor)}, which could be NHWC or NCHW (both axes have length 3); say which: "
+            f"{name}: got {_shown(tensor)}, which could be NHWC or NCHW (both axes have length 3); say which: "
             f"layout='NHWC' or layout='NCHW'"
         )
     if not last and not third:
-        raise ValueError(_wrong_channels(tensor, layout))
+        raise ValueError(_wrong_channels(tensor, layout, name))
     return -1 if last else -3
 
 
-def _as_tensor(batch: object) -> torch.Tensor:
+def _as_tensor(batch: object, name: str) -> torch.Tensor:
     if isinstance(batch, torch.Tensor):
         if batch.layout is not torch.strided or batch.is_nested:
-            raise TypeError(f"batch: got a {batch.layout} tensor, wanted a strided one: batch.to_dense()")
+            raise TypeError(f"{name}: got a {batch.layout} tensor, wanted a strided one: {name}.to_dense()")
         if not torch.compiler.is_compiling() and torch._C._functorch.is_batchedtensor(batch):
             raise TypeError(
-                "batch: got a tensor inside torch.vmap, wanted the whole batch; call it outside: it takes any number "
+                f"{name}: got a tensor inside torch.vmap, wanted the whole batch; call it outside: it takes any number "
                 "of leading axes at once"
             )
         return batch
     if isinstance(batch, np.ndarray):
         if batch.dtype != np.uint8:
-            raise TypeError(_wrong_array_dtype(batch))
+            raise TypeError(_wrong_array_dtype(batch, name))
         return _from_numpy(batch)
-    if hasattr(batch, "convert") and hasattr(batch, "getbands"):
-        raise TypeError("batch: got a PIL image, wanted a tensor or array: numpy.asarray(image.convert('RGB'))")
+    if is_picture(batch):
+        raise TypeError(f"{name}: got a PIL image, wanted a tensor or array: numpy.asarray(image.convert('RGB'))")
     if isinstance(batch, (list, tuple)):
         raise TypeError(
-            f"batch: got a {type(batch).__name__}, wanted one tensor; for images of one size call "
+            f"{name}: got a {type(batch).__name__}, wanted one tensor; for images of one size call "
             f"torch.stack(images), for arrays numpy.stack(images)"
         )
-    raise TypeError(f"batch: got {type(batch).__name__}, wanted a uint8 torch.Tensor or numpy.ndarray")
+    raise TypeError(f"{name}: got {type(batch).__name__}, wanted a uint8 torch.Tensor or numpy.ndarray")
 
 
 class _WritableAlias:
@@ -99,11 +108,11 @@ def _shown(tensor: torch.Tensor) -> str:
     return f"{str(tensor.dtype).removeprefix('torch.')} of shape {tuple(tensor.shape)}"
 
 
-def _wrong_dtype(tensor: torch.Tensor) -> str:
-    start = f"batch: got {_shown(tensor)}, wanted uint8 codes 0..255"
+def _wrong_dtype(tensor: torch.Tensor, name: str) -> str:
+    start = f"{name}: got {_shown(tensor)}, wanted uint8 codes 0..255"
     if tensor.dtype.is_floating_point:
-        to_unit = "(batch * 255).round().to(torch.uint8)"
-        to_symmetric = "((batch + 1) * 127.5).round().to(torch.uint8)"
+        to_unit = f"({name} * 255).round().to(torch.uint8)"
+        to_symmetric = f"(({name} + 1) * 127.5).round().to(torch.uint8)"
         seen = _value_range(tensor)
         if seen is None:
             return f"{start}; already scaled? values in [0, 1] take {to_unit}, values in [-1, 1] take {to_symmetric}"
@@ -113,21 +122,21 @@ def _wrong_dtype(tensor: torch.Tensor) -> str:
         if low >= -1 and high <= 1:
             return f"{start}; its values lie in [{low:.4g}, {high:.4g}]: already scaled to [-1, 1]? {to_symmetric}"
         if low >= 0 and high <= 255:
-            return f"{start}; its values lie in [{low:.4g}, {high:.4g}]: batch.round().to(torch.uint8)"
+            return f"{start}; its values lie in [{low:.4g}, {high:.4g}]: {name}.round().to(torch.uint8)"
         return f"{start}; its values lie in [{low:.4g}, {high:.4g}]: already normalised? pass the uint8 pixels instead"
-    return f"{start}; {_integer_hint(str(tensor.dtype), 'batch.to(torch.uint8)')}"
+    return f"{start}; {_integer_hint(str(tensor.dtype), f'{name}.to(torch.uint8)')}"
 
 
-def _wrong_array_dtype(array: np.ndarray) -> str:
+def _wrong_array_dtype(array: np.ndarray, name: str) -> str:
     if array.dtype in (np.float16, np.float32, np.float64):
-        return _wrong_dtype(torch.from_numpy(np.ascontiguousarray(array)))
-    hint = _integer_hint(str(array.dtype), "batch.astype(numpy.uint8)")
-    return f"batch: got {array.dtype} of shape {array.shape}, wanted uint8 codes 0..255; {hint}"
+        return _wrong_dtype(torch.from_numpy(np.ascontiguousarray(array)), name)
+    hint = _integer_hint(str(array.dtype), f"{name}.astype(numpy.uint8)")
+    return f"{name}: got {array.dtype} of shape {array.shape}, wanted uint8 codes 0..255; {hint}"
 
 
 def _integer_hint(dtype: str, cast: str) -> str:
     if "16" in dtype:
-        return "16-bit images take (batch // 257) first, then a cast to uint8"
+        return "16-bit images take // 257 first, then a cast to uint8"
     if "bool" in dtype:
         return f"a mask takes {cast} * 255"
     return f"if the values are 0..255: {cast}"
@@ -141,8 +150,8 @@ def _value_range(tensor: torch.Tensor) -> tuple[float, float] | None:
     return float(low), float(high)
 
 
-def _wrong_channels(tensor: torch.Tensor, layout: str) -> str:
-    start = f"batch: got {_shown(tensor)}, wanted 3 channels"
+def _wrong_channels(tensor: torch.Tensor, layout: str, name: str) -> str:
+    start = f"{name}: got {_shown(tensor)}, wanted 3 channels"
     if layout != "auto":
         axis = _CHANNEL_AXIS[layout]
         other_axis, other = (-3, "NCHW") if axis == -1 else (-1, "NHWC")
@@ -153,7 +162,7 @@ def _wrong_channels(tensor: torch.Tensor, layout: str) -> str:
     else:
         channels = {tensor.shape[-1], tensor.shape[-3]}
     if 4 in channels:
-        return f"{start}; RGBA? drop the alpha with batch[..., :3] (NHWC) or batch[..., :3, :, :] (NCHW), or blend it"
+        return f"{start}; RGBA? drop the alpha with {name}[..., :3] (NHWC) or {name}[..., :3, :, :] (NCHW), or blend it"
     if 1 in channels:
-        return f"{start}; grayscale? repeat it with batch.expand(..., 3) (NHWC) or batch.expand(..., 3, H, W) (NCHW)"
+        return f"{start}; grayscale? repeat it with {name}.expand(..., 3) (NHWC) or {name}.expand(..., 3, H, W) (NCHW)"
     return f"{start}, on the last axis (NHWC) or the third from last (NCHW)"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 
@@ -24,13 +24,24 @@ def prepare(
     dtypes, formats, given = resolve_outputs(planes, count, dtype, memory_format, out)
     if given is None:
         return tuple(empty(planes, d, f) for d, f in zip(dtypes, formats, strict=True))
-    for index, output in enumerate(given):
-        if _overlaps_itself(output):
-            raise ValueError(
-                f"out[{index}]: got an expanded tensor, whose elements share memory; wanted out.contiguous()"
-            )
-    _check_overlap(given, planes)
+    check_memory({f"out[{index}]": output for index, output in enumerate(given)}, {"the batch": planes})
     return given
+
+
+def check_memory(outputs: Mapping[str, torch.Tensor], inputs: Mapping[str, torch.Tensor]) -> None:
+    """Refuse outputs that share memory within themselves, with one another or with the inputs; all have names."""
+    for name, output in outputs.items():
+        if _overlaps_itself(output):
+            raise ValueError(f"{name}: got an expanded tensor, whose elements share memory; wanted out.contiguous()")
+    before: dict[str, torch.Tensor] = {}
+    for name, output in outputs.items():
+        for other, tensor in inputs.items():
+            if _share_memory(output, tensor):
+                raise ValueError(f"{name}: shares memory with {other}; wanted memory of its own: torch.empty(...)")
+        for other, tensor in before.items():
+            if _share_memory(output, tensor):
+                raise ValueError(f"{name}: shares memory with {other}; wanted one tensor per target: torch.empty(...)")
+        before[name] = output
 
 
 def resolve_outputs(
@@ -44,24 +55,32 @@ def resolve_outputs(
     dtypes = resolve_dtypes([o.dtype for o in outputs] if dtype is None else dtype, count)
     for index, output in enumerate(outputs):
         wanted_format = None if memory_format is None else formats[index]
-        _check_output(f"out[{index}]", output, planes, dtypes[index], wanted_format)
+        check_output(f"out[{index}]", output, tuple(planes.shape), planes.device, dtypes[index], wanted_format)
     return dtypes, formats, outputs
 
 
 def empty(planes: torch.Tensor, dtype: torch.dtype, memory_format: torch.memory_format) -> torch.Tensor:
     """New memory for one target, shaped like `planes`."""
-    shape = tuple(planes.shape)
+    # Fake tensors say that they are on the CPU, and have no memory.
+    pooled = type(planes) is torch.Tensor and not torch.compiler.is_compiling()
+    return new(tuple(planes.shape), planes.device, dtype, memory_format, pooled)
+
+
+def new(
+    shape: tuple[int, ...],
+    device: torch.device,
+    dtype: torch.dtype,
+    memory_format: torch.memory_format,
+    pooled: bool = True,
+) -> torch.Tensor:
+    """New memory of shape (..., 3, H, W); on the CPU from this library's pool, unless `pooled` is False."""
     if memory_format is torch.channels_last:
         # Channels fastest, for any number of leading axes; torch's own format covers four axes only.
-        return _contiguous(planes, (*shape[:-3], *shape[-2:], shape[-3]), dtype).movedim(-1, -3)
-    return _contiguous(planes, shape, dtype)
-
-
-def _contiguous(planes: torch.Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
-    # Fake tensors say that they are on the CPU, and have no memory.
-    if planes.device.type == "cpu" and type(planes) is torch.Tensor and not torch.compiler.is_compiling():
+        last = (*shape[:-3], *shape[-2:], shape[-3])
+        return new(last, device, dtype, torch.contiguous_format, pooled).movedim(-1, -3)
+    if pooled and device.type == "cpu":
         return _host_memory.empty(shape, dtype)
-    return torch.empty(shape, dtype=dtype, device=planes.device)
+    return torch.empty(shape, dtype=dtype, device=device)
 
 
 def _as_sequence(out: object, count: int) -> tuple[torch.Tensor, ...]:
@@ -78,18 +97,23 @@ def _as_sequence(out: object, count: int) -> tuple[torch.Tensor, ...]:
     return tuple(out)
 
 
-def _check_output(
-    what: str, output: torch.Tensor, planes: torch.Tensor, dtype: torch.dtype, memory_format: torch.memory_format | None
+def check_output(
+    what: str,
+    output: torch.Tensor,
+    shape: tuple[int, ...],
+    device: torch.device,
+    dtype: torch.dtype,
+    memory_format: torch.memory_format | None,
 ) -> None:
-    shape = tuple(planes.shape)
+    """Refuse an output of the caller's that is not what would be allocated; any strides if the format is None."""
     if tuple(output.shape) != shape:
         raise ValueError(
             f"{what}: got shape {tuple(output.shape)}, wanted {shape}: torch.empty({shape}, dtype={dtype})"
         )
     if output.dtype is not dtype:
         raise ValueError(f"{what}: got {output.dtype} where dtype={dtype}; pass dtype={output.dtype}, or leave it out")
-    if output.device != planes.device:
-        raise ValueError(f"{what}: got a tensor on {output.device}, wanted {planes.device}, where the batch is")
+    if output.device != device:
+        raise ValueError(f"{what}: got a tensor on {output.device}, wanted {device}, where the input is")
     if output.requires_grad:
         raise ValueError(f"{what}: got a tensor that requires grad, wanted one that does not: out.detach()")
     if memory_format is not None and not _has_format(output, memory_format):
@@ -115,17 +139,6 @@ def _overlaps_itself(tensor: torch.Tensor) -> bool:
                 return True
             reach += stride * (size - 1)
     return False
-
-
-def _check_overlap(outputs: Sequence[torch.Tensor], planes: torch.Tensor) -> None:
-    for index, output in enumerate(outputs):
-        if _share_memory(output, planes):
-            raise ValueError(f"out[{index}]: shares memory with the batch; wanted memory of its own: torch.empty(...)")
-        for other in range(index):
-            if _share_memory(output, outputs[other]):
-                raise ValueError(
-                    f"out[{index}]: shares memory with out[{other}]; wanted one tensor per target: torch.empty(...)"
-                )
 
 
 def _share_memory(a: torch.Tensor, b: torch.Tensor) -> bool:

@@ -17,9 +17,13 @@ import torch
 from fastnorm._arguments import check_normalizations, resolve_dtypes
 from fastnorm._inputs import as_planes
 from fastnorm._normalization import Normalization
+from fastnorm._target import Target, check_targets
 
 if TYPE_CHECKING:
     import numpy as np
+    from typing_extensions import Unpack
+
+    from fastnorm._preprocess import Options, Pictures
 
 FULL_SCALE = 255.0
 
@@ -72,3 +76,20 @@ def eager(
 def channel_constants(values: tuple[float, float, float], device: torch.device) -> torch.Tensor:
     """Three per-channel constants, rounded to float32, shaped to broadcast over (..., 3, H, W)."""
     return torch.tensor(values, dtype=torch.float32, device=device).view(3, 1, 1)
+
+
+def preprocess(images: Pictures, targets: Sequence[Target], **options: Unpack[Options]) -> tuple[torch.Tensor, ...]:
+    """Resize, crop and normalise in pure torch, one image and one eager step at a time, on the images' device.
+
+    Example:
+        >>> (clip,) = preprocess([torch.zeros(300, 400, 3, dtype=torch.uint8)], [fastnorm.CLIP_224])
+        >>> clip.shape
+        torch.Size([1, 3, 224, 224])
+
+    Arguments, results and errors are those of `fastnorm.fused_preprocess`. Nothing of the installed Pillow takes part:
+    `fastnorm._resize_reference` computes its pixels in integers.
+    """
+    from fastnorm import _backends, _preprocess  # both build on this module
+
+    outputs, _ = _preprocess.run(images, check_targets(targets), _backends.preprocess_eagerly, **options)
+    return outputs

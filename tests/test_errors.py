@@ -116,7 +116,7 @@ BAD_INPUTS = [
         ValueError,
         "on meta",
         "wanted cpu",
-        "where the batch is",
+        "where the input is",
     ),
     (
         "out requires grad",

@@ -1,0 +1,188 @@
+"""The pictures of a preprocess call: a batch, a list of any sizes and kinds, or a packed buffer, behind one face."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+
+from fastnorm import _threads
+from fastnorm._geometry import Size
+from fastnorm._inputs import as_planes, check_layout, is_picture
+from fastnorm._packed import PackedImages
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+# Positions within one picture are 32-bit numbers.
+MOST_SOURCE_PIXELS = 2**31 - 1
+
+
+class Place(NamedTuple):
+    """Where a picture lies in its device's memory; strides in bytes."""
+
+    address: int
+    height: int
+    width: int
+    row_stride: int
+    pixel_stride: int
+    channel_stride: int
+
+
+@dataclass(frozen=True)
+class Images:
+    """The pictures, checked; their memory is not copied."""
+
+    device: torch.device
+    sizes: tuple[Size, ...]
+    leading: tuple[int, ...]  # axes of the outputs before the channels: () for one picture, (N,) for a list or batch
+    memory: tuple[torch.Tensor, ...]  # all tensors that hold pixels
+    pictures: tuple[Image.Image | torch.Tensor, ...] | torch.Tensor | PackedImages  # a tensor: (N, 3, H, W)
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    def name(self, index: int) -> str:
+        """What messages call a picture."""
+        return "the image" if self.leading == () else f"images[{index}]"
+
+    def views(self) -> list[Image.Image | torch.Tensor]:
+        """Each picture as a PIL image of mode RGB, or as a uint8 view (H, W, 3)."""
+        if isinstance(self.pictures, torch.Tensor):
+            return list(self.pictures.movedim(1, -1).unbind())
+        if isinstance(self.pictures, PackedImages):
+            return [self.pictures[index] for index in range(len(self))]
+        return list(self.pictures)
+
+    def as_tensors(self) -> list[torch.Tensor]:
+        """Each picture as a uint8 view (H, W, 3); PIL images are copied."""
+        return [v if isinstance(v, torch.Tensor) else torch.from_numpy(np.array(v)) for v in self.views()]
+
+    def places(self) -> list[Place]:
+        """Where each picture lies; of tensors only."""
+        if isinstance(self.pictures, torch.Tensor):
+            step, channel, row, pixel = self.pictures.stride()
+            first, (_, _, height, width) = self.pictures.data_ptr(), self.pictures.shape
+            return [Place(first + i * step, height, width, row, pixel, channel) for i in range(len(self))]
+        if isinstance(self.pictures, PackedImages):
+            first = self.pictures.buffer.data_ptr()
+            return [
+                Place(first + offset, height, width, 3 * width, 3, 1)
+                for offset, (height, width) in zip(self.pictures.offsets, self.sizes, strict=True)
+            ]
+        tensors = [picture for picture in self.pictures if isinstance(picture, torch.Tensor)]
+        return [Place(tensor.data_ptr(), *tensor.shape[:2], *tensor.stride()) for tensor in tensors]
+
+
+def read_images(images: object, layout: str, alpha: str, exif: str) -> Images:
+    """Check the pictures' kinds and bring PIL images to mode RGB; every message names the picture it is about."""
+    check_layout(layout)
+    _check_choices(alpha, exif)
+    if isinstance(images, PackedImages):
+        found = Images(images.device, images.sizes, (len(images),), (images.buffer,), images)
+    elif isinstance(images, (torch.Tensor, np.ndarray)):
+        found = _of_batch(as_planes(images, layout, "images"))
+    elif is_picture(images):
+        found = _of_list([images], layout, alpha, exif, leading=())
+    elif isinstance(images, (list, tuple)):
+        found = _of_list(images, layout, alpha, exif, leading=(len(images),))
+    else:
+        raise TypeError(
+            f"images: got {type(images).__name__}, wanted a list of pictures (PIL images, uint8 tensors or arrays), a "
+            f"batch (N, H, W, 3) or (N, 3, H, W), or a fastnorm.PackedImages"
+        )
+    for index, size in enumerate(found.sizes):
+        _check_size(size, found.name(index))
+    return found
+
+
+def _check_choices(alpha: object, exif: object) -> None:
+    if alpha not in ("error", "drop", "white"):
+        raise ValueError(
+            f"alpha: got {alpha!r}, wanted 'error', 'drop' (as torchvision pipelines, which call convert('RGB')) or "
+            f"'white' (as transformers' image processors)"
+        )
+    if exif not in ("ignore", "apply", "error"):
+        raise ValueError(f"exif: got {exif!r}, wanted 'ignore' (as published pipelines), 'apply' or 'error'")
+
+
+def _check_size(size: Size, name: str) -> None:
+    if size.height < 1 or size.width < 1:
+        raise ValueError(
+            f"{name}: got {size.height} x {size.width} pixels, wanted at least one on each side; leave it out"
+        )
+    if size.height * size.width > MOST_SOURCE_PIXELS:
+        raise ValueError(f"{name}: got {size.height} x {size.width} pixels, wanted at most {MOST_SOURCE_PIXELS:,}")
+
+
+def _of_batch(planes: torch.Tensor) -> Images:
+    leading, (_, height, width) = tuple(planes.shape[:-3]), planes.shape[-3:]
+    if planes.dim() == 4:
+        return Images(planes.device, (Size(height, width),) * len(planes), leading, (planes,), planes)
+    if planes.dim() == 3:
+        return Images(planes.device, (Size(height, width),), leading, (planes,), planes.unsqueeze(0))
+    # Leading axes of video, which may not form one axis without a copy.
+    views = [planes[index].movedim(0, -1) for index in np.ndindex(*leading)]
+    return Images(planes.device, (Size(height, width),) * len(views), leading, (planes,), tuple(views))
+
+
+def _of_list(images: Sequence[object], layout: str, alpha: str, exif: str, leading: tuple[int, ...]) -> Images:
+    def read(index: int) -> Image.Image | torch.Tensor:
+        image, name = images[index], "the image" if leading == () else f"images[{index}]"
+        return _of_pil(image, name, alpha, exif) if is_picture(image) else _of_tensor(image, layout, name)
+
+    # Files that PIL has not decoded yet are decoded here, on several threads; an image that comes twice, once.
+    first = {id(image): index for index, image in reversed(list(enumerate(images)))}
+    once = sorted(first.values())
+    by_index = dict(zip(once, _threads.run([functools.partial(read, index) for index in once]), strict=True))
+    pictures = tuple(by_index[first[id(image)]] for image in images)
+
+    device = _device_of(pictures[0]) if pictures else torch.device("cpu")
+    for index, picture in enumerate(pictures):
+        if _device_of(picture) != device:
+            raise ValueError(
+                f"images[{index}]: on {_device_of(picture)}, while images[0] is on {device}; wanted one device for "
+                f"all: fastnorm.PackedImages.pack(images).to(device) takes pictures there in one copy"
+            )
+    memory = tuple(picture for picture in pictures if isinstance(picture, torch.Tensor))
+    return Images(device, tuple(map(_size_of, pictures)), leading, memory, pictures)
+
+
+def _of_tensor(image: object, layout: str, name: str) -> torch.Tensor:
+    planes = as_planes(image, layout, name)
+    if planes.dim() != 3:
+        raise ValueError(
+            f"{name}: got {planes.dim()} axes, wanted one picture (H, W, 3) or (3, H, W); a batch goes in by itself, "
+            f"without a list around it"
+        )
+    return planes.movedim(0, -1)
+
+
+def _of_pil(image: object, name: str, alpha: str, exif: str) -> Image.Image:
+    from PIL import Image
+
+    from fastnorm import _pictures
+
+    if not isinstance(image, Image.Image):
+        raise TypeError(f"{name}: got {type(image).__name__}, wanted a PIL.Image.Image, a uint8 tensor or an array")
+    try:
+        return _pictures.to_rgb(image, alpha, exif)
+    except _pictures.PictureError as error:
+        raise ValueError(f"{name}: got {error}") from None
+    except Exception as error:
+        # Decoders of damaged files raise whatever their parsers do: OSError, SyntaxError, ValueError, struct.error.
+        raise ValueError(f"{name}: cannot be decoded ({type(error).__name__}: {error}); leave it out") from error
+
+
+def _size_of(picture: Image.Image | torch.Tensor) -> Size:
+    if isinstance(picture, torch.Tensor):
+        return Size(*picture.shape[:2])
+    return Size(picture.height, picture.width)
+
+
+def _device_of(picture: Image.Image | torch.Tensor) -> torch.device:
+    return picture.device if isinstance(picture, torch.Tensor) else torch.device("cpu")

@@ -1,0 +1,133 @@
+"""From pictures and targets to geometries: every decision about sizes, crops and mirrors, and every refusal."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+
+import torch
+
+from fastnorm._geometry import Geometry, PassOrder, Size, Span, resized_size
+from fastnorm._images import Images
+from fastnorm._target import CENTRES, MOST_PIXELS, RANDOM, Crop, Position, Target
+
+
+def plan(
+    pictures: Images, target: Target, name: str, order: PassOrder, flips: Sequence[bool], flip_first: bool
+) -> tuple[Geometry, ...]:
+    """Each picture's geometry for one target, which messages call `name`; random crops are drawn here."""
+    resized = [resized_size(size, target.size) for size in pictures.sizes]
+    for index, (source, becomes) in enumerate(zip(pictures.sizes, resized, strict=True)):
+        _check_resized(source, becomes, target, f"{name}: {pictures.name(index)}")
+    positions = _positions(resized, target.crop, name)
+    plans = []
+    for index, (source, becomes) in enumerate(zip(pictures.sizes, resized, strict=True)):
+        position = positions[index]
+        if target.crop is not None and position is not None:
+            _check_position(position, target.crop, becomes, f"{name}: {pictures.name(index)}")
+        plans.append(_geometry(source, becomes, target.crop, position, order, flips[index], flip_first))
+    return tuple(plans)
+
+
+def output_size(pictures: Images, target: Target, plans: Sequence[Geometry], name: str) -> Size:
+    """The size that all pictures become; they go into one batch."""
+    if target.crop is not None:
+        return target.crop.size
+    if isinstance(target.size, Size):
+        return target.size
+    if not plans:
+        raise ValueError(f"{name}: got no images, whose size would decide; wanted a crop or a size of (height, width)")
+    for index, geometry in enumerate(plans):
+        if geometry.output != plans[0].output:
+            raise ValueError(
+                f"{name}: {pictures.name(0)} becomes {_shown(plans[0].output)} and {pictures.name(index)} "
+                f"{_shown(geometry.output)}, wanted one size for a batch: crop=..., or size=(height, width)"
+            )
+    return plans[0].output
+
+
+def offsets(plans: Sequence[Geometry], flips: Sequence[bool], flip_first: bool) -> torch.Tensor:
+    """(top, left) of each crop in the resized picture, which `flip_first` has mirrored where it is to be."""
+    pairs = []
+    for geometry, flip in zip(plans, flips, strict=True):
+        columns = geometry.columns
+        if flip:
+            columns = columns.of_mirrored(geometry.resized.width) if flip_first else columns.mirror()
+        pairs.append((geometry.rows.position, columns.position))
+    return torch.tensor(pairs, dtype=torch.int64).view(-1, 2)
+
+
+def _check_resized(source: Size, resized: Size, target: Target, name: str) -> None:
+    if resized.height * resized.width > MOST_PIXELS:
+        raise ValueError(
+            f"{name} of {_shown(source)} pixels would become {_shown(resized)}, wanted at most {MOST_PIXELS:,} pixels; "
+            f"crop it first"
+        )
+    if target.crop is None or target.pad:
+        return
+    crop = target.crop.size
+    if resized.height < crop.height or resized.width < crop.width:
+        raise ValueError(
+            f"{name} becomes {_shown(resized)}, smaller than the crop of {_shown(crop)}; pad=True puts it on black"
+        )
+
+
+def _check_position(position: Position, crop: Crop, resized: Size, name: str) -> None:
+    if all(-length < at < whole for at, length, whole in zip(position, crop.size, resized, strict=True)):
+        return
+    raise ValueError(
+        f"{name} becomes {_shown(resized)}, of which a crop of {_shown(crop.size)} at {position} shows nothing"
+    )
+
+
+def _positions(resized: Sequence[Size], crop: Crop | None, name: str) -> Sequence[Position | None]:
+    """Where each crop lies; None where its centring rule says."""
+    if crop is None or (isinstance(crop.at, str) and crop.at != RANDOM):
+        return [None] * len(resized)
+    if isinstance(crop.at, str):
+        return [_draw(size, crop.size) for size in resized]
+    if isinstance(crop.at, Position):
+        return [crop.at] * len(resized)
+    if len(crop.at) != len(resized):
+        raise ValueError(
+            f"{name}: got {len(crop.at)} crop positions for {len(resized)} images, wanted one per image, or one for all"
+        )
+    return crop.at
+
+
+def _draw(resized: Size, crop: Size) -> Position:
+    """A random position, from the numbers that torchvision's `RandomCrop(pad_if_needed=True)` would draw."""
+    if resized == crop:
+        return Position(0, 0)
+    top, left = (
+        min(margin, 0) + int(torch.randint(0, abs(margin) + 1, size=(1,)))
+        for margin in (resized.height - crop.height, resized.width - crop.width)
+    )
+    return Position(top, left)
+
+
+@functools.lru_cache(maxsize=4096)
+def _geometry(
+    source: Size,
+    resized: Size,
+    crop: Crop | None,
+    position: Position | None,
+    order: PassOrder,
+    flip: bool,
+    flip_first: bool,
+) -> Geometry:
+    if crop is None:
+        rows, columns = Span.at(0, resized.height, resized.height), Span.at(0, resized.width, resized.width)
+    elif position is not None:
+        top, left = position
+        rows, columns = Span.at(top, resized.height, crop.size.height), Span.at(left, resized.width, crop.size.width)
+    else:
+        rule = CENTRES[str(crop.at)]
+        rows, columns = rule.span(resized.height, crop.size.height), rule.span(resized.width, crop.size.width)
+    if flip:
+        columns = columns.of_mirrored(resized.width) if flip_first else columns.mirror()
+    return Geometry(source, resized, rows, columns, order.vertical_first(source, resized))
+
+
+def _shown(size: Size) -> str:
+    return f"{size.height} x {size.width}"

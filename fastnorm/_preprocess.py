@@ -1,0 +1,256 @@
+"""Pictures of any sizes to resized, cropped and normalised batches: the public functions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Literal, TypedDict, overload
+
+import torch
+
+from fastnorm import _backends
+from fastnorm._arguments import resolve_dtypes
+from fastnorm._branch import Branch
+from fastnorm._functional import DualOutput
+from fastnorm._geometry import Geometry, PassOrder
+from fastnorm._images import Images, read_images
+from fastnorm._normalization import CHANNELS
+from fastnorm._outputs import check_memory, check_output, new
+from fastnorm._planning import offsets, output_size, plan
+from fastnorm._resampling import FILTERS
+from fastnorm._target import CLIP_224, VAE_512, Target, check_target, check_targets
+
+if TYPE_CHECKING:
+    import numpy as np
+    from PIL import Image
+    from typing_extensions import Unpack
+
+    from fastnorm._packed import PackedImages
+
+    Pictures = (
+        Sequence[Image.Image | torch.Tensor | np.ndarray] | Image.Image | torch.Tensor | np.ndarray | PackedImages
+    )
+    Flip = bool | Sequence[bool] | torch.Tensor | np.ndarray | None
+
+    class Options(TypedDict, total=False):
+        layout: str
+        alpha: str
+        exif: str
+        flip: Flip
+        flip_first: bool
+        pillow: str | None
+
+
+Offsets = tuple[torch.Tensor, ...]
+
+
+@overload
+def fused_dual_preprocess(
+    images: Pictures,
+    *,
+    vae: Target = ...,
+    clip: Target = ...,
+    return_offsets: Literal[False] = ...,
+    **o: Unpack[Options],
+) -> DualOutput: ...
+@overload
+def fused_dual_preprocess(
+    images: Pictures, *, vae: Target = ..., clip: Target = ..., return_offsets: Literal[True], **o: Unpack[Options]
+) -> tuple[DualOutput, Offsets]: ...
+def fused_dual_preprocess(
+    images: Pictures,
+    *,
+    vae: Target = VAE_512,
+    clip: Target = CLIP_224,
+    layout: str = "auto",
+    alpha: str = "error",
+    exif: str = "ignore",
+    flip: Flip = None,
+    flip_first: bool = False,
+    pillow: str | None = None,
+    return_offsets: bool = False,
+) -> DualOutput | tuple[DualOutput, Offsets]:
+    """Turn decoded pictures of any sizes into the VAE's batch and the CLIP encoder's batch, each at its own size.
+
+    Example:
+        >>> pictures = [torch.zeros(600, 800, 3, dtype=torch.uint8), torch.zeros(900, 640, 3, dtype=torch.uint8)]
+        >>> vae, clip = fused_dual_preprocess(pictures)
+        >>> vae.shape, clip.shape
+        (torch.Size([2, 3, 512, 512]), torch.Size([2, 3, 224, 224]))
+
+    Args:
+        images: As for `fused_preprocess`.
+        vae: The first branch; by default `VAE_512`: torchvision's Resize(512), CenterCrop(512) and Normalize([0.5],
+            [0.5]) of a PIL image, as Stable Diffusion training does. `VAE_1024` is SDXL's.
+        clip: The second; by default `CLIP_224`: transformers' Pillow-backend CLIP image processor.
+        layout, alpha, exif, flip, flip_first, pillow, return_offsets: As for `fused_preprocess`.
+
+    Returns:
+        A named tuple `(vae, clip)`; with `return_offsets`, that and the offsets.
+
+    Raises:
+        TypeError, ValueError: As for `fused_preprocess`.
+    """
+    check_target(vae, "vae")
+    check_target(clip, "clip")
+    outputs, places = run(
+        images,
+        (vae, clip),
+        _backends.preprocess,
+        layout=layout,
+        alpha=alpha,
+        exif=exif,
+        flip=flip,
+        flip_first=flip_first,
+        pillow=pillow,
+    )
+    return (DualOutput(*outputs), places) if return_offsets else DualOutput(*outputs)
+
+
+@overload
+def fused_preprocess(
+    images: Pictures, targets: Sequence[Target], *, return_offsets: Literal[False] = ..., **o: Unpack[Options]
+) -> tuple[torch.Tensor, ...]: ...
+@overload
+def fused_preprocess(
+    images: Pictures, targets: Sequence[Target], *, return_offsets: Literal[True], **o: Unpack[Options]
+) -> tuple[tuple[torch.Tensor, ...], Offsets]: ...
+def fused_preprocess(
+    images: Pictures,
+    targets: Sequence[Target],
+    *,
+    layout: str = "auto",
+    alpha: str = "error",
+    exif: str = "ignore",
+    flip: Flip = None,
+    flip_first: bool = False,
+    pillow: str | None = None,
+    return_offsets: bool = False,
+) -> tuple[torch.Tensor, ...] | tuple[tuple[torch.Tensor, ...], Offsets]:
+    """Resize, crop and normalise decoded pictures for any number of models, each at its own size, in one call.
+
+    Example:
+        >>> pictures = [torch.zeros(600, 800, 3, dtype=torch.uint8), torch.zeros(900, 640, 3, dtype=torch.uint8)]
+        >>> random = Target(fastnorm.VAE, size=1024, crop=fastnorm.Crop(1024, "random"))
+        >>> (vae, clip), offsets = fused_preprocess(pictures, [random, fastnorm.CLIP_224], return_offsets=True)
+        >>> vae.shape, offsets[0].shape  # one (top, left) per picture: SDXL's crop_coords_top_left
+        (torch.Size([2, 3, 1024, 1024]), torch.Size([2, 2]))
+
+    Every pixel is the one that Pillow's `Image.resize` gives, in integers, then `fused_normalize`'s rounding. Tensors
+    on CUDA take Triton kernels, a constant number of launches for any pictures; on the CPU Pillow itself resizes.
+
+    Args:
+        images: A list of pictures of any sizes, each a PIL image or uint8 (H, W, 3) or (3, H, W); or one batch
+            (N, H, W, 3) or (N, 3, H, W), with more leading axes for video; or `PackedImages`; or one picture by itself.
+            Tensors may have any strides and lie on any device, the same for all; R, G, B order.
+        targets: What to make of them, at least one: presets such as `fastnorm.CLIP_224`, or `Target(...)`.
+        layout: "NHWC" / "HWC", "NCHW" / "CHW", or "auto", which looks for the axis of length 3.
+        alpha: Transparent pixels of PIL images: "error", "drop" (as torchvision pipelines, with `convert("RGB")`) or
+            "white" (put on white, as transformers does).
+        exif: An EXIF orientation of PIL images: "ignore" (as both published pipelines), "apply" or "error".
+        flip: Which pictures to mirror left to right, in all targets: one bool, or one per picture. They are mirrored
+            after the crop, as by `RandomHorizontalFlip` behind it.
+        flip_first: Mirror the resized picture before it is cropped, as diffusers' SDXL script does; offsets then count
+            in the mirrored picture.
+        pillow: The Pillow version whose pixels to reproduce, such as "12" or "13": its order of the two passes shows in
+            tall pictures. None: the installed one's.
+        return_offsets: Return the crops' places too.
+
+    Returns:
+        One tensor of shape (N, 3, height, width) per target, without N for a single picture. With `return_offsets`, a
+        pair of those and of one int64 CPU tensor (N, 2) per target: the crop's (top, left) in the resized picture,
+        negative where it begins with padding.
+
+    Raises:
+        TypeError: A wrong kind of picture, target or option.
+        ValueError: A wrong value: sizes, channels, transparent pixels, results of different sizes in one target, an
+            `out` that does not fit. The message names the picture; every check comes before any pixel is resized.
+    """
+    outputs, places = run(
+        images,
+        check_targets(targets),
+        _backends.preprocess,
+        layout=layout,
+        alpha=alpha,
+        exif=exif,
+        flip=flip,
+        flip_first=flip_first,
+        pillow=pillow,
+    )
+    return (outputs, places) if return_offsets else outputs
+
+
+def run(
+    images: object,
+    targets: tuple[Target, ...],
+    write: Callable[[Images, Sequence[Branch]], None],
+    *,
+    layout: str = "auto",
+    alpha: str = "error",
+    exif: str = "ignore",
+    flip: object = None,
+    flip_first: bool = False,
+    pillow: str | None = None,
+) -> tuple[tuple[torch.Tensor, ...], Offsets]:
+    order = _pass_order(pillow)
+    pictures = read_images(images, layout, alpha, exif)
+    flips = _flips(flip, len(pictures))
+    names = [f"targets[{index}]" for index in range(len(targets))]
+    plans = [plan(pictures, *named, order, flips, flip_first) for named in zip(targets, names, strict=True)]
+    outputs = _outputs(pictures, targets, plans, names)
+    branches = [
+        Branch(target.normalization, FILTERS[target.resample], geometries, _one_batch_axis(output, name))
+        for target, geometries, output, name in zip(targets, plans, outputs, names, strict=True)
+    ]
+    if len(pictures) > 0:
+        write(pictures, branches)
+    return outputs, tuple(offsets(geometries, flips, flip_first) for geometries in plans)
+
+
+def _pass_order(pillow: object) -> PassOrder:
+    if pillow is not None and not isinstance(pillow, str):
+        raise TypeError(f"pillow: got {type(pillow).__name__}, wanted a version such as '13', or None")
+    return PassOrder.of_pillow(pillow)
+
+
+def _flips(flip: object, count: int) -> list[bool]:
+    if flip is None or isinstance(flip, bool):
+        return [bool(flip)] * count
+    values = flip.tolist() if hasattr(flip, "tolist") else flip
+    if not isinstance(values, Sequence) or isinstance(values, str):
+        raise TypeError(f"flip: got {type(flip).__name__}, wanted True, False, or one of them per image")
+    for value in values:
+        if not isinstance(value, bool):
+            raise TypeError(f"flip: got {value!r} among them, wanted True or False: torch.rand(n) < 0.5")
+    if len(values) != count:
+        raise ValueError(f"flip: got {len(values)} values for {count} images, wanted one per image")
+    return list(values)
+
+
+def _outputs(
+    pictures: Images, targets: Sequence[Target], plans: Sequence[Sequence[Geometry]], names: Sequence[str]
+) -> tuple[torch.Tensor, ...]:
+    """One tensor per target: its `out` after the checks, or new memory."""
+    outputs, given = [], {}
+    for target, geometries, name in zip(targets, plans, names, strict=True):
+        shape = (*pictures.leading, CHANNELS, *output_size(pictures, target, geometries, name))
+        if target.out is None:
+            memory_format = target.memory_format or torch.contiguous_format
+            outputs.append(new(shape, pictures.device, target.dtype or torch.float32, memory_format))
+        else:
+            dtype = target.dtype or target.out.dtype
+            resolve_dtypes(dtype, 1)
+            check_output(f"{name}.out", target.out, shape, pictures.device, dtype, target.memory_format)
+            outputs.append(target.out)
+            given[f"{name}.out"] = target.out
+    check_memory(given, {f"images[{index}]": tensor for index, tensor in enumerate(pictures.memory)})
+    return tuple(outputs)
+
+
+def _one_batch_axis(output: torch.Tensor, name: str) -> torch.Tensor:
+    shape = (-1, *output.shape[-3:]) if output.numel() else (0, *output.shape[-3:])
+    try:
+        return output.view(shape)
+    except RuntimeError:
+        raise ValueError(
+            f"{name}.out: got strides {output.stride()}, whose leading axes do not form one; wanted out.contiguous()"
+        ) from None
