@@ -1,0 +1,350 @@
+"""fused_preprocess against the published pipelines themselves, and everything that its arguments promise."""
+
+import dataclasses
+import itertools
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from torchvision import transforms
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms import functional as torchvision
+from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+
+import fastnorm
+from fastnorm import CLIP_224, VAE, VAE_512, VAE_1024, Crop, PackedImages, Target
+from fastnorm.cli.files import shipped_photographs
+from helpers import assert_same_bits, poisoned, random_pixels
+
+# The dataset of a two-branch tutorial: one PIL image, torchvision for the VAE, a processor for CLIP.
+tutorial_vae = transforms.Compose(
+    [
+        transforms.Resize(512, interpolation=InterpolationMode.BILINEAR),
+        transforms.CenterCrop(512),
+        transforms.ToTensor(),
+        transforms.Normalize([0.5], [0.5]),
+    ]
+)
+tutorial_clip = CLIPImageProcessorPil()
+
+
+def tutorial(images):
+    clip = [tutorial_clip(images=image, return_tensors="pt").pixel_values for image in images]
+    return torch.stack([tutorial_vae(image) for image in images]), torch.cat(clip)
+
+
+def noise(height, width, seed=0):
+    return Image.fromarray(random_pixels(height, width, 3, seed=seed).numpy())
+
+
+def same(got, expected):
+    for output, value in zip(got, expected, strict=True):
+        assert_same_bits(output, value)
+
+
+# --- the published pipelines
+
+
+def test_the_shipped_photographs():
+    images = [Image.open(path).convert("RGB") for path in shipped_photographs()]
+    expected = tutorial(images)
+    same(fastnorm.fused_dual_preprocess(images), expected)
+    same(fastnorm.reference.preprocess(images, [VAE_512, CLIP_224]), expected)
+
+
+def test_files_that_pil_has_not_decoded_yet():
+    opened = [Image.open(path) for path in shipped_photographs()]
+    same(
+        fastnorm.fused_dual_preprocess([*opened, opened[0]]),
+        fastnorm.fused_dual_preprocess(
+            [np.array(Image.open(path)) for path in (*shipped_photographs(), shipped_photographs()[0])]
+        ),
+    )
+
+
+sides = st.integers(1, 40) | st.integers(30, 900)
+shapes = st.tuples(sides, sides).filter(lambda shape: max(shape) <= 12 * min(shape))
+
+
+@given(shape=shapes, seed=st.integers(0, 2**16))
+@settings(max_examples=500, deadline=None)
+@example(shape=(512, 512), seed=0)
+@example(shape=(224, 224), seed=0)
+@example(shape=(1, 1), seed=0)
+@example(shape=(1200, 500), seed=0)  # taller than 2:1: the vertical pass first, since Pillow 13
+@example(shape=(513, 512), seed=0)
+def test_500_random_shapes(shape, seed):
+    image = noise(*shape, seed)
+    same(fastnorm.fused_dual_preprocess([image]), tutorial([image]))
+
+
+def test_sdxl_at_1024():
+    image = noise(700, 1100)
+    transform = transforms.Compose(
+        [
+            transforms.Resize(1024),
+            transforms.CenterCrop(1024),
+            transforms.ToTensor(),
+            transforms.Normalize([0.5], [0.5]),
+        ]
+    )
+    (vae,) = fastnorm.fused_preprocess([image], [VAE_1024])
+    assert_same_bits(vae, transform(image)[None])
+
+
+@pytest.mark.parametrize("flip_first", [False, True])
+def test_random_crops_and_mirrors_are_torchvision_s_with_the_same_seed(flip_first):
+    """diffusers' scripts: resize, random crop, random flip; SDXL's mirrors first and keeps crop_coords_top_left."""
+    images = [noise(60, 90, 1), noise(75, 50, 2), noise(64, 64, 3), noise(41, 90, 4)]
+    flips = [True, False, True, True]
+    crop = transforms.RandomCrop(40)
+    to_tensor = transforms.Compose([transforms.ToTensor(), transforms.Normalize([0.5], [0.5])])
+    expected, coordinates = [], []
+    torch.manual_seed(7)
+    for image, flip in zip(images, flips, strict=True):
+        image = torchvision.resize(image, 40)
+        if flip and flip_first:
+            image = torchvision.hflip(image)
+        top, left, height, width = crop.get_params(image, (40, 40))
+        image = torchvision.crop(image, top, left, height, width)
+        if flip and not flip_first:
+            image = torchvision.hflip(image)
+        coordinates.append([top, left])
+        expected.append(to_tensor(image))
+
+    torch.manual_seed(7)
+    target = Target(VAE, size=40, crop=Crop(40, "random"))
+    (got,), (offsets,) = fastnorm.fused_preprocess(
+        images, [target], flip=flips, flip_first=flip_first, return_offsets=True
+    )
+    assert_same_bits(got, torch.stack(expected))
+    assert offsets.dtype is torch.int64
+    assert offsets.tolist() == coordinates
+
+
+def test_a_random_crop_of_a_smaller_image_pads_as_torchvision_does():
+    images = [noise(30, 90, seed) for seed in range(8)]
+    crop = transforms.RandomCrop(40, pad_if_needed=True)
+    torch.manual_seed(3)
+    expected = torch.stack([torchvision.to_tensor(crop(image)) for image in images])
+    torch.manual_seed(3)
+    (got,) = fastnorm.fused_preprocess(images, [Target(fastnorm.Normalization(0.0, 1.0), crop=Crop(40, "random"))])
+    assert_same_bits(got, expected)
+
+
+def test_given_positions_come_back_and_reach_beyond_the_picture():
+    images = [noise(50, 70, seed) for seed in range(3)]
+    places = [(0, 0), (-5, 41), (30, -8)]
+    for at in (places, torch.tensor(places), np.array(places)):
+        target = Target(VAE, crop=Crop(32, at))
+        (got,), (offsets,) = fastnorm.fused_preprocess(images, [target], return_offsets=True)
+        assert offsets.tolist() == [list(place) for place in places]
+        for image, (top, left), output in zip(images, places, got, strict=True):
+            cut = torchvision.crop(image, top, left, 32, 32)  # zeros outside
+            (expected,) = fastnorm.reference.normalize(np.array(cut), [VAE])
+            assert_same_bits(output, expected)
+    one_for_all = fastnorm.fused_preprocess(images[:1], [Target(VAE, crop=Crop(32, (-5, 41)))])
+    assert_same_bits(one_for_all[0], fastnorm.fused_preprocess(images[:1], [Target(VAE, crop=Crop(32, [(-5, 41)]))])[0])
+
+
+def test_offsets_of_centre_crops():
+    _, offsets = fastnorm.fused_dual_preprocess([noise(300, 451), noise(100, 40)], return_offsets=True)
+    vae, clip = offsets
+    assert vae.tolist() == [[0, round((int(512 * 451 / 300) - 512) / 2)], [round((1280 - 512) / 2), 0]]
+    assert clip.tolist() == [[0, (int(224 * 451 / 300) - 224) // 2], [(560 - 224) // 2, 0]]
+    _, (padded,) = fastnorm.fused_preprocess([noise(30, 41)], [Target(VAE, crop=50)], return_offsets=True)
+    assert padded.tolist() == [[-10, -4]]
+
+
+@pytest.mark.parametrize("name", ["box", "bilinear", "hamming", "bicubic", "lanczos"])
+def test_every_filter_by_pillow_s_torchvision_s_and_our_name(name):
+    image = noise(37, 53)
+    expected = np.array(image.resize((20, 31), Image.Resampling[name.upper()]))
+    for resample in (name, name.upper(), Image.Resampling[name.upper()], InterpolationMode(name)):
+        (got,) = fastnorm.fused_preprocess([image], [Target(VAE, size=(31, 20), resample=resample)])
+        assert_same_bits(got[0], fastnorm.reference.normalize(expected, [VAE])[0])
+
+
+def test_the_order_of_another_pillow_can_be_asked_for():
+    image = noise(120, 40)
+    target = Target(VAE, size=24, crop=24)
+    outputs = {
+        version: fastnorm.fused_preprocess([image], [target], pillow=version)[0]
+        for version in ("11", "12.3", "13", None)
+    }
+    assert_same_bits(outputs["11"], outputs["12.3"])
+    assert not torch.equal(outputs["12.3"], outputs["13"])
+    installed = torchvision.center_crop(torchvision.resize(image, 24), [24, 24])
+    assert_same_bits(outputs[None][0], fastnorm.reference.normalize(np.array(installed), [VAE])[0])
+
+
+# --- inputs
+
+
+def pictures(count=3):
+    return [random_pixels(40 + 7 * index, 60 - 5 * index, 3, seed=index) for index in range(count)]
+
+
+SMALL = (Target(VAE, size=24, crop=24), Target(fastnorm.CLIP, 16, "bicubic", Crop(16, "transformers")))
+
+
+def small(images, **options):
+    return fastnorm.fused_preprocess(images, SMALL, **options)
+
+
+def as_pil(image):
+    return Image.fromarray(image.numpy())
+
+
+def as_packed(image):
+    return image.numpy()
+
+
+KINDS = {
+    "HWC": lambda image: image,
+    "CHW": lambda image: image.permute(2, 0, 1).contiguous(),
+    "CHW view of HWC": lambda image: image.permute(2, 0, 1),
+    "array": lambda image: image.numpy(),
+    "PIL": as_pil,
+    "crop of a larger one": lambda image: torch.nn.functional.pad(image, (0, 0, 5, 3, 2, 9))[2:-9, 5:-3],
+    "mirrored array": lambda image: image.numpy()[:, ::-1].copy()[:, ::-1],
+    "misaligned": lambda image: torch.cat([image.new_zeros(1), image.flatten()])[1:].view(image.shape),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+def test_every_kind_of_picture(kind):
+    same(small([kind(image) for image in pictures()]), fastnorm.reference.preprocess(pictures(), SMALL))
+
+
+def test_kinds_may_be_mixed():
+    images = [kind(image) for kind, image in zip(KINDS.values(), pictures(len(KINDS)), strict=True)]
+    same(small(images), fastnorm.reference.preprocess(pictures(len(KINDS)), SMALL))
+    same(small(tuple(images)), small(images))
+
+
+def test_batches_video_and_single_pictures():
+    images = random_pixels(2, 3, 50, 40, 3)
+    expected = small(list(images.flatten(0, 1)))
+    same(small(images.flatten(0, 1)), expected)
+    same(small(images.flatten(0, 1).permute(0, 3, 1, 2)), expected)
+    same(small(images.flatten(0, 1).numpy()), expected)
+    video = small(images)
+    assert video[0].shape == (2, 3, 3, 24, 24)
+    same([output.flatten(0, 1) for output in video], expected)
+    same([output.flatten(0, 1) for output in small(images[:, ::2])], [output[[0, 2, 3, 5]] for output in expected])
+    for one in (images[0, 0], images[0, 0].permute(2, 0, 1), images[0, 0].numpy(), as_pil(images[0, 0])):
+        same(small(one), [output[0] for output in expected])
+
+
+def test_expanded_images():
+    image = random_pixels(30, 40, 3)
+    same(small(image.expand(4, 30, 40, 3)), small([image] * 4))
+    grey = random_pixels(30, 40, 1).expand(30, 40, 3)
+    same(small([grey]), small([grey.contiguous()]))
+
+
+def test_packed_images():
+    packed = PackedImages.pack([as_pil(pictures()[0]), pictures()[1].permute(2, 0, 1), pictures()[2].numpy()])
+    assert len(packed) == 3
+    assert packed.sizes == tuple(tuple(image.shape[:2]) for image in pictures())
+    assert all(torch.equal(packed[index], image) for index, image in enumerate(pictures()))
+    same(small(packed), small(pictures()))
+    same(small(pickle.loads(pickle.dumps(packed)).to("cpu")), small(pictures()))
+    shifted = PackedImages(
+        torch.cat([torch.zeros(5, dtype=torch.uint8), packed.buffer]), [5 + o for o in packed.offsets], packed.sizes
+    )
+    same(small(shifted), small(pictures()))
+    assert repr(packed) == f"PackedImages(3 images, {packed.buffer.numel()} bytes on cpu)"
+
+
+def test_no_images():
+    for images in ([], torch.zeros(0, 40, 50, 3, dtype=torch.uint8), PackedImages.pack([])):
+        outputs, offsets = small(images, return_offsets=True)
+        assert [tuple(output.shape) for output in outputs] == [(0, 3, 24, 24), (0, 3, 16, 16)]
+        assert [tuple(offset.shape) for offset in offsets] == [(0, 2), (0, 2)]
+
+
+# --- outputs
+
+
+def test_dtypes_and_memory_formats():
+    for dtype, memory_format in itertools.product(
+        (torch.float32, torch.float16, torch.bfloat16), (torch.contiguous_format, torch.channels_last)
+    ):
+        target = Target(VAE, size=24, crop=(20, 28), dtype=dtype, memory_format=memory_format)
+        (got,) = fastnorm.fused_preprocess(pictures(), [target])
+        (expected,) = fastnorm.fused_preprocess(pictures(), [Target(VAE, size=24, crop=(20, 28))])
+        assert got.is_contiguous(memory_format=memory_format)
+        assert_same_bits(got.contiguous(), expected.to(dtype))
+
+
+def test_out_is_written_and_returned():
+    whole = poisoned((3, 3, 30, 30), torch.bfloat16)
+    window = whole[..., 3:27, 2:26]
+    target = dataclasses.replace(SMALL[0], out=window)
+    (got,) = fastnorm.fused_preprocess(pictures(), [target])
+    assert got is window
+    assert_same_bits(window.contiguous(), small(pictures())[0].to(torch.bfloat16))
+    window.fill_(float("nan"))
+    assert whole.isnan().all()
+
+
+def test_no_resize_and_no_crop():
+    image = random_pixels(31, 17, 3)
+    (got,) = fastnorm.fused_preprocess([image, image], [Target(fastnorm.CLIP)])
+    (expected,) = fastnorm.fused_normalize(torch.stack([image, image]), [fastnorm.CLIP])
+    assert_same_bits(got, expected)
+
+
+def test_a_flip_mirrors_every_target():
+    images = pictures(2)
+    plain, mirrored = small(images), small(images, flip=torch.tensor([True, False]))
+    for a, b in zip(plain, mirrored, strict=True):
+        assert_same_bits(b[0], a[0].flip(-1))
+        assert_same_bits(b[1], a[1])
+    same(small(images, flip=True), [output.flip(-1) for output in plain])
+    same(small(images, flip=np.array([False, False])), plain)
+
+
+def test_padding_of_both_libraries():
+    image = noise(10, 13)
+    (ours,) = fastnorm.fused_preprocess([image], [Target(VAE, crop=21)])
+    to_tensor = transforms.Compose(
+        [transforms.CenterCrop(21), transforms.ToTensor(), transforms.Normalize([0.5], [0.5])]
+    )
+    assert_same_bits(ours[0], to_tensor(image))
+    processor = CLIPImageProcessorPil(do_resize=False, crop_size={"height": 21, "width": 21})
+    (ours,) = fastnorm.fused_preprocess([image], [Target(fastnorm.CLIP, crop=Crop(21, "transformers"))])
+    assert_same_bits(ours, processor(image, return_tensors="pt").pixel_values)
+
+
+def test_targets_are_values():
+    assert Target(VAE, 512, "bilinear", 512) == VAE_512
+    assert hash(Target(VAE, 512, "bilinear", 512)) == hash(VAE_512)
+    assert pickle.loads(pickle.dumps(CLIP_224)) == CLIP_224
+    assert dataclasses.replace(VAE_512, dtype=torch.bfloat16).dtype is torch.bfloat16
+    assert Target(VAE, size=[3, np.int64(4)]).size == (3, 4)
+    assert "out" not in repr(Target(VAE, out=torch.zeros(1)))
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        VAE_512.size = 3
+
+
+def test_branches_by_name_and_more_than_two():
+    dual = fastnorm.fused_dual_preprocess(pictures(), vae=SMALL[0], clip=SMALL[1])
+    same(dual, small(pictures()))
+    assert dual.vae is dual[0]
+    assert dual.clip is dual[1]
+    five = fastnorm.fused_preprocess(pictures(), [*SMALL, SMALL[0], Target(fastnorm.DINOV2, 24, crop=24), SMALL[1]])
+    same((five[0], five[1], five[2], five[4]), (dual.vae, dual.clip, dual.vae, dual.clip))
+
+
+def test_other_devices_take_the_reference():
+    """The meta device stands for every device that is neither a CPU nor CUDA."""
+    got = small(torch.zeros(2, 30, 40, 3, dtype=torch.uint8, device="meta"))
+    assert [output.device.type for output in got] == ["meta", "meta"]
+    assert got[0].shape == (2, 3, 24, 24)
