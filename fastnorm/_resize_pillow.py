@@ -29,16 +29,19 @@ _COLUMNS, _ROWS = 0, 1  # in Pillow's order
 class Window:
     """One call of Pillow for one axis, of which only the output pixels `shown` are wanted.
 
-    Pillow is given the source pixels `extent`, of which the wanted output pixels are made of `read` alone; the others
-    may hold anything. `box` is what it stretches over the output pixels `computed`, counted from the extent's start;
-    None: the axis keeps its size, and there is nothing to call.
+    Pillow is given the source pixels `extent` and stretches `box`, counted from their start, over the output pixels
+    `computed`. The wanted ones are made of the source pixels `read` alone; the others may hold anything.
     """
 
     read: range
     extent: range
-    box: tuple[float, float] | None
+    box: tuple[float, float]
     computed: range
     shown: range
+
+    @property
+    def is_identity(self) -> bool:
+        return self.box == (0.0, len(self.computed))
 
 
 def resize_into(output: Codes, image: Picture, geometry: Geometry, kernel: Filter) -> None:
@@ -80,7 +83,7 @@ def _resize_and_cut(image: Picture, geometry: Geometry, kernel: Filter) -> Codes
     }
     before, after = windows[first], windows[second]
     taken = {first: before.extent, second: after.read}
-    if before.box is None and after.box is None:
+    if before.is_identity and after.is_identity:
         return _codes(image, taken[_COLUMNS], taken[_ROWS])
     picture = _picture(image, taken[_COLUMNS], taken[_ROWS])
     picture = _resize_axis(picture, first, before, kernel)
@@ -92,7 +95,7 @@ def _resize_and_cut(image: Picture, geometry: Geometry, kernel: Filter) -> Codes
 
 
 def _resize_axis(picture: Image.Image, axis: int, part: Window, kernel: Filter) -> Image.Image:
-    if part.box is None:
+    if part.is_identity:
         return picture
     size = [picture.width, picture.height]
     box = [0.0, 0.0, float(picture.width), float(picture.height)]
@@ -170,7 +173,7 @@ def window(source: int, resized: int, start: int, stop: int, kernel: Filter, cut
     """
     shown = range(start, stop)
     if source == resized:
-        return Window(read=shown, extent=shown, box=None, computed=shown, shown=shown)
+        return Window(read=shown, extent=shown, box=(0.0, float(len(shown))), computed=shown, shown=shown)
     read = read_range(source, resized, shown, kernel)
     scale = Fraction(source, resized)
     step = scale.denominator // (scale.denominator & -scale.denominator)  # a * scale is a binary fraction every `step`
@@ -182,7 +185,7 @@ def window(source: int, resized: int, start: int, stop: int, kernel: Filter, cut
         if not (_fits_float32(low) and _fits_float32(high) and _fits_float32(high - low)):
             continue
         found = Window(read, extent, (float(low), float(high)), range(begin, end), shown)
-        if begin == 0 or step == 1 or _same_table(found, source, resized, kernel):
+        if step == 1 or begin == 0 or _same_table(found, source, resized, kernel):
             return found
     return Window(read, range(source), (0.0, float(source)), range(resized), shown)
 
@@ -199,13 +202,13 @@ def _fits_float32(value: Fraction) -> bool:
 
 def _same_table(part: Window, source: int, resized: int, kernel: Filter) -> bool:
     """Whether Pillow's fixed-point table for the window is that of the whole axis, on the wanted pixels."""
-    whole = coefficients(source, resized, kernel)
-    wanted = slice(part.shown.start, part.shown.stop)
+    whole, wanted = coefficients(source, resized, kernel), slice(part.shown.start, part.shown.stop)
     first, fixed = box_table(part, kernel)
-    return np.array_equal(
-        _aligned(part.extent.start + first, fixed, part.read),
-        _aligned(whole.first[wanted], whole.fixed[wanted], part.read),
-    )
+    ours, theirs = part.extent.start + first, whole.first[wanted]
+    start = np.minimum(ours, theirs)  # a tap more at either end makes no difference if its coefficient is 0
+    shift = max(int((ours - start).max()), int((theirs - start).max()))
+    width = shift + max(fixed.shape[1], whole.taps)
+    return np.array_equal(_shifted(fixed, ours - start, width), _shifted(whole.fixed[wanted], theirs - start, width))
 
 
 def box_table(part: Window, kernel: Filter) -> tuple[Integers, Integers]:
@@ -213,7 +216,6 @@ def box_table(part: Window, kernel: Filter) -> tuple[Integers, Integers]:
 
     Operation by operation as `fastnorm._resampling.weights`, of which this is the case with an origin.
     """
-    assert part.box is not None
     low, high = part.box
     scale = (high - low) / len(part.computed)
     centre = _centres(low, scale, _within(part.computed, part.shown))
@@ -244,9 +246,8 @@ def _taps(
     return first, stop
 
 
-def _aligned(first: Integers, fixed: Integers, read: range) -> Integers:
-    """The coefficients of each pixel for every source pixel in `read`, zeros included."""
-    pixels, taps = fixed.shape
-    table = np.zeros((pixels, len(read) + taps), np.int32)  # the last pixels' unused taps lie past the end
-    np.put_along_axis(table, (first - read.start)[:, None] + np.arange(taps), fixed, axis=1)
-    return table[:, : len(read)]
+def _shifted(fixed: Integers, shift: Integers, width: int) -> Integers:
+    """Each pixel's coefficients after `shift` zeros, and zeros up to `width`."""
+    table = np.zeros((len(fixed), width), np.int32)
+    np.put_along_axis(table, shift[:, None] + np.arange(fixed.shape[1]), fixed, axis=1)
+    return table
