@@ -28,8 +28,8 @@ def to_rgb(image: Image.Image, alpha: str = "error", exif: str = "ignore") -> Im
 
     Args:
         alpha: What becomes of transparent pixels. "drop": their hidden colour shows, as after `convert("RGB")`, which
-            torchvision pipelines call; "white": put on white, as transformers' image processors do; "error": refused.
-            An alpha channel that is opaque everywhere is dropped: all agree.
+            torchvision pipelines call; "white": put on white, as the image processors of transformers 5.23 do (5.20
+            dropped alpha too); "error": refused. An alpha channel that is opaque everywhere is dropped: all agree.
         exif: What becomes of an EXIF orientation: "ignore", as published pipelines do; "apply"; or "error".
 
     Raises:

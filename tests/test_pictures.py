@@ -1,0 +1,129 @@
+"""PIL images of every mode: what both published branches make of them."""
+
+import inspect
+
+import numpy as np
+import pytest
+from PIL import Image
+from torchvision import transforms
+from transformers.image_transforms import convert_to_rgb
+from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+
+import fastnorm
+from fastnorm import CLIP, VAE, Target
+from fastnorm._pictures import PictureError, to_rgb
+from helpers import assert_same_bits, random_pixels
+
+VAE_24 = Target(VAE, size=24, crop=24)
+CLIP_24 = Target(CLIP, size=24, resample="bicubic", crop=fastnorm.Crop(24, "transformers"))
+torchvision_branch = transforms.Compose(
+    [transforms.Resize(24), transforms.CenterCrop(24), transforms.ToTensor(), transforms.Normalize([0.5], [0.5])]
+)
+clip_branch = CLIPImageProcessorPil(size={"shortest_edge": 24}, crop_size={"height": 24, "width": 24})
+
+
+def rgba(seed=0):
+    """Every combination of colour and alpha, as good as: 60 x 70 random pixels, some of them opaque or invisible."""
+    pixels = random_pixels(60, 70, 4, seed=seed).numpy()
+    pixels[:20, :, 3], pixels[20:30, :, 3] = 255, 0
+    return Image.fromarray(pixels)
+
+
+def palette_with_transparency():
+    image = rgba().convert("RGB").quantize(16)
+    image.info["transparency"] = bytes(range(0, 160, 10))
+    return image
+
+
+def palette_with_alpha():
+    image = rgba().convert("RGB").convert("P").convert("PA")
+    image.putalpha(rgba().getchannel("A"))
+    return image
+
+
+def rgb_with_a_transparent_colour():
+    image = rgba().convert("RGB")
+    image.info["transparency"] = image.getpixel((5, 5))
+    return image
+
+
+# Releases up to 5.20 dropped alpha, as torchvision pipelines do.
+TRANSFORMERS_ALPHA = "white" if "return_numpy" in inspect.signature(convert_to_rgb).parameters else "drop"
+
+OPAQUE_MODES = ("RGB", "L", "1", "P", "CMYK", "YCbCr", "HSV", "LAB", "RGBX")
+TRANSPARENT = {
+    "RGBA": rgba,
+    "LA": lambda: rgba().convert("LA"),
+    "PA": palette_with_alpha,
+    "P with a transparent palette": palette_with_transparency,
+    "RGB with a transparent colour": rgb_with_a_transparent_colour,
+}
+
+
+@pytest.mark.parametrize("mode", OPAQUE_MODES)
+def test_opaque_modes_go_through_pillow_s_own_conversion(mode):
+    image = rgba().convert("RGB").convert(mode)
+    vae, clip = fastnorm.fused_preprocess([image], [VAE_24, CLIP_24])
+    assert_same_bits(vae[0], torchvision_branch(image.convert("RGB")))
+    assert_same_bits(clip, clip_branch(image.convert("RGB"), return_tensors="pt").pixel_values)
+
+
+@pytest.mark.parametrize("make", TRANSPARENT.values(), ids=TRANSPARENT)
+# Pillow would rather convert such palettes to RGBA; the published pipelines do not ask it.
+@pytest.mark.filterwarnings("ignore:Palette images with Transparency")
+def test_transparent_pixels_are_dropped_or_put_on_white_as_the_two_branches_do(make):
+    image = make()
+    (vae,) = fastnorm.fused_preprocess([image], [VAE_24], alpha="drop")
+    assert_same_bits(vae[0], torchvision_branch(image.convert("RGB")))
+    (clip,) = fastnorm.fused_preprocess([image], [CLIP_24], alpha=TRANSFORMERS_ALPHA)
+    assert_same_bits(clip, clip_branch(image, return_tensors="pt").pixel_values)
+    with pytest.raises(ValueError, match=r"the image: got transparent pixels \(mode .*alpha='drop'.*alpha='white'"):
+        fastnorm.fused_preprocess(image, [VAE_24])
+
+
+def test_white_shows_through_in_proportion():
+    image = rgba()
+    *colours, alpha = np.moveaxis(np.asarray(image).astype(float), -1, 0)
+    exact = np.stack([(colour * alpha + 255 * (255 - alpha)) / 255 for colour in colours], -1)
+    # Pillow rounds the alpha's product and the sum each by half a code at most.
+    assert np.abs(np.asarray(to_rgb(image, "white")) - exact).max() <= 1
+
+
+def test_an_opaque_alpha_channel_is_dropped():
+    image = rgba().convert("RGB")
+    opaque = image.copy()
+    opaque.putalpha(255)
+    for alpha in ("error", "drop", "white"):
+        assert np.array_equal(to_rgb(opaque, alpha), image)
+
+
+def test_an_rgb_image_is_not_copied():
+    image = rgba().convert("RGB")
+    assert to_rgb(image) is image
+
+
+@pytest.mark.parametrize("mode", ["I", "F", "I;16"])
+def test_deep_modes_are_refused(mode):
+    with pytest.raises(PictureError, match=r"astype\('uint8'\)"):
+        to_rgb(Image.new(mode, (4, 4)))
+
+
+def turned(orientation):
+    image = rgba().convert("RGB")
+    exif = image.getexif()
+    exif[0x0112] = orientation
+    image.info["exif"] = exif.tobytes()
+    return image
+
+
+def test_an_exif_orientation_is_ignored_unless_asked_for():
+    for orientation in range(1, 9):
+        image = turned(orientation)
+        assert to_rgb(image) is image
+        upright = to_rgb(image, exif="apply")
+        assert upright.size == (image.size if orientation < 5 else image.size[::-1])
+    (got,) = fastnorm.fused_preprocess([turned(6)], [VAE_24], exif="apply")
+    assert_same_bits(got[0], torchvision_branch(turned(6).transpose(Image.Transpose.ROTATE_270)))
+    to_rgb(turned(1), exif="error")
+    with pytest.raises(ValueError, match=r"images\[1\]: got an EXIF orientation of 6; .*exif='apply'"):
+        fastnorm.fused_preprocess([turned(1), turned(6)], [VAE_24], exif="error")

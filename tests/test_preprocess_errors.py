@@ -1,0 +1,296 @@
+"""What fused_preprocess refuses: each message says what came, what was wanted, what mends it, and which image."""
+
+import pytest
+import torch
+from PIL import Image
+
+import fastnorm
+from fastnorm import CLIP, CLIP_224, VAE, VAE_512, Crop, PackedImages, Target
+from fastnorm._target import MOST_PIXELS
+from helpers import random_pixels
+
+GOOD = random_pixels(30, 40, 3)
+SMALL = Target(VAE, size=8, crop=8)
+
+
+def call(*bad, target=SMALL, **options):
+    """A call with one good image before the bad ones."""
+    return lambda: fastnorm.fused_preprocess([GOOD, *bad], [target], **options)
+
+
+def options(**options):
+    return lambda: fastnorm.fused_dual_preprocess([GOOD], **options)
+
+
+REFUSED = [
+    # images
+    ("a float tensor", call(GOOD / 255), TypeError, "images[1]: got float32", "(images[1] * 255).round()"),
+    ("a float array", call(GOOD.numpy() / 255), TypeError, "images[1]: got float64", "already scaled"),
+    ("RGBA", call(random_pixels(9, 9, 4)), ValueError, "images[1]: got uint8 of shape (9, 9, 4)", "images[1][..., :3]"),
+    ("grayscale", call(random_pixels(9, 9)), ValueError, "images[1]", "images[1].unsqueeze(-1)"),
+    ("a batch in a list", call(GOOD[None]), ValueError, "images[1]: got 4 axes", "goes in by itself"),
+    ("ambiguous", call(random_pixels(3, 9, 3)), ValueError, "images[1]", "layout='NHWC'"),
+    ("a string", call("cat.jpg"), TypeError, "images[1]: got str", "uint8 torch.Tensor"),
+    ("a string by itself", lambda: fastnorm.fused_preprocess("cat.jpg", [SMALL]), TypeError, "images: got str", "PIL"),
+    ("no rows", call(GOOD[:0]), ValueError, "images[1]: got 0 x 40 pixels", "at least one on each side"),
+    (
+        "no columns in a batch",
+        lambda: fastnorm.fused_preprocess(GOOD[None, :, :0], [SMALL]),
+        ValueError,
+        "30 x 0",
+        "one",
+    ),
+    ("two devices", call(GOOD.to("meta")), ValueError, "images[1]: on meta", "PackedImages.pack(images).to(device)"),
+    ("transparent", call(Image.new("RGBA", (9, 9))), ValueError, "images[1]: got transparent", "alpha='white'"),
+    ("16-bit", call(Image.new("I;16", (9, 9))), ValueError, "images[1]: got 16-bit", "// 257"),
+    (
+        "16-bit in a single picture",
+        lambda: fastnorm.fused_preprocess(Image.new("I;16", (9, 9)), [SMALL]),
+        ValueError,
+        "the image: got 16-bit",
+        "// 257",
+    ),
+    (
+        "a strip",
+        call(GOOD[:1, :1].expand(1, 60_000, 3), target=Target(VAE, size=512)),
+        ValueError,
+        "images[1] of 1 x 60000 pixels would become 512 x 30720000",
+        "crop it first",
+    ),
+    (
+        "two sizes in one batch",
+        call(GOOD[1:], target=Target(VAE)),
+        ValueError,
+        "images[0] becomes 30 x 40 and images[1] 29 x 40",
+        "crop=...",
+    ),
+    (
+        "no images and no size",
+        lambda: fastnorm.fused_preprocess([], [Target(VAE, 8)]),
+        ValueError,
+        "targets[0]: got no images",
+        "a crop",
+    ),
+    (
+        "too small without padding",
+        call(GOOD[:7], target=Target(VAE, crop=8, pad=False)),
+        ValueError,
+        "images[1] becomes 7 x 40, smaller than the crop of 8 x 8",
+        "pad=True",
+    ),
+    # options
+    ("layout", call(layout="HCW"), ValueError, "layout: got 'HCW'", "'NHWC'"),
+    ("alpha", call(alpha="black"), ValueError, "alpha: got 'black'", "'white'"),
+    ("exif", call(exif=True), ValueError, "exif: got True", "'apply'"),
+    ("pillow", options(pillow="new"), ValueError, "pillow: got 'new'", "pillow='13'"),
+    ("pillow as a number", options(pillow=12), TypeError, "pillow: got int", "'13'"),
+    (
+        "flip of another length",
+        options(flip=[True, False]),
+        ValueError,
+        "flip: got 2 values for 1 images",
+        "one per image",
+    ),
+    ("flip of numbers", options(flip=[0.3]), TypeError, "flip: got 0.3", "True or False"),
+    ("flip of another kind", options(flip="left"), TypeError, "flip: got str", "True"),
+    # targets
+    ("no targets", lambda: fastnorm.fused_preprocess([GOOD], []), ValueError, "targets: got an empty list", "CLIP_224"),
+    ("one target", lambda: fastnorm.fused_preprocess([GOOD], SMALL), TypeError, "got one Target", "[it]"),
+    ("a preset's name", lambda: fastnorm.fused_preprocess([GOOD], "clip"), TypeError, "targets: got str", "CLIP_224"),
+    (
+        "a normalisation",
+        lambda: fastnorm.fused_preprocess([GOOD], [SMALL, CLIP]),
+        TypeError,
+        "targets[1]: got a Normalization",
+        "fastnorm.Target(it",
+    ),
+    ("a normalisation by name", options(vae=VAE), TypeError, "vae: got a Normalization", "fastnorm.Target(it"),
+    ("a target of another kind", options(clip=224), TypeError, "clip: got int", "CLIP_224"),
+    ("no normalisation", lambda: Target("clip"), TypeError, "normalization: got the string 'clip'", "fastnorm.CLIP"),
+    ("size 0", lambda: Target(CLIP, 0), ValueError, "size: got 0", "at least one pixel"),
+    ("size of three", lambda: Target(CLIP, (1, 2, 3)), TypeError, "size: got (1, 2, 3)", "(height, width)"),
+    ("size as float", lambda: Target(CLIP, 224.0), TypeError, "size: got 224.0", "number of pixels"),
+    ("size as floats", lambda: Target(CLIP, (224.0, 3)), TypeError, "size: got (224.0, 3)", "whole numbers"),
+    ("size as bool", lambda: Target(CLIP, True), TypeError, "size: got True", "number of pixels"),
+    ("an absurd size", lambda: Target(CLIP, 10**6), ValueError, "size: got 1000000", f"{MOST_PIXELS:,}"),
+    (
+        "an absurd crop",
+        lambda: Target(CLIP, 8, crop=(10**6, 10**6)),
+        ValueError,
+        "crop: got (1000000, 1000000)",
+        f"{MOST_PIXELS:,}",
+    ),
+    ("nearest", lambda: Target(CLIP, 8, "nearest"), ValueError, "resample: got 'nearest'", "'bicubic'"),
+    (
+        "Pillow's NEAREST",
+        lambda: Target(CLIP, 8, Image.Resampling.NEAREST),
+        ValueError,
+        "resample: got 'NEAREST'",
+        "'bicubic'",
+    ),
+    ("a filter's number", lambda: Target(CLIP, 8, 3), TypeError, "resample: got 3", "'bicubic'"),
+    ("pad", lambda: Target(CLIP, pad="zeros"), TypeError, "pad: got str", "True"),
+    ("dtype", lambda: Target(CLIP, dtype=torch.float64), ValueError, "dtype: got torch.float64", "torch.bfloat16"),
+    (
+        "memory format",
+        lambda: Target(CLIP, memory_format=torch.channels_last_3d),
+        ValueError,
+        "memory_format",
+        "channels_last",
+    ),
+    ("out in a list", lambda: Target(CLIP, out=[GOOD]), TypeError, "out: got list", "each target has its own"),
+    ("an unknown place", lambda: Crop(8, "left"), ValueError, "at: got 'left'", "'transformers'"),
+    ("a place of another kind", lambda: Crop(8, 5), TypeError, "at: got int", "(top, left)"),
+    (
+        "a place of three numbers",
+        lambda: Crop(8, [(1, 2), (1, 2, 3)]),
+        TypeError,
+        "at[1]: got (1, 2, 3)",
+        "(top, left)",
+    ),
+    ("a place in floats", lambda: Crop(8, [(1, 2.5)]), TypeError, "at[0]: got (1, 2.5)", "whole numbers"),
+    (
+        "too few places",
+        call(target=Target(VAE, crop=Crop(8, [(0, 0), (1, 1)]))),
+        ValueError,
+        "targets[0]: got 2 crop positions for 1 images",
+        "one for all",
+    ),
+    (
+        "a place beyond the picture",
+        call(GOOD, target=Target(VAE, crop=Crop(8, [(0, 0), (30, 0)]))),
+        ValueError,
+        "images[1] becomes 30 x 40",
+        "shows nothing",
+    ),
+    # out
+    (
+        "out of another shape",
+        call(target=Target(VAE, 8, crop=8, out=torch.zeros(2, 3, 8, 8))),
+        ValueError,
+        "targets[0].out: got shape (2, 3, 8, 8)",
+        "(1, 3, 8, 8)",
+    ),
+    (
+        "out of another dtype",
+        call(target=Target(VAE, 8, crop=8, dtype=torch.bfloat16, out=torch.zeros(1, 3, 8, 8))),
+        ValueError,
+        "targets[0].out: got torch.float32",
+        "dtype=torch.bfloat16",
+    ),
+    (
+        "out in float64",
+        call(target=Target(VAE, 8, crop=8, out=torch.zeros(1, 3, 8, 8).double())),
+        ValueError,
+        "torch.float64",
+        "torch.float32",
+    ),
+    (
+        "out on another device",
+        call(target=Target(VAE, 8, crop=8, out=torch.zeros(1, 3, 8, 8, device="meta"))),
+        ValueError,
+        "meta",
+        "cpu",
+    ),
+    (
+        "out in another format",
+        call(target=Target(VAE, 8, crop=8, memory_format=torch.channels_last, out=torch.zeros(1, 3, 8, 8))),
+        ValueError,
+        "targets[0].out: got strides",
+        "leave memory_format out",
+    ),
+    (
+        "out that is expanded",
+        call(target=Target(VAE, 8, crop=8, out=torch.zeros(1, 1, 8, 8).expand(1, 3, 8, 8))),
+        ValueError,
+        "targets[0].out: got an expanded",
+        "contiguous()",
+    ),
+    # packed images
+    (
+        "a float buffer",
+        lambda: PackedImages(torch.zeros(9), [0], [(1, 3)]),
+        TypeError,
+        "buffer: got torch.float32",
+        "uint8",
+    ),
+    (
+        "a buffer of two axes",
+        lambda: PackedImages(GOOD[0], [0], [(1, 3)]),
+        ValueError,
+        "buffer: got shape (40, 3)",
+        ".view(-1)",
+    ),
+    (
+        "a picture past the buffer",
+        lambda: PackedImages(GOOD.flatten(), [0, 3595], [(30, 40), (1, 2)]),
+        ValueError,
+        "images[1]: 1 x 2 pixels at byte 3595",
+        "3600",
+    ),
+    (
+        "fewer sizes",
+        lambda: PackedImages(GOOD.flatten(), [0, 3], [(1, 1)]),
+        ValueError,
+        "2 offsets and 1 sizes",
+        "one each",
+    ),
+    (
+        "a picture that cannot be packed",
+        lambda: PackedImages.pack([GOOD, GOOD / 255]),
+        TypeError,
+        "images[1]: got float32",
+        "255",
+    ),
+]
+
+
+@pytest.mark.parametrize(("bad", "kind", "came", "wanted"), [case[1:] for case in REFUSED], ids=[c[0] for c in REFUSED])
+def test_refusals(bad, kind, came, wanted):
+    with pytest.raises(kind) as caught:
+        bad()
+    assert type(caught.value) is kind
+    assert came in str(caught.value)
+    assert wanted in str(caught.value)
+
+
+def test_a_damaged_file_is_named(tmp_path):
+    path = tmp_path / "damaged.jpg"
+    Image.fromarray(random_pixels(64, 64, 3).numpy()).save(path)
+    path.write_bytes(path.read_bytes()[:700])
+    wanted = r"images\[1\]: cannot be decoded \(OSError: .*\); leave it out"
+    with Image.open(path) as damaged, pytest.raises(ValueError, match=wanted):
+        fastnorm.fused_dual_preprocess([GOOD, damaged])
+
+
+def test_out_may_not_share_memory_with_an_input_or_another_output():
+    memory = torch.zeros(3 * 8 * 8 * 4 + 30 * 40 * 3, dtype=torch.uint8)
+    image = memory[: 30 * 40 * 3].view(30, 40, 3)
+    out = memory[: 3 * 8 * 8 * 4].view(torch.float32).view(1, 3, 8, 8)
+    with pytest.raises(ValueError, match=r"targets\[0\].out: shares memory with images\[0\]"):
+        fastnorm.fused_preprocess([image], [Target(VAE, 8, crop=8, out=out)])
+    with pytest.raises(ValueError, match=r"targets\[1\].out: shares memory with targets\[0\].out"):
+        fastnorm.fused_preprocess([GOOD], [Target(VAE, 8, crop=8, out=out), Target(CLIP, 8, crop=8, out=out)])
+
+
+def test_nothing_is_written_when_a_later_target_is_refused():
+    out = torch.full((2, 3, 8, 8), float("nan"))
+    good = Target(VAE, 8, crop=8, out=out)
+    with pytest.raises(ValueError, match=r"targets\[1\]"):
+        fastnorm.fused_preprocess([GOOD, GOOD[1:]], [good, Target(CLIP)])
+    assert out.isnan().all()
+
+
+def test_absurd_sizes_are_refused_before_anything_is_allocated():
+    strip = torch.zeros(1, 1, 3, dtype=torch.uint8).expand(1, 2**31 - 1, 3)
+    with pytest.raises(ValueError, match="would become 512 x"):
+        fastnorm.fused_preprocess([strip], [VAE_512])
+    with pytest.raises(ValueError, match=r"images\[0\]: got 2 x 2147483647 pixels, wanted at most"):
+        fastnorm.fused_preprocess([strip.expand(2, 2**31 - 1, 3)], [CLIP_224])
+
+
+def test_a_read_only_array_is_read():
+    array = GOOD.numpy().copy()
+    array.flags.writeable = False
+    (got,) = fastnorm.fused_preprocess([array], [SMALL])
+    assert torch.equal(got, fastnorm.fused_preprocess([GOOD], [SMALL])[0])
