@@ -7,7 +7,15 @@ import pytest
 
 import fastnorm
 
-MODULES = ["fastnorm._functional", "fastnorm._normalization", "fastnorm._resampling", "fastnorm.reference"]
+MODULES = [
+    "fastnorm._functional",
+    "fastnorm._normalization",
+    "fastnorm._packed",
+    "fastnorm._preprocess",
+    "fastnorm._resampling",
+    "fastnorm._target",
+    "fastnorm.reference",
+]
 
 
 @pytest.mark.parametrize("name", MODULES)

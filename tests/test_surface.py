@@ -20,14 +20,22 @@ ROOT = pathlib.Path(__file__).parent.parent
 def test_public_names():
     assert sorted(fastnorm.__all__) == [
         "CLIP",
+        "CLIP_224",
+        "Crop",
         "DINOV2",
         "DualOutput",
         "IMAGENET",
         "Normalization",
+        "PackedImages",
         "SIGLIP",
+        "Target",
         "VAE",
+        "VAE_1024",
+        "VAE_512",
         "fused_dual_normalize",
+        "fused_dual_preprocess",
         "fused_normalize",
+        "fused_preprocess",
         "reference",
     ]
     assert all(hasattr(fastnorm, name) for name in fastnorm.__all__)
@@ -38,9 +46,21 @@ def test_public_names():
     [
         (fastnorm.fused_dual_normalize, "batch, *, vae, clip, dtype, layout, memory_format, out"),
         (fastnorm.fused_normalize, "batch, normalizations, *, dtype, layout, memory_format, out"),
+        (
+            fastnorm.fused_dual_preprocess,
+            "images, *, vae, clip, layout, alpha, exif, flip, flip_first, pillow, return_offsets",
+        ),
+        (
+            fastnorm.fused_preprocess,
+            "images, targets, *, layout, alpha, exif, flip, flip_first, pillow, return_offsets",
+        ),
+        (fastnorm.Target, "normalization, size, resample, crop, pad, dtype, memory_format, out"),
+        (fastnorm.Crop, "size, at"),
+        (fastnorm.PackedImages, "buffer, offsets, sizes"),
         (fastnorm.Normalization, "mean, std, name"),
         (fastnorm.Normalization.from_config, "config"),
         (fastnorm.reference.normalize, "batch, normalizations, *, dtype, layout"),
+        (fastnorm.reference.preprocess, "images, targets, options"),
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )
@@ -69,6 +89,14 @@ def test_a_cpu_call_does_not_load_triton():
     program = (
         "import sys, fastnorm, torch; fastnorm.fused_dual_normalize(torch.zeros(1, 2, 2, 3, dtype=torch.uint8)); "
         "assert 'triton' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT)
+
+
+def test_preprocessing_on_the_cpu_does_not_load_triton():
+    program = (
+        "import sys, fastnorm, torch; fastnorm.fused_dual_preprocess(torch.zeros(1, 2, 2, 3, dtype=torch.uint8)); "
+        "assert not {name.partition('.')[0] for name in sys.modules} & {'triton', 'torchvision', 'transformers'}"
     )
     subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT)
 
