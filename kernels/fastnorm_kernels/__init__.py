@@ -2,11 +2,13 @@
 
     normalize(planes, targets, outputs)
     prepare(planes, targets, outputs).launch(planes, outputs)  # the same again, in a few microseconds
+    preprocess(sources, branches, device)  # resized and cropped first, each image and each branch as it needs
 
 Only torch and Triton are needed. Importing this package imports Triton; no CUDA context is made before a launch.
 """
 
 from fastnorm_kernels.launching import Repeatable
 from fastnorm_kernels.normalize import normalize, prepare
+from fastnorm_kernels.resize import Branch, Source, preprocess
 
-__all__ = ["Repeatable", "normalize", "prepare"]
+__all__ = ["Branch", "Repeatable", "Source", "normalize", "prepare", "preprocess"]

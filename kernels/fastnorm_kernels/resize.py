@@ -1,0 +1,507 @@
+"""Launches the resizing kernels: which pass of which job takes which way, and the records that say so.
+
+A job is one image for one branch. All jobs of a call share its launches: one that makes the coefficient tables, then
+at most one per kind of line memory for the first pass, and one or two per output dtype for the second. Their number
+depends on the kinds that occur, not on how many images there are or on their sizes. One upload, of records of some 200
+bytes a job, says everything.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import itertools
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import triton
+import triton.language as tl
+
+from fastnorm_kernels import _resize_kernels as kernels
+from fastnorm_kernels._resize_kernels import Pixels, Weight
+from fastnorm_kernels.division import CODES, Triple, quotient
+from fastnorm_kernels.launching import OPTIONS
+
+# What these classes of fastnorm's have to offer is what is used of them here; nothing of fastnorm's is imported.
+Geometry = Any  # source and resized (height, width), rows and columns (spans), vertical_first
+Span = Any  # start, count, offset, length, mirrored
+Filter = Any  # name, support
+Coefficients = Any  # first, count, fixed
+
+Words = npt.NDArray[np.int64]
+Records = npt.NDArray[np.void]  # of one class of job: its fields, each an int64
+
+TILE = 32  # pixels along a line, of a tile of any kernel; tables and lines are padded to whole tiles
+LINES = 16  # of a first-pass tile: a thread has four, for which it loads its coefficients once
+TABLE_TAPS = 16  # of a tile of a table
+# First-pass programs to aim for: several rounds of what a large GPU holds at once, so that the last one counts little.
+PROGRAMS = 8192
+MOST_JOBS = 65535  # per launch, on the last axis of its grid
+MOST_PIXELS = 2**28  # of the intermediate, which is 1 GiB: jobs beyond them come in launches of their own
+
+GROUP = 4  # taps that a first pass by words takes at a time
+PAIR = 2  # taps that the second pass takes at a time
+SLACK = 2.0**-26  # pixels; more than float64 is off by, less than what makes a coefficient other than zero
+WEIGHTS = {weight.name.lower(): weight for weight in Weight}
+DTYPES = {torch.float32: tl.float32, torch.float16: tl.float16, torch.bfloat16: tl.bfloat16}
+
+
+class Source(NamedTuple):
+    """Where an image lies on the device; strides in bytes, and any."""
+
+    address: int  # of its first byte
+    height: int
+    width: int
+    row_stride: int
+    pixel_stride: int
+    channel_stride: int
+
+
+@dataclass(frozen=True)
+class Branch:
+    """What becomes of all images for one target; `output[i]` is image i, of the size that all geometries give."""
+
+    filter: Filter
+    coefficients: Callable[[int, int], Coefficients]  # of (source, resized) length; asked where WEIGHTS lacks a filter
+    mean: Triple
+    std: Triple
+    geometries: Sequence[Geometry]  # one per image
+    output: torch.Tensor  # (N, 3, height, width), float32, float16 or bfloat16; any strides without overlap
+
+
+class LineJob(NamedTuple):
+    """The first pass of one job."""
+
+    source: int  # address of the first pixel of the first line that the second pass reads
+    step: int  # bytes from pixel to pixel of a line
+    line_step: int  # bytes from line to line
+    channel_step: int  # bytes from channel to channel
+    lines: int
+    table: int  # address
+    taps: int  # a multiple of GROUP if read by words
+    pitch: int  # pixels from line to line of the intermediate, and from pair to pair of the table
+    middle: int  # address of the intermediate's first line
+
+
+class OutputJob(NamedTuple):
+    """The second pass of one job."""
+
+    middle: int  # address of the intermediate's line 0, whether or not it is there
+    pitch: int
+    table: int  # address
+    table_pitch: int
+    taps: int  # a multiple of PAIR
+    values: int  # address of the 3 x 256 normalised values
+    output: int  # address of the image's first element
+    along_step: int  # elements from pixel to pixel along the lines
+    across_step: int  # elements from pixel to pixel across the lines
+    channel_step: int  # elements from channel to channel
+    along: int  # pixels
+    across: int
+
+
+class TableJob(NamedTuple):
+    """One coefficient table that the device makes. Its pixel i is the resized axis's pixel origin + direction * i."""
+
+    table: int  # address
+    pitch: int
+    taps: int
+    source: int  # the axis's length
+    resized: int
+    weight: int
+    origin: int
+    direction: int  # 1, or -1 if mirrored
+    low: int  # the first pixel that is not padding
+    high: int  # the last
+
+
+class Axis(NamedTuple):
+    """One axis of one job: what is resized, and what is shown of it."""
+
+    source: int
+    resized: int
+    filter: str
+    support: float
+    start: int
+    shown: int  # the span's count
+    offset: int
+    length: int
+    mirrored: bool
+
+    @property
+    def last(self) -> int:
+        return self.start + self.shown - 1
+
+
+@dataclass(frozen=True)
+class Launch:
+    """One launch: the kernel, its grid, and the records of the jobs along the grid's last axis."""
+
+    kernel: Any
+    grid: tuple[int, int, int]
+    jobs: torch.Tensor
+    constants: dict[str, Any]
+
+    def run(self) -> None:
+        self.kernel[self.grid](self.jobs, **self.constants, **OPTIONS)
+
+    def compile(self) -> Any:  # noqa: ANN401 - a CompiledKernel, whose class moves between Triton releases
+        """Compile for the active driver's current device, without launching."""
+        return self.kernel.warmup(self.jobs, grid=self.grid, **self.constants, **OPTIONS)
+
+
+def preprocess(sources: Sequence[Source], branches: Sequence[Branch], device: torch.device) -> None:
+    """Resize, crop and normalise every image for every branch, into the branches' outputs.
+
+    Args:
+        sources: N images on `device`, each uint8, of three channels. Their memory has to last until the work is done.
+        branches: What to make of them.
+        device: Where everything lies. Work goes to its current stream.
+
+    Nothing is checked here, and the host waits for nothing.
+    """
+    with torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext():
+        for launch in launches(sources, branches, device):
+            launch.run()
+
+
+def bytes_moved(branches: Sequence[Branch]) -> int:
+    """Every source pixel that some branch needs read once, every output written once: the least that has to be moved.
+
+    An image's pixels are counted as the smallest rectangle that holds what its branches read of it.
+    """
+    read = 0
+    for geometries in zip(*(branch.geometries for branch in branches), strict=True):
+        axes = [_axes(geometry, branch) for geometry, branch in zip(geometries, branches, strict=True)]
+        read += 3 * math.prod(_extent(axis) for axis in zip(*axes, strict=True))
+    return read + sum(branch.output.numel() * branch.output.element_size() for branch in branches)
+
+
+def launches(sources: Sequence[Source], branches: Sequence[Branch], device: torch.device) -> Iterator[Launch]:
+    """What `preprocess` launches, in order. The memory that the launches share lasts as long as the iterator."""
+    if not sources:
+        return
+    plan = _Plan(branches)
+    which = np.array(
+        [
+            plan.template(index, source, branch.geometries[image])
+            for image, source in enumerate(sources)
+            for index, branch in enumerate(branches)
+        ]
+    )
+    lines, outputs = _records(LineJob, plan.lines)[which], _records(OutputJob, plan.outputs)[which]
+    lines["source"] += np.repeat([source.address for source in sources], len(branches))
+    first_image = [branch.output.data_ptr() for branch in branches]
+    image_step = [branch.output.stride(0) * branch.output.element_size() for branch in branches]
+    outputs["output"] = (first_image + np.arange(len(sources))[:, None] * image_step).ravel()
+
+    chunk, begin, most = _chunks(np.array(plan.pixels)[which])
+    middle = torch.empty(most, dtype=torch.int32, device=device)
+    lines["middle"] += middle.data_ptr() + 4 * begin
+    outputs["middle"] += middle.data_ptr() + 4 * begin
+
+    tables = _records(TableJob, plan.tables)
+    lines, line_runs = _runs(lines, chunk, np.array(plan.line_kinds)[which])
+    outputs, output_runs = _runs(outputs, chunk, np.array(plan.output_kinds)[which])
+    table_jobs, line_jobs, output_jobs = _upload(plan, tables, lines, outputs, device)
+    for first in range(0, len(tables), MOST_JOBS):
+        part = slice(first, first + MOST_JOBS)
+        yield _make_tables(tables[part], table_jobs[part])
+    first_pass = [(c, 1, _along_lines(Pixels(kind), lines[part], line_jobs[part])) for c, kind, part in line_runs]
+    second_pass = [
+        (c, 2, _across_lines(*plan.stores[kind], outputs[part], output_jobs[part])) for c, kind, part in output_runs
+    ]
+    for _, _, launch in sorted(first_pass + second_pass, key=lambda step: step[:2]):
+        yield launch
+
+
+class _Plan:
+    """The distinct jobs of a call, without addresses, and the distinct tables that they need.
+
+    A job's `table` is the table's number, its `values` the branch's, and its `middle` what to add to the place that
+    it is given.
+    """
+
+    def __init__(self, branches: Sequence[Branch]) -> None:
+        self.branches = branches
+        self.lines: list[LineJob] = []
+        self.line_kinds: list[Pixels] = []
+        self.outputs: list[OutputJob] = []
+        self.output_kinds: list[int] = []  # indices of `stores`
+        self.pixels: list[int] = []  # of the intermediate
+        self.stores = [_store(branch.output) for branch in branches]
+        self.tables: list[TableJob] = []  # those that the device makes
+        self.given: dict[int, Words] = {}  # the others, by number
+        self.table_words: list[int] = []  # of 64 bits, by number
+        self._templates: dict[tuple[int, ...], int] = {}
+        self._numbers: dict[tuple[Axis, int], int] = {}
+
+    def template(self, index: int, source: Source, geometry: Geometry) -> int:
+        """The number of the job that is this one but for its addresses."""
+        key = (index, id(geometry), *source[1:])
+        number = self._templates.get(key)
+        if number is None:
+            number = self._templates[key] = len(self.lines)
+            self._add(index, source, geometry)
+        return number
+
+    def _add(self, index: int, source: Source, geometry: Geometry) -> None:
+        branch = self.branches[index]
+        rows, columns = _axes(geometry, branch)
+        output = branch.output
+        along, across = columns, rows
+        step, line_step = source.pixel_stride, source.row_stride
+        along_step, across_step = output.stride(3), output.stride(2)
+        dtype, vector = self.stores[index]
+        if geometry.vertical_first:
+            along, across = rows, columns
+            step, line_step = line_step, step
+            along_step, across_step = across_step, along_step
+            vector = 1
+
+        taps = _taps(along, branch)
+        kind = Pixels.STRIDED if geometry.vertical_first else _pixels(source, taps)
+        if kind is not Pixels.STRIDED:
+            taps = _round_up(taps, GROUP)
+        pitch = _round_up(along.length, TILE)
+        across_taps = _round_up(_taps(across, branch), PAIR)
+        top = _start(across, across_taps, across.start)
+        bottom = _start(across, across_taps, across.last) + across_taps
+        self.line_kinds.append(kind)
+        self.lines.append(
+            LineJob(
+                source=top * line_step,
+                step=step,
+                line_step=line_step,
+                channel_step=source.channel_stride,
+                lines=min(bottom, across.source) - top,
+                table=self._table(along, taps, branch),
+                taps=taps,
+                pitch=pitch,
+                middle=0,
+            )
+        )
+        self.output_kinds.append(self._store_index(dtype, vector))
+        self.outputs.append(
+            OutputJob(
+                middle=-4 * top * pitch,
+                pitch=pitch,
+                table=self._table(across, across_taps, branch),
+                table_pitch=_round_up(across.length, TILE),
+                taps=across_taps,
+                values=index,
+                output=0,
+                along_step=along_step,
+                across_step=across_step,
+                channel_step=output.stride(1),
+                along=along.length,
+                across=across.length,
+            )
+        )
+        # A pair of taps may reach past the image's last line; whatever is read there counts nothing.
+        self.pixels.append((bottom - top) * pitch)
+
+    def _store_index(self, dtype: torch.dtype, vector: int) -> int:
+        if (dtype, vector) not in self.stores:
+            self.stores.append((dtype, vector))
+        return self.stores.index((dtype, vector))
+
+    def _table(self, axis: Axis, taps: int, branch: Branch) -> int:
+        key = (axis, taps)
+        number = self._numbers.get(key)
+        if number is not None:
+            return number
+        number = self._numbers[key] = len(self._numbers)
+        job = _table_job(number, axis, taps)
+        self.table_words.append(job.pitch // 2 + -(-taps // 2) * job.pitch)
+        if axis.filter in WEIGHTS:
+            self.tables.append(job)
+        else:
+            table = branch.coefficients(axis.source, axis.resized)
+            self.given[number] = _table(job, table, self.table_words[number])
+        return number
+
+
+def _axes(geometry: Geometry, branch: Branch) -> tuple[Axis, Axis]:
+    """The rows' axis and the columns'."""
+    return (
+        _axis(geometry.source[0], geometry.resized[0], geometry.rows, branch.filter),
+        _axis(geometry.source[1], geometry.resized[1], geometry.columns, branch.filter),
+    )
+
+
+def _axis(source: int, resized: int, span: Span, kernel: Filter) -> Axis:
+    # An axis that keeps its size has one table, whatever the filter: the identity, which one tap makes.
+    name, support = ("box", 0.5) if source == resized else (kernel.name, kernel.support)
+    return Axis(source, resized, name, support, span.start, span.count, span.offset, span.length, span.mirrored)
+
+
+def _window(axis: Axis, pixel: int) -> tuple[int, int]:
+    """The source pixels that count for a resized pixel, as Pillow finds them: the first, and that after the last."""
+    scale = axis.source / axis.resized
+    centre, support = (pixel + 0.5) * scale, axis.support * max(scale, 1.0)
+    return max(int(centre - support + 0.5), 0), min(int(centre + support + 0.5), axis.source)
+
+
+def _taps(axis: Axis, branch: Branch) -> int:
+    """How many source pixels in a row hold all of an output pixel's coefficients other than zero.
+
+    For box that is every pixel of a window. The other filters go to zero continuously, so where a window holds a pixel
+    more than its width has room for, by a rounding of its ends, the first or the last has no part in the result.
+    """
+    if axis.filter not in WEIGHTS:
+        return int(branch.coefficients(axis.source, axis.resized).fixed.shape[1])
+    width = 2.0 * axis.support * max(axis.source / axis.resized, 1.0)
+    taps = math.floor(width + SLACK) + 1 if axis.filter == "box" else math.ceil(width - SLACK)
+    return min(taps, axis.source)
+
+
+def _start(axis: Axis, taps: int, pixel: int) -> int:
+    """The first tap of a resized pixel, pushed back from the end of the axis."""
+    return min(_window(axis, pixel)[0], max(axis.source - taps, 0))
+
+
+def _extent(axes: Sequence[Axis]) -> int:
+    """The length of the smallest interval of source pixels that holds what several branches read of an axis."""
+    starts, stops = zip(*((_window(a, a.start)[0], _window(a, a.last)[1]) for a in axes), strict=True)
+    return int(max(stops) - min(starts))
+
+
+def _table_job(number: int, axis: Axis, taps: int) -> TableJob:
+    return TableJob(
+        table=number,
+        pitch=_round_up(axis.length, TILE),
+        taps=taps,
+        source=axis.source,
+        resized=axis.resized,
+        weight=WEIGHTS.get(axis.filter, Weight.BOX),
+        origin=axis.last + axis.offset if axis.mirrored else axis.start - axis.offset,
+        direction=-1 if axis.mirrored else 1,
+        low=axis.start,
+        high=axis.last,
+    )
+
+
+def _table(job: TableJob, coefficients: Coefficients, words: int) -> Words:
+    """The memory of the table that `_tables_kernel` would make of these coefficients."""
+    memory = np.zeros(words, dtype=np.int64)
+    numbers = memory.view(np.int32)
+    shown = job.origin + job.direction * np.arange(job.pitch)
+    at = shown.clip(job.low, job.high)
+    first = coefficients.first[at]
+    start = np.minimum(first, max(job.source - job.taps, 0))
+    numbers[: job.pitch] = start
+    fixed = np.where((shown == at)[:, None], coefficients.fixed[at], 0)
+    pixel, tap = np.nonzero(fixed)
+    tap_of_start = tap + (first - start)[pixel]
+    pairs = numbers[job.pitch :].reshape(-1, job.pitch, 2)
+    pairs[tap_of_start // 2, pixel, tap_of_start % 2] = fixed[pixel, tap]
+    return memory
+
+
+def _pixels(source: Source, taps: int) -> Pixels:
+    """How the first pass reads the rows of an image: by words, if so many taps leave room for whole groups."""
+    if _round_up(taps, GROUP) <= source.width and abs(source.row_stride) < 2**31:
+        if (source.pixel_stride, source.channel_stride) == (3, 1):
+            return Pixels.INTERLEAVED
+        if source.pixel_stride == 1:
+            return Pixels.PLANAR
+    return Pixels.STRIDED
+
+
+def _store(output: torch.Tensor) -> tuple[torch.dtype, int]:
+    """An output's dtype, and how many pixels of a row one store takes: 16 bytes of them, or one."""
+    vector = 16 // output.element_size()
+    steps = (output.stride(0), output.stride(1), output.stride(2), output.shape[3])
+    whole = output.stride(3) == 1 and output.data_ptr() % 16 == 0 and all(step % vector == 0 for step in steps)
+    return output.dtype, vector if whole else 1
+
+
+@functools.lru_cache(maxsize=256)  # of 1.5 or 3 KB
+def _values(mean: Triple, std: Triple, dtype: torch.dtype) -> Words:
+    """The normalised value of each code of each channel, rounded to `dtype`."""
+    exact = [[quotient(code, m, s) for code in CODES] for m, s in zip(mean, std, strict=True)]
+    values: Words = torch.tensor(exact, dtype=torch.float32).to(dtype).view(torch.uint8).numpy().view(np.int64).ravel()
+    return values
+
+
+def _records(record: type[NamedTuple], jobs: Sequence[Any]) -> Records:
+    return np.array(jobs, dtype=[(name, np.int64) for name in record._fields])
+
+
+def _chunks(pixels: Words) -> tuple[Words, Words, int]:
+    """Each job's chunk, the place of its pixels in the intermediate, and how many pixels that has to have."""
+    begin = np.cumsum(pixels) - pixels
+    chunk = begin // MOST_PIXELS + np.arange(len(pixels)) // MOST_JOBS
+    begin -= begin[np.searchsorted(chunk, chunk)]
+    return chunk, begin, int((begin + pixels).max())
+
+
+def _runs(jobs: Records, chunk: Words, kind: Words) -> tuple[Records, list[tuple[int, int, slice]]]:
+    """The jobs sorted by chunk and kind, and where the jobs of one chunk and kind lie."""
+    order = np.lexsort((kind, chunk))
+    chunk, kind = chunk[order], kind[order]
+    changes = np.flatnonzero((np.diff(chunk) != 0) | (np.diff(kind) != 0)) + 1
+    edges = itertools.pairwise([0, *changes.tolist(), len(order)])
+    return jobs[order], [(int(chunk[first]), int(kind[first]), slice(first, last)) for first, last in edges]
+
+
+def _upload(
+    plan: _Plan, tables: Records, lines: Records, outputs: Records, device: torch.device
+) -> tuple[torch.Tensor, ...]:
+    """Write the addresses of tables and values into the records; bring everything to the device: the records there.
+
+    One piece of memory holds it all, first what is uploaded, then the tables that are made on the device.
+    """
+    values = [_values(branch.mean, branch.std, branch.output.dtype) for branch in plan.branches]
+    records = (tables, lines, outputs)
+    uploaded = [*(part.view(np.int64) for part in records), *values, *plan.given.values()]
+    numbers = [*plan.given, *tables["table"].tolist()]
+    made = [plan.table_words[number] for number in tables["table"]]
+    ends = np.cumsum([*(part.size for part in uploaded), *made])
+    memory = torch.empty(int(ends[-1]), dtype=torch.int64, device=device)
+
+    address = memory.data_ptr() + 8 * np.concatenate(([0], ends[:-1]))
+    value_address, table_address = np.split(address[len(records) :], [len(values)])
+    table_address[numbers] = table_address.copy()
+    for part in records:
+        part["table"] = table_address[part["table"]]
+    outputs["values"] = value_address[outputs["values"]]
+
+    host = torch.empty(sum(part.size for part in uploaded), dtype=torch.int64, pin_memory=device.type == "cuda")
+    np.concatenate(uploaded, out=host.numpy())
+    memory[: host.numel()].copy_(host, non_blocking=True)
+    return tuple(
+        memory[end - part.view(np.int64).size : end].view(len(part), -1)
+        for part, end in zip(records, ends.tolist(), strict=False)
+    )
+
+
+def _make_tables(tables: Records, jobs: torch.Tensor) -> Launch:
+    grid = (int(tables["pitch"].max()) // TILE, 1, len(tables))
+    return Launch(kernels._tables_kernel, grid, jobs, {"PIXELS": TILE, "TAPS": TABLE_TAPS})
+
+
+def _along_lines(kind: Pixels, lines: Records, jobs: torch.Tensor) -> Launch:
+    columns = int(lines["pitch"].max()) // TILE
+    most = triton.cdiv(int(lines["lines"].max()), LINES)
+    programs = min(most, triton.cdiv(PROGRAMS, columns * len(lines)))
+    constants = {"PIXELS": int(kind), "LINES": LINES, "COLS": TILE}
+    return Launch(kernels._along_lines_kernel, (columns, programs, len(lines)), jobs, constants)
+
+
+def _across_lines(dtype: torch.dtype, vector: int, outputs: Records, jobs: torch.Tensor) -> Launch:
+    rows = 32 if vector == 8 else 16  # of one store a thread
+    columns = triton.cdiv(int(outputs["along"].max()), TILE)
+    grid = (columns, triton.cdiv(int(outputs["across"].max()), rows), len(outputs))
+    constants = {"DTYPE": DTYPES[dtype], "VECTOR": vector, "ROWS": rows, "COLS": TILE}
+    return Launch(kernels._across_lines_kernel, grid, jobs, constants)
+
+
+def _round_up(value: int, multiple: int) -> int:
+    return -(-value // multiple) * multiple
