@@ -1,20 +1,29 @@
-"""Measurements as rows with their provenance: one CSV line each, so that every published figure can be traced."""
+"""Measurements as rows with their provenance: one CSV line each, so that every published figure can be traced.
+
+A file is read back with `read`; columns that do not apply to a row are empty. A peer that did not run has a row without
+times whose note says "not run: <reason>".
+"""
 
 from __future__ import annotations
 
 import csv
 import datetime
 import functools
+import importlib.metadata
+import os
 import platform
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import torch
 
+ROOT = Path(__file__).parent.parent
 RESULTS = Path(__file__).parent / "results"
+
+NOT_RUN = "not run: "
 
 
 @dataclass(frozen=True)
@@ -22,76 +31,209 @@ class Row:
     date: str
     commit: str
     device: str
-    threads: int
+    driver: str  # of CUDA; empty on a CPU
+    threads: int  # of torch, on the host
+    python: str
     torch: str
+    triton: str
     run: str  # rows of one run were measured in turns, so their ratios mean something
-    name: str
+    suite: str  # "normalize", "preprocess", "host", "end to end" or "bandwidth"
+    cell: str  # what was measured, the same for ours and for peers
+    name: str  # "fastnorm" or the peer's
     version: str
     shape: str
     layout: str
+    targets: int | None
     dtypes: str
-    p20_ms: float
-    p50_ms: float
-    p80_ms: float
-    gb_per_s: float
-    mismatches: str  # values that differ from the contract
+    memory: str  # "out", "fresh" or empty
+    p20_ms: float | None = None
+    p50_ms: float | None = None
+    p80_ms: float | None = None
+    gb_per_s: float | None = None
+    copy_fraction: float | None = None  # of the bandwidth that a large device copy had in the same turns
+    peak_mib: float | None = None  # device memory that one call allocates at its highest point
+    images_per_s: float | None = None
+    mismatches: int | None = None  # values that differ from the contract; None: nothing was compared
+    note: str = ""
+
+    @property
+    def ran(self) -> bool:
+        return self.p50_ms is not None
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What one comparison measures: the columns that its rows share."""
+
+    suite: str
+    name: str
+    shape: str
+    layout: str = ""
+    targets: int | None = None
+    dtypes: str = ""
+    memory: str = ""
+    images: int | None = None  # in one call
+    bytes_moved: int | None = None  # by one call, at least
 
 
 def row(
     run: str,
+    cell: Cell,
     name: str,
     version: str,
-    batch: torch.Tensor,
-    seconds: Iterable[float],
-    bytes_moved: int,
-    mismatches: int,
-    dtypes: str = "fp32+fp32",
+    seconds: Sequence[float],
+    *,
+    device: torch.device | str = "cpu",
+    copy_gb_per_s: float | None = None,
+    peak_mib: float | None = None,
+    mismatches: int | None = None,
+    note: str = "",
 ) -> Row:
-    p20, p50, p80 = np.percentile(list(seconds), [20, 50, 80]) * 1e3
+    """One measurement from the seconds that each round's call took; without any, one that was not made."""
+    columns = _provenance(run, cell, name, version, torch.device(device))
+    if not seconds:
+        return Row(**columns, mismatches=mismatches, note=note)
+    p20, p50, p80 = (quantile(seconds, q) for q in (0.2, 0.5, 0.8))
+    rate = None if cell.bytes_moved is None else cell.bytes_moved / p50 / 1e9
     return Row(
-        date=datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d"),
-        commit=_commit(),
-        device=torch.cuda.get_device_name() if batch.is_cuda else _processor(),
-        threads=torch.get_num_threads(),
-        torch=torch.__version__,
-        run=run,
-        name=name,
-        version=version,
-        shape="x".join(map(str, batch.shape)),
-        layout="NHWC",
-        dtypes=dtypes,
-        p20_ms=round(p20, 4),
-        p50_ms=round(p50, 4),
-        p80_ms=round(p80, 4),
-        gb_per_s=round(bytes_moved / p50 / 1e6, 2),
-        mismatches=str(mismatches),
+        **columns,
+        p20_ms=_rounded(1e3 * p20),
+        p50_ms=_rounded(1e3 * p50),
+        p80_ms=_rounded(1e3 * p80),
+        gb_per_s=_rounded(rate),
+        copy_fraction=_rounded(rate / copy_gb_per_s) if rate and copy_gb_per_s else None,
+        peak_mib=_rounded(peak_mib),
+        images_per_s=_rounded(cell.images / p50) if cell.images else None,
+        mismatches=mismatches,
+        note=note,
     )
 
 
-def missing_row(run: str, name: str, reason: str, batch: torch.Tensor) -> Row:
-    """A peer that could not run, so that its absence shows; the reason stands where the count would."""
-    blank = row(run, name, "", batch, [float("nan")], 0, 0)
-    return Row(**{**asdict(blank), "mismatches": f"not run: {reason}"})
+def missing_row(run: str, cell: Cell, name: str, reason: str, device: torch.device | str = "cpu") -> Row:
+    """A peer that did not run, so that its absence shows."""
+    return row(run, cell, name, "", [], device=device, note=NOT_RUN + reason)
+
+
+def run_id(what: str) -> str:
+    """A name for rows that are measured in turns."""
+    return f"{datetime.datetime.now(datetime.timezone.utc):%Y%m%dT%H%M%S.%f} {what}"
+
+
+def quantile(values: Sequence[float], q: float) -> float:
+    """The value below which a share q lies, linear between the two nearest."""
+    ordered = sorted(values)
+    at = q * (len(ordered) - 1)
+    below = int(at)
+    above = min(below + 1, len(ordered) - 1)
+    return ordered[below] + (at - below) * (ordered[above] - ordered[below])
 
 
 def append(path: Path, rows: Iterable[Row]) -> None:
+    """Add rows to a file, which gets its header when it is new; a file with other columns is refused."""
+    names = [field.name for field in fields(Row)]
     path.parent.mkdir(parents=True, exist_ok=True)
-    new = not path.exists()
+    new = not path.exists() or path.stat().st_size == 0
+    if not new:
+        with path.open(newline="") as file:
+            _check_header(path, next(csv.reader(file)))
     with path.open("a", newline="") as file:
-        writer = csv.DictWriter(file, [field.name for field in fields(Row)], lineterminator="\n")
+        writer = csv.DictWriter(file, names, lineterminator="\n")
         if new:
             writer.writeheader()
-        writer.writerows(asdict(r) for r in rows)
+        writer.writerows(asdict(r) for r in rows)  # None is written as an empty field
+
+
+def read(path: Path) -> list[Row]:
+    """The rows of a file, in its order."""
+    with path.open(newline="") as file:
+        reader = csv.DictReader(file)
+        _check_header(path, reader.fieldnames or [])
+        return [Row(**{name: _parsed(name, text) for name, text in line.items()}) for line in reader]
+
+
+_TYPES: dict[str, str] = {field.name: str(field.type) for field in fields(Row)}
+
+
+def _parsed(column: str, text: str) -> Any:
+    kind = _TYPES[column]
+    if kind == "str":
+        return text
+    if text == "":
+        return None
+    return int(text) if kind.startswith("int") else float(text)
+
+
+def _check_header(path: Path, header: Sequence[str]) -> None:
+    wanted = [field.name for field in fields(Row)]
+    if list(header) != wanted:
+        raise ValueError(f"{path}: got the columns {','.join(header)}; wanted {','.join(wanted)}; use another file")
+
+
+def _rounded(value: float | None) -> float | None:
+    """Five significant digits: more than any of these measurements has."""
+    return None if value is None else float(f"{value:.5g}")
+
+
+def _provenance(run: str, cell: Cell, name: str, version: str, device: torch.device) -> dict[str, Any]:
+    on_gpu = device.type == "cuda"
+    return {
+        "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d"),
+        "commit": _commit(),
+        "device": torch.cuda.get_device_name(device) if on_gpu else _processor(),
+        "driver": _driver() if on_gpu else "",
+        "threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "triton": version_of("triton", "pytorch-triton"),
+        "run": run,
+        "suite": cell.suite,
+        "cell": cell.name,
+        "name": name,
+        "version": version,
+        "shape": cell.shape,
+        "layout": cell.layout,
+        "targets": cell.targets,
+        "dtypes": cell.dtypes,
+        "memory": cell.memory,
+    }
+
+
+def version_of(*distributions: str) -> str:
+    """The version of the first of these that is installed, or nothing."""
+    for distribution in distributions:
+        try:
+            return importlib.metadata.version(distribution)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return ""
 
 
 @functools.cache
 def _commit() -> str:
-    def git(*arguments: str) -> str:
-        return subprocess.run(
-            ["git", *arguments], cwd=Path(__file__).parent, capture_output=True, text=True, check=False
-        ).stdout.strip()
+    """The checkout's commit; a copy without its history is told by the environment what it is a copy of."""
 
-    return (git("rev-parse", "--short=10", "HEAD") or "unknown") + ("+changes" if git("status", "--porcelain") else "")
+    def git(*arguments: str) -> str:
+        try:
+            return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False).stdout
+        except OSError:
+            return ""
+
+    given = os.environ.get("FASTNORM_COMMIT")
+    if given:
+        return given
+    # Rows that were just written are no change to what is measured.
+    changes = git("status", "--porcelain", "--", ".", ":!benchmarks/results").strip()
+    return (git("rev-parse", "--short=10", "HEAD").strip() or "unknown") + ("+changes" if changes else "")
+
+
+@functools.cache
+def _driver() -> str:
+    command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    try:
+        lines = subprocess.run(command, capture_output=True, text=True, check=False, timeout=20).stdout.split()
+    except (OSError, subprocess.TimeoutExpired):
+        lines = []
+    return lines[0] if lines else "unknown"
 
 
 @functools.cache
