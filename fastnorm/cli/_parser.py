@@ -40,15 +40,20 @@ def build_parser() -> argparse.ArgumentParser:
 def _add_demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     demo = commands.add_parser(
         "demo",
-        help="normalise real images, compare with torchvision, draw a contact sheet",
-        description="Read images through a DataLoader, normalise them for the VAE and for CLIP in one call, compare "
-        "every value with the published formula, time both, and draw a contact sheet. Exit status 0: no value "
-        "differs; 1: a value differs, or no image could be used; 2: a wrong call.",
+        help="prepare real images for two models, compare with the published chain, draw a contact sheet",
+        description="Read images of any sizes through a DataLoader; resize, crop and normalise them for the VAE and "
+        "for CLIP in one call; compare every value with the published chain, time both, and draw a contact sheet. "
+        "Exit status 0: no value differs; 1: a value differs, or no image could be used; 2: a wrong call.",
     )
     demo.add_argument(
         "images", nargs="*", type=Path, metavar="IMAGE", help="image files, or folders to search (default: shipped)"
     )
-    demo.add_argument("--size", type=_up_to(LARGEST_SIZE), default=512, help="side of the square crop (default: 512)")
+    demo.add_argument(
+        "--size", type=_up_to(LARGEST_SIZE), default=512, help="side of the VAE's pictures (default: 512; SDXL: 1024)"
+    )
+    demo.add_argument(
+        "--clip-size", type=_up_to(LARGEST_SIZE), default=224, help="side of CLIP's pictures (default: 224)"
+    )
     demo.add_argument("--batch-size", type=_at_least(1), default=16, help="images per batch (default: 16)")
     demo.add_argument("--workers", type=_at_least(0), default=0, help="DataLoader worker processes (default: 0)")
     demo.add_argument("--rounds", type=_at_least(1), default=7, help="timing rounds (default: 7)")
@@ -75,8 +80,8 @@ def _add_check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     check = commands.add_parser(
         "check",
         help="prove on this machine that every value has the published bits",
-        description="Compare every uint8 code, channel, dtype and layout with exact rational arithmetic, bit for bit. "
-        "Exit status 0: all equal; 1: a difference; 2: a wrong call.",
+        description="Compare every uint8 code, channel, dtype and layout with exact rational arithmetic, and every "
+        "resizing filter with Pillow, bit for bit. Exit status 0: all equal; 1: a difference; 2: a wrong call.",
     )
     _add_device(check)
     check.add_argument("--mean", type=float, nargs="+", metavar="M", help="check these constants instead of presets")
