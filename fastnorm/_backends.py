@@ -43,9 +43,9 @@ def preprocess(pictures: Images, branches: Sequence[Branch]) -> None:
     if kernels is not None:
         launch_preprocess(kernels, pictures, branches)
     elif pictures.device.type == "cpu":
-        from fastnorm import _preprocess_cpu  # imports PIL
+        from fastnorm._preprocess_cpu import preprocess as preprocess_on_cpu  # imports PIL
 
-        _preprocess_cpu.preprocess(pictures.views(), branches)
+        preprocess_on_cpu(pictures.views(), branches)
     else:
         preprocess_eagerly(pictures, branches)
 

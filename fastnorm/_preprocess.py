@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Literal, TypedDict, overload
 
 import torch
+from torch._compile import _disable_dynamo
 
 from fastnorm import _backends
 from fastnorm._arguments import resolve_dtypes
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 
 
 Offsets = tuple[torch.Tensor, ...]
+Write = Callable[[Images, Sequence[Branch]], None]
 
 
 @overload
@@ -180,14 +182,31 @@ def fused_preprocess(
 
 
 def run(
+    images: object, targets: tuple[Target, ...], write: Write, **options: Unpack[Options]
+) -> tuple[tuple[torch.Tensor, ...], Offsets]:
+    """Every preprocess call: plan, allocate, `write`; returns the outputs and the crops' offsets."""
+    if torch.compiler.is_compiling():
+        return _run_untraced(images, targets, write, **options)
+    return _run(images, targets, write, **options)
+
+
+@_disable_dynamo  # the public decorator would import the compiler along with this module
+def _run_untraced(
+    images: object, targets: tuple[Target, ...], write: Write, **options: Unpack[Options]
+) -> tuple[tuple[torch.Tensor, ...], Offsets]:
+    """A graph break for torch.compile: what happens depends on sizes and on PIL, which no graph holds."""
+    return _run(images, targets, write, **options)
+
+
+def _run(
     images: object,
     targets: tuple[Target, ...],
-    write: Callable[[Images, Sequence[Branch]], None],
+    write: Write,
     *,
     layout: str = "auto",
     alpha: str = "error",
     exif: str = "ignore",
-    flip: object = None,
+    flip: Flip = None,
     flip_first: bool = False,
     pillow: str | None = None,
 ) -> tuple[tuple[torch.Tensor, ...], Offsets]:

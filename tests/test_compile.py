@@ -140,3 +140,17 @@ def test_tensor_subclasses_give_plain_tensors():
 def test_vmap_is_refused_with_the_call_to_make():
     with pytest.raises(TypeError, match=r"torch\.vmap.*leading axes"):
         torch.vmap(dual)(random_pixels(4, 2, 8, 12, 3))
+
+
+def test_preprocessing_breaks_the_graph_and_gives_the_same_values():
+    images = [random_pixels(40, 50, 3, seed=seed) for seed in range(2)]
+    target = fastnorm.Target(fastnorm.VAE, size=16, crop=16)
+
+    def both(pictures):
+        (values,) = fastnorm.fused_preprocess(pictures, [target])
+        return values * 2
+
+    assert torch.equal(torch.compile(both, backend="eager")(images), both(images))
+    torch.compiler.reset()  # or the graphs around the break would serve again
+    with pytest.raises(torch._dynamo.exc.Unsupported):
+        torch.compile(both, backend="eager", fullgraph=True)(images)
