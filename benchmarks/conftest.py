@@ -4,6 +4,7 @@ Benchmarks marked gpu run where there is one. With --benchmark-disable everythin
 verified, and nothing is timed.
 """
 
+import gc
 from pathlib import Path
 
 import pytest
@@ -45,3 +46,11 @@ def rows_file(request):
 def rounds(request):
     """How many rounds a cell of so many gets."""
     return (lambda wanted: min(wanted, 5)) if request.config.getoption("--quick") else (lambda wanted: wanted)
+
+
+@pytest.fixture
+def free_memory():
+    """Every cell starts from an empty device: graphs keep the memory that they were captured with."""
+    yield
+    gc.collect()
+    torch.cuda.empty_cache()

@@ -45,8 +45,12 @@ def repeats_needed(seconds: float) -> int:
     return max(1, math.ceil(SAMPLE_SECONDS / max(seconds, 1e-7)))
 
 
+def device() -> torch.device:
+    return torch.device("cuda", torch.cuda.current_device())
+
+
 def l2_bytes() -> int:
-    return torch.cuda.get_device_properties(torch.cuda.current_device()).L2_cache_size
+    return torch.cuda.get_device_properties(device()).L2_cache_size
 
 
 @dataclass
@@ -116,14 +120,14 @@ def wall_seconds(run: Callable[[], object], repeats: int) -> float:
 
 def copy_runner() -> Runner:
     """A large device-to-device copy; what it moves is `copy_bytes_moved`."""
-    source = torch.randint(0, 256, (COPY_BYTES,), dtype=torch.uint8, device="cuda")
+    source = torch.randint(0, 256, (COPY_BYTES,), dtype=torch.uint8, device=device())
     destination = torch.empty_like(source)
     return runner([lambda: destination.copy_(source)], Timing.EVENTS)
 
 
 def fill_runner() -> Runner:
     """A large memset; it only writes."""
-    destination = torch.empty(COPY_BYTES, dtype=torch.uint8, device="cuda")
+    destination = torch.empty(COPY_BYTES, dtype=torch.uint8, device=device())
     return runner([lambda: destination.fill_(7)], Timing.EVENTS)
 
 

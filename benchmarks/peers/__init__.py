@@ -69,7 +69,7 @@ class Missing:
     broken: bool = False  # it is installed and takes the job, but is not called as it wants to be
 
 
-def make(peer: Peer, job: Any) -> Function | Missing:  # noqa: ANN401
+def make(peer: Peer, job: Any) -> Function | Missing:
     """The peer's function after one call on the job's example, or why there is none."""
     try:
         with warnings.catch_warnings():

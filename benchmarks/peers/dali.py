@@ -45,7 +45,7 @@ def _normalize(job: NormalizeJob, device_id: int | None) -> Function:
         raise CannotRun("has no bfloat16 output")
     layout = "HWC" if job.layout == "NHWC" else "CHW"
 
-    def steps(pixels: Any) -> tuple[Any, ...]:  # noqa: ANN401
+    def steps(pixels: Any) -> tuple[Any, ...]:
         return tuple(
             fn.crop_mirror_normalize(pixels, dtype=names[dtype], output_layout="CHW", **_constants(target))
             for target, dtype in zip(job.targets, job.dtypes, strict=True)
@@ -65,10 +65,10 @@ def _preprocess(job: PreprocessJob, device_id: int | None) -> Function:
         raise CannotRun("works on the CPU only")
     filters = {"bilinear": types.INTERP_LINEAR, "bicubic": types.INTERP_CUBIC}
 
-    def steps(pixels: Any) -> tuple[Any, ...]:  # noqa: ANN401
+    def steps(pixels: Any) -> tuple[Any, ...]:
         return tuple(_branch(pixels, target) for target in job.targets)
 
-    def _branch(pixels: Any, target: Target) -> Any:  # noqa: ANN401
+    def _branch(pixels: Any, target: Target) -> Any:
         small = fn.resize(
             pixels, resize_shorter=target.size, interp_type=filters[target.resample], antialias=True, dtype=types.UINT8
         )
@@ -87,7 +87,7 @@ def _constants(target: Normalization) -> dict[str, list[float]]:
     return {"mean": [255 * m for m in target.mean], "std": [255 * s for s in target.std]}
 
 
-def _pipeline(steps: Any, size: int, layout: str, device_id: int | None) -> Any:  # noqa: ANN401
+def _pipeline(steps: Any, size: int, layout: str, device_id: int | None) -> Any:
     """A function that runs the pipeline once on the given batch, on as many threads as torch has."""
     from nvidia.dali import fn, pipeline_def
 

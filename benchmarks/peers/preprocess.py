@@ -118,23 +118,18 @@ def _require_gpu(job: PreprocessJob) -> None:
 
 _DALI = ("nvidia-dali-cuda120", "nvidia-dali-cuda130")
 
-SERIAL = Peer("torchvision + transformers (Pillow backend), serial", ("transformers",), _published("Pillow", False))
-THREADS = Peer(
-    "torchvision + transformers (Pillow backend), ThreadPoolExecutor", ("transformers",), _published("Pillow", True)
+_PILLOW = "torchvision + transformers (Pillow backend)"
+_TORCHVISION = "torchvision + transformers (torchvision backend)"
+THREADED = (
+    Peer(f"{_PILLOW}, ThreadPoolExecutor", ("transformers",), _published("Pillow", threaded=True)),
+    Peer(f"{_TORCHVISION}, ThreadPoolExecutor", ("transformers",), _published("torchvision", threaded=True)),
 )
 ALL = (
-    SERIAL,
-    THREADS,
-    Peer(
-        "torchvision + transformers (torchvision backend), serial", ("transformers",), _published("torchvision", False)
-    ),
-    Peer(
-        "torchvision + transformers (torchvision backend), ThreadPoolExecutor",
-        ("transformers",),
-        _published("torchvision", True),
-    ),
+    Peer(f"{_PILLOW}, serial", ("transformers",), _published("Pillow", threaded=False)),
+    Peer(f"{_TORCHVISION}, serial", ("transformers",), _published("torchvision", threaded=False)),
+    *THREADED,
     Peer("DALI CPU", _DALI, preprocess_on_cpu),
     Peer("torchvision v2 on the GPU", ("torchvision",), _torchvision_v2),
-    Peer("torchvision v2 + transformers (torchvision backend) on the GPU", ("transformers",), _v2_and_transformers),
+    Peer(f"{_TORCHVISION} on the GPU", ("transformers",), _v2_and_transformers),
     Peer("DALI GPU", _DALI, preprocess_on_gpu, timing=Timing.WALL),
 )

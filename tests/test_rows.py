@@ -1,0 +1,88 @@
+"""Benchmark rows: what is written is read back, and says where it comes from."""
+
+import csv
+import dataclasses
+
+import pytest
+import torch
+
+from benchmarks.cells import CPU_NORMALIZE, GPU_NORMALIZE, PreprocessCell, preprocess_bytes
+from benchmarks.rows import Cell, Row, append, missing_row, quantile, read, row, run_id
+
+CELL = Cell("normalize", "2x4x4 NHWC fp32+bf16 out", "2x4x4x3", "NHWC", 2, "fp32+bf16", "out", 2, 672)
+
+
+def measured(**options):
+    return row(run_id("test"), CELL, "fastnorm", "0.1.0", [3e-3, 1e-3, 2e-3], mismatches=0, **options)
+
+
+def test_a_row_survives_the_file(tmp_path):
+    rows = [
+        measured(copy_gb_per_s=0.5, peak_mib=1.5, note='with "quotes", a comma\nand a line'),
+        missing_row("run", CELL, "CV-CUDA", "cvcuda is not installed"),
+    ]
+    append(tmp_path / "new folder" / "rows.csv", rows[:1])
+    append(tmp_path / "new folder" / "rows.csv", rows[1:])
+    assert read(tmp_path / "new folder" / "rows.csv") == rows
+
+
+def test_every_column_of_a_measurement_is_filled_but_the_device_s_on_a_cpu():
+    columns = dataclasses.asdict(measured(copy_gb_per_s=0.5, peak_mib=1.5, note="a note"))
+    empty = {name for name, value in columns.items() if value in ("", None)}
+    assert empty <= {"driver", "triton"}
+    assert columns["p20_ms"] <= columns["p50_ms"] <= columns["p80_ms"]
+    assert columns["gb_per_s"] == pytest.approx(672 / 2e-3 / 1e9)
+    assert columns["images_per_s"] == pytest.approx(1000)
+    assert columns["copy_fraction"] == pytest.approx(columns["gb_per_s"] / 0.5)
+
+
+def test_what_did_not_run_has_no_times_and_a_reason():
+    line = missing_row("run", CELL, "CV-CUDA", "needs a GPU")
+    assert not line.ran
+    assert line.note == "not run: needs a GPU"
+    assert (line.p20_ms, line.gb_per_s, line.mismatches) == (None, None, None)
+
+
+def test_files_with_other_columns_are_refused(tmp_path):
+    path = tmp_path / "old.csv"
+    path.write_text("date,commit\n2026-01-01,abc\n")
+    with pytest.raises(ValueError, match="old.csv: got the columns date,commit; wanted date,commit,device"):
+        append(path, [measured()])
+    with pytest.raises(ValueError, match="use another file"):
+        read(path)
+
+
+def test_columns_stand_in_the_published_order(tmp_path):
+    append(tmp_path / "rows.csv", [measured()])
+    with (tmp_path / "rows.csv").open(newline="") as file:
+        header = next(csv.reader(file))
+    assert header == [field.name for field in dataclasses.fields(Row)]
+    assert header[:3] + header[-3:] == ["date", "commit", "device", "images_per_s", "mismatches", "note"]
+
+
+@pytest.mark.parametrize(("q", "value"), [(0, 1), (0.2, 1.8), (0.5, 3), (0.8, 4.2), (1, 5)])
+def test_quantiles_lie_between_neighbours(q, value):
+    assert quantile([5, 1, 4, 2, 3], q) == pytest.approx(value)
+
+
+def test_the_quantile_of_one_value_is_that_value():
+    assert quantile([7.0], 0.8) == 7.0
+
+
+def test_cells_have_names_of_their_own():
+    for cells in (CPU_NORMALIZE, GPU_NORMALIZE):
+        names = [cell.name for cell in cells]
+        assert len(names) == len(set(names))
+    assert CPU_NORMALIZE[0].name == "16x512x512 NHWC fp32+fp32 out"
+
+
+def test_bytes_are_the_least_that_must_be_moved():
+    assert CPU_NORMALIZE[0].columns().bytes_moved == 16 * 512 * 512 * 3 * (1 + 4 + 4)
+    varying = next(cell for cell in GPU_NORMALIZE if len(cell.sizes) > 1)
+    codes = sum(varying.images * 3 * height * width for height, width in varying.sizes)
+    assert varying.columns().bytes_moved * len(varying.sizes) == pytest.approx(
+        codes * (1 + sum(dtype.itemsize for dtype in varying.dtypes)), abs=100
+    )
+    assert preprocess_bytes(((2, 3), (4, 5)), 100) == 3 * (6 + 20) + 100
+    columns = PreprocessCell(((1024, 1024),) * 32).columns(torch.device("cuda"))
+    assert columns.bytes_moved == 32 * 3 * (1024 * 1024 + 4 * (512 * 512 + 224 * 224))
