@@ -19,7 +19,6 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
-    config.addinivalue_line("markers", "quick: part of what --quick measures")
     config.addinivalue_line("filterwarnings", "ignore")  # peers' warnings fail no measurement
 
 
@@ -27,7 +26,7 @@ def pytest_collection_modifyitems(config, items):
     def kept(item):
         if item.get_closest_marker("gpu") and not torch.cuda.is_available():
             return False
-        return not config.getoption("--quick") or item.get_closest_marker("quick") is not None
+        return not config.getoption("--quick") or item.callspec.params["cell"].quick
 
     removed = [item for item in items if not kept(item)]
     if removed:

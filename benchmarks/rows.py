@@ -200,12 +200,8 @@ def _provenance(run: str, cell: Cell, name: str, version: str, device: torch.dev
 
 def version_of(*distributions: str) -> str:
     """The version of the first of these that is installed, or nothing."""
-    for distribution in distributions:
-        try:
-            return importlib.metadata.version(distribution)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return ""
+    installed = (list(importlib.metadata.distributions(name=distribution)) for distribution in distributions)
+    return next((found[0].version for found in installed if found), "")
 
 
 @functools.cache

@@ -20,11 +20,10 @@ from benchmarks.measure import Contestant, in_turns, left_out, ours, publish, ro
 from benchmarks.peers import Missing, NormalizeJob, make, mismatches
 from benchmarks.peers.normalize import ALL, COMPILED, NOTES
 
-CELLS = [pytest.param(cell, id=cell.name, marks=[pytest.mark.quick] if cell.quick else []) for cell in CPU_NORMALIZE]
 ALL_MEASURED_AT = "16x512x512 and 8x224x224, float32 pairs"
 
 
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", CPU_NORMALIZE, ids=lambda cell: cell.name)
 def test_normalize_on_the_cpu(benchmark, rows_file, rounds, cell):
     peers = cell.peers
     if benchmark.disabled:

@@ -25,11 +25,10 @@ from benchmarks.peers import Missing, NormalizeJob, make, mismatches
 from benchmarks.peers.normalize import ALL, NOTES
 
 pytestmark = [pytest.mark.gpu, pytest.mark.usefixtures("free_memory")]
-CELLS = [pytest.param(cell, id=cell.name, marks=[pytest.mark.quick] if cell.quick else []) for cell in GPU_NORMALIZE]
 ALL_MEASURED_AT = "64x512x512 and 1x224x224, float32 pairs"
 
 
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", GPU_NORMALIZE, ids=lambda cell: cell.name)
 def test_normalize_on_the_gpu(benchmark, rows_file, rounds, cell):
     if benchmark.disabled:
         images, size = SMALL

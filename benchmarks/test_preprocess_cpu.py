@@ -23,10 +23,6 @@ from fastnorm import CLIP_224, VAE_512
 
 TARGETS = (VAE_512, CLIP_224)
 CPU = torch.device("cpu")
-CELLS = [
-    pytest.param(cell, id=cell.columns(CPU).name, marks=[pytest.mark.quick] if cell.quick else [])
-    for cell in CPU_PREPROCESS
-]
 
 
 @pytest.fixture
@@ -37,7 +33,7 @@ def one_thread():
     torch.set_num_threads(threads)
 
 
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", CPU_PREPROCESS, ids=lambda cell: cell.columns(CPU).name)
 def test_preprocess_on_the_cpu(benchmark, rows_file, rounds, one_thread, cell):
     if benchmark.disabled:
         cell = dataclasses.replace(cell, sizes=SMALL_PICTURES)

@@ -12,7 +12,6 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
-import torch
 
 import fastnorm
 from benchmarks import gpu_timing, pixels
@@ -35,7 +34,7 @@ TARGETS = (VAE_512, CLIP_224)
 CELLS = [pytest.param(cell, id=cell.shape, marks=[pytest.mark.quick] if cell.quick else []) for cell in GPU_PREPROCESS]
 
 
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", GPU_PREPROCESS, ids=lambda cell: cell.shape)
 def test_preprocess_on_the_gpu(benchmark, rows_file, rounds, cell):
     if benchmark.disabled:
         cell = dataclasses.replace(cell, sizes=SMALL_PICTURES)

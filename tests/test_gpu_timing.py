@@ -1,7 +1,6 @@
 """The GPU benchmarks' arithmetic, and their cells from end to end with the CPU in the device's place."""
 
 import dataclasses
-import types
 
 import pytest
 import torch
@@ -29,7 +28,7 @@ def test_samples_last_long_enough():
 
 def test_a_sample_is_seconds_per_call(monkeypatch):
     walks = []
-    monkeypatch.setattr(gpu_timing, "event_seconds", lambda run, repeats: repeats * 0.6)
+    monkeypatch.setattr(gpu_timing, "event_seconds", lambda _, repeats: repeats * 0.6)
     assert Runner(lambda: walks.append(1), calls=3, timing=Timing.GRAPH, repeats=5)() == pytest.approx(0.2)
 
 
@@ -69,10 +68,11 @@ def small(cell, **changes):
     return dataclasses.replace(cell, images=2, sizes=sizes, peers=peers, **changes)
 
 
+@pytest.mark.usefixtures("cpu_as_device")
 @pytest.mark.parametrize(
     "cell", [small(GPU_NORMALIZE[0]), small(GPU_NORMALIZE[-1]), small(GPU_NORMALIZE[-3])], ids=lambda cell: cell.name
 )
-def test_a_normalize_cell_gives_its_rows(cpu_as_device, tmp_path, cell):
+def test_a_normalize_cell_gives_its_rows(tmp_path, cell):
     test_normalize_gpu.test_normalize_on_the_gpu(Benchmark(), tmp_path / "rows.csv", lambda _: 3, cell)
     rows = {row.name: row for row in read(tmp_path / "rows.csv")}
     ours, copy = rows["fastnorm"], rows["torch copy_"]
@@ -88,7 +88,8 @@ def test_a_normalize_cell_gives_its_rows(cpu_as_device, tmp_path, cell):
     assert peers < rows.keys()
 
 
-def test_a_preprocess_cell_gives_its_rows(cpu_as_device, tmp_path, monkeypatch):
+@pytest.mark.usefixtures("cpu_as_device")
+def test_a_preprocess_cell_gives_its_rows(tmp_path, monkeypatch):
     monkeypatch.setattr(test_preprocess_gpu, "ALL", ())
     for cell in (
         dataclasses.replace(GPU_PREPROCESS[0], sizes=SMALL_PICTURES[:1] * 2),

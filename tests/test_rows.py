@@ -46,7 +46,7 @@ def test_what_did_not_run_has_no_times_and_a_reason():
 def test_files_with_other_columns_are_refused(tmp_path):
     path = tmp_path / "old.csv"
     path.write_text("date,commit\n2026-01-01,abc\n")
-    with pytest.raises(ValueError, match="old.csv: got the columns date,commit; wanted date,commit,device"):
+    with pytest.raises(ValueError, match=r"old\.csv: got the columns date,commit; wanted date,commit,device"):
         append(path, [measured()])
     with pytest.raises(ValueError, match="use another file"):
         read(path)
