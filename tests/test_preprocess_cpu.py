@@ -124,7 +124,7 @@ def whole(source, target, vertical_first=False):
 
 @every_filter
 @given(plan=plans(), form=st.sampled_from(sorted(FORMS)))
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=80, deadline=None)
 @example(plan=whole(Size(1, 1), Size(9, 5)), form="pil")
 @example(plan=whole(Size(91, 75), Size(1, 1), True), form="planes")
 @example(plan=whole(Size(301, 3), Size(150, 2), True), form="pil")
@@ -148,6 +148,17 @@ def test_an_axis_that_keeps_its_size_is_only_cut(form, vertical_first, target, p
     plan = Geometry(source, target, Span(7, 30, 2, 35), Span(11, 40, 0, 40).mirror(), vertical_first)
     assert torch.equal(resized(form(pixels), plan, BICUBIC), resize_and_crop(pixels, plan, BICUBIC))
     assert len(pillows_calls) == (target.height != source.height) + (target.width != source.width)
+
+
+def test_views_that_show_some_pixels_many_times():
+    pixels, plan = noise(Size(40, 60)), whole(Size(40, 60), Size(25, 31))
+    for view in (pixels[:1].expand(40, -1, -1), pixels[:, :1].expand(-1, 60, -1), pixels[..., :1].expand(-1, -1, 3)):
+        assert torch.equal(resized(view, plan, BICUBIC), resize_and_crop(view, plan, BICUBIC))
+
+
+def test_the_stride_of_a_single_row_means_nothing():
+    row, plan = noise(Size(1, 60)).as_strided((1, 60, 3), (3, 3, 1)), whole(Size(1, 60), Size(1, 31))
+    assert torch.equal(resized(row, plan, BICUBIC), resize_and_crop(row, plan, BICUBIC))
 
 
 def test_images_are_only_read():
@@ -245,8 +256,9 @@ def test_a_window_with_another_table_is_not_taken():
 
 @every_filter
 @given(axis=axes(), cut=st.booleans())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @example(axis=(1500, 336, Span(56, 224, 0, 224)), cut=True)
+@example(axis=(8191, 4096, Span(4001, 89, 0, 89)), cut=False)  # 4001 * 8191 / 4096 takes 25 bits
 def test_a_window_holds_the_crop_and_everything_that_it_is_made_of(kernel, axis, cut):
     source, target, span = axis
     found = window(source, target, span.start, span.stop, kernel, cut)
@@ -256,14 +268,14 @@ def test_a_window_holds_the_crop_and_everything_that_it_is_made_of(kernel, axis,
         assert outer.start <= inner.start < inner.stop <= outer.stop
     low, high = found.box
     assert 0 <= low < high <= len(found.extent)
-    assert np.float32(low) == low
-    assert np.float32(high) == high
+    for bound in (low, high, high - low):
+        assert float(np.float32(bound)) == bound
     assert found.is_identity == (source == target)
 
 
 @every_filter
 @given(source=st.integers(1, 300), target=st.integers(1, 300), data=st.data())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_the_lines_to_read_are_found_without_a_table(kernel, source, target, data):
     start = data.draw(st.integers(0, target - 1))
     stop = data.draw(st.integers(start + 1, target))
@@ -274,7 +286,7 @@ def test_the_lines_to_read_are_found_without_a_table(kernel, source, target, dat
 
 @every_filter
 @given(length=st.integers(1, 120), computed=st.integers(1, 90), data=st.data())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_the_table_of_a_box_is_pillows(kernel, length, computed, data):
     """The installed Pillow's pixels for any box, in sixteenths of a pixel."""
     low = data.draw(st.integers(0, 16 * length - 1))
