@@ -31,7 +31,6 @@ from fastnorm import CLIP_224, VAE_512, PackedImages
 
 pytestmark = [pytest.mark.gpu, pytest.mark.usefixtures("free_memory")]
 TARGETS = (VAE_512, CLIP_224)
-CELLS = [pytest.param(cell, id=cell.shape, marks=[pytest.mark.quick] if cell.quick else []) for cell in GPU_PREPROCESS]
 
 
 @pytest.mark.parametrize("cell", GPU_PREPROCESS, ids=lambda cell: cell.shape)
