@@ -64,4 +64,21 @@ def run_public(batch, targets, outputs, layout="auto"):
     fastnorm.fused_normalize(batch, targets, layout=layout, out=outputs)
 
 
+def preprocess_by_kernel(images, targets, **options):
+    """fused_preprocess by the Triton kernels: on the GPU where there is one, else interpreted on the CPU."""
+    from fastnorm import _backends, _preprocess
+
+    packed = fastnorm.PackedImages.pack(images)
+    if torch.cuda.is_available():
+        return [output.cpu() for output in fastnorm.fused_preprocess(packed.to("cuda"), targets, **options)]
+
+    def launch(pictures, branches):
+        import fastnorm_kernels
+
+        _backends.launch_preprocess(fastnorm_kernels, pictures, branches)
+
+    outputs, _ = _preprocess.run(packed, tuple(targets), launch, **options)
+    return list(outputs)
+
+
 PATHS = {"kernel": run_kernel, "public": run_public}

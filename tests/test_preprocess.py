@@ -18,7 +18,7 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 import fastnorm
 from fastnorm import CLIP_224, VAE, VAE_512, VAE_1024, Crop, PackedImages, Target
 from fastnorm.cli.files import shipped_photographs
-from helpers import assert_same_bits, poisoned, random_pixels
+from helpers import assert_same_bits, poisoned, preprocess_by_kernel, random_pixels
 
 # The dataset of a two-branch tutorial: one PIL image, torchvision for the VAE, a processor for CLIP.
 tutorial_vae = transforms.Compose(
@@ -80,6 +80,27 @@ shapes = st.tuples(sides, sides).filter(lambda shape: max(shape) <= 12 * min(sha
 def test_500_random_shapes(shape, seed):
     image = noise(*shape, seed)
     same(fastnorm.fused_dual_preprocess([image]), tutorial([image]))
+
+
+# The same pipelines at a size that Triton's interpreter gets through.
+small_vae = transforms.Compose(
+    [transforms.Resize(24), transforms.CenterCrop(24), transforms.ToTensor(), transforms.Normalize([0.5], [0.5])]
+)
+small_clip = CLIPImageProcessorPil(size={"shortest_edge": 16}, crop_size={"height": 16, "width": 16})
+small_sides = st.integers(1, 5) | st.integers(1, 60)
+
+
+@given(batch=st.lists(st.tuples(small_sides, small_sides), min_size=8, max_size=16), seed=st.integers(0, 2**16))
+@settings(max_examples=20, deadline=None)
+@example(batch=[(1, 1), (24, 24), (16, 16), (60, 1), (1, 60), (60, 29), (61, 30), (24, 50)], seed=0)
+def test_hundreds_of_random_shapes_through_the_kernels(batch, seed):
+    images = [noise(*shape, seed + index) for index, shape in enumerate(batch)]
+    expected = [
+        torch.stack([small_vae(image) for image in images]),
+        torch.cat([small_clip(images=image, return_tensors="pt").pixel_values for image in images]),
+    ]
+    same(preprocess_by_kernel(images, SMALL), expected)
+    same(small(images), expected)
 
 
 def test_sdxl_at_1024():

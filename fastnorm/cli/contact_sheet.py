@@ -1,8 +1,8 @@
-"""The contact sheet: for every image its pixels, both tensors as pictures, and the tensors' histograms.
+"""The contact sheet: for every image the picture, both tensors as pictures, and the tensors' histograms.
 
-A row reads from left to right: the uint8 crop; the VAE's and CLIP's tensors, each with its smallest possible value
-shown black and its largest white; and how often each value occurs, per channel. CLIP's channels have different means
-and standard deviations, so its picture is tinted where the VAE's is not.
+A row reads from left to right: the decoded picture, all of it; the VAE's and CLIP's tensors, each with its smallest
+possible value shown black and its largest white; and how often each value occurs, per channel. CLIP's channels have
+different means and standard deviations, so its picture is tinted where the VAE's is not.
 """
 
 from __future__ import annotations
@@ -15,18 +15,21 @@ import numpy.typing as npt
 import torch
 from PIL import Image, ImageChops, ImageDraw, ImageFont
 
+from fastnorm._geometry import Size
 from fastnorm._normalization import CHANNELS, Normalization
+from fastnorm._target import Target
 from fastnorm.cli import oracle
 
 MARGIN = 40
 GAP = 20
-THUMB = 232
-HISTOGRAM = 420
+SOURCE = 300  # the width of the picture's panel; photographs are wider than tall
+THUMB = 224  # the height of all panels, and CLIP's own size, whose pixels are then drawn one to one
+HISTOGRAM = 400
 CAPTION = 34
 ROW = CAPTION + THUMB + 26
 HEADER = 146
 FOOTER = 62
-WIDTH = 2 * MARGIN + 3 * (THUMB + GAP) + HISTOGRAM
+WIDTH = 2 * MARGIN + SOURCE + 2 * THUMB + 3 * GAP + HISTOGRAM
 
 _PAPER, _PANEL, _RANGE = (22, 24, 29), (30, 33, 40), (40, 44, 53)
 _INK, _SOFT, _LINE = (236, 238, 242), (150, 156, 168), (88, 94, 107)
@@ -35,12 +38,22 @@ _BINS = 64  # four codes each
 _FINER = 3  # histograms are drawn this much larger, then reduced, which smooths their edges
 
 
+_COLUMNS = (MARGIN, MARGIN + SOURCE + GAP, MARGIN + SOURCE + THUMB + 2 * GAP, WIDTH - MARGIN - HISTOGRAM)
+
+
 class Row(NamedTuple):
-    """One image: its name, its uint8 pixels (size, size, 3) and one tensor (3, size, size) per target, on the CPU."""
+    """One image: its name, its size, the picture made to fit its panel, and a tensor (3, H, W) per target."""
 
     name: str
-    pixels: torch.Tensor
+    size: Size
+    picture: Image.Image
     tensors: Sequence[torch.Tensor]
+
+    @classmethod
+    def of(cls, name: str, pixels: torch.Tensor, tensors: Sequence[torch.Tensor]) -> Row:
+        """From uint8 pixels (H, W, 3) and the tensors, all on the CPU; keeps no view of them."""
+        picture = fitting(Image.fromarray(pixels.numpy()), SOURCE, THUMB)
+        return cls(name, Size(*pixels.shape[:2]), picture, [tensor.clone() for tensor in tensors])
 
 
 class Span(NamedTuple):
@@ -59,16 +72,23 @@ class Span(NamedTuple):
         return float(self.low.min()), float(self.high.max())
 
 
-def draw(rows: Sequence[Row], targets: Sequence[Normalization], title: str, subtitle: str, footer: str) -> Image.Image:
+def draw(rows: Sequence[Row], targets: Sequence[Target], title: str, subtitle: str, footer: str) -> Image.Image:
     """The finished sheet for two targets; `rows` holds at least one image."""
     sheet = Image.new("RGB", (WIDTH, HEADER + len(rows) * ROW + FOOTER), _PAPER)
     pen = ImageDraw.Draw(sheet)
-    spans = [Span.of(target) for target in targets]
+    spans = [Span.of(target.normalization) for target in targets]
     _draw_header(pen, targets, spans, title, subtitle)
     for index, row in enumerate(rows):
         _draw_row(sheet, pen, HEADER + index * ROW, row, targets, spans)
     pen.text((MARGIN, sheet.height - FOOTER + 10), _fitted(footer, 14, WIDTH - 2 * MARGIN), _SOFT, _font(14))
     return sheet
+
+
+def fitting(image: Image.Image, width: int, height: int) -> Image.Image:
+    """All of the image, in proportion, as large as a panel of this size allows."""
+    scale = min(width / image.width, height / image.height)
+    size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
+    return image.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
 
 
 def displayed(tensor: torch.Tensor, span: Span) -> Image.Image:
@@ -90,17 +110,16 @@ def histogram(tensor: torch.Tensor, span: Span) -> npt.NDArray[np.float64]:
 
 
 def _draw_header(
-    pen: ImageDraw.ImageDraw, targets: Sequence[Normalization], spans: Sequence[Span], title: str, subtitle: str
+    pen: ImageDraw.ImageDraw, targets: Sequence[Target], spans: Sequence[Span], title: str, subtitle: str
 ) -> None:
     pen.text((MARGIN, 26), title, _INK, _font(28))
     pen.text((MARGIN, 64), _fitted(subtitle, 15, WIDTH - 2 * MARGIN), _SOFT, _font(15))
-    columns = [("source", "uint8, 0 black to 255 white")]
+    columns = [("decoded picture", "uint8, its own size, fitted to the panel")]
     for target, span in zip(targets, spans, strict=True):
         low, high = span.ends
         columns.append((f"{_label(target)} tensor", f"{low:.2f} black to {high:.2f} white"))
-    columns.append(("histograms", "R, G, B; height: square root of the count"))
-    for index, (heading, detail) in enumerate(columns):
-        x = MARGIN + index * (THUMB + GAP)
+    columns.append(("histograms of both tensors", "R, G, B; height: square root of the count"))
+    for x, (heading, detail) in zip(_COLUMNS, columns, strict=True):
         pen.text((x, 100), heading, _INK, _font(16))
         pen.text((x, 121), detail, _SOFT, _font(13))
 
@@ -110,18 +129,26 @@ def _draw_row(
     pen: ImageDraw.ImageDraw,
     top: int,
     row: Row,
-    targets: Sequence[Normalization],
+    targets: Sequence[Target],
     spans: Sequence[Span],
 ) -> None:
     pen.line((MARGIN, top + 6, WIDTH - MARGIN, top + 6), _RANGE)
-    pen.text((MARGIN, top + 12), _fitted(row.name, 14, WIDTH - 2 * MARGIN), _INK, _font(14))
+    sizes = ", ".join(
+        f"{_label(target)} {_shown(Size(*tensor.shape[-2:]))}"
+        for target, tensor in zip(targets, row.tensors, strict=True)
+    )
+    caption = f"  {_shown(row.size)}  to  {sizes}"
+    room = WIDTH - 2 * MARGIN - _font(14).getlength(caption)
+    name = _fitted(row.name, 14, room)
+    pen.text((MARGIN, top + 12), name, _INK, _font(14))
+    pen.text((MARGIN + _font(14).getlength(name), top + 12), caption, _SOFT, _font(14))
     top += CAPTION
-    pictures = [Image.fromarray(row.pixels.numpy())]
-    pictures += [displayed(tensor, span) for tensor, span in zip(row.tensors, spans, strict=True)]
-    for index, picture in enumerate(pictures):
-        thumb = picture.resize((THUMB, THUMB), Image.Resampling.LANCZOS)
-        sheet.paste(thumb, (MARGIN + index * (THUMB + GAP), top))
-    left = MARGIN + len(pictures) * (THUMB + GAP)
+    pen.rectangle((MARGIN, top, MARGIN + SOURCE - 1, top + THUMB - 1), _PANEL)
+    width, height = row.picture.size
+    sheet.paste(row.picture, (MARGIN + (SOURCE - width) // 2, top + (THUMB - height) // 2))
+    for x, tensor, span in zip(_COLUMNS[1:], row.tensors, spans, strict=False):
+        sheet.paste(displayed(tensor, span).resize((THUMB, THUMB), Image.Resampling.LANCZOS), (x, top))
+    left = _COLUMNS[-1]
     ends = [end for span in spans for end in span.ends]
     axis = min(ends), max(ends)  # one axis for all panels: what is beside what is the point
     height = (THUMB - (len(spans) - 1) * 8) // len(spans)
@@ -182,15 +209,19 @@ def _curves(
     return light.reduce(_FINER)
 
 
-def _label(target: Normalization) -> str:
-    return target.name.upper()
+def _label(target: Target) -> str:
+    return target.normalization.name.upper()
+
+
+def _shown(size: Size) -> str:
+    return f"{size.height} x {size.width}"
 
 
 def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return ImageFont.load_default(size=size)
 
 
-def _fitted(text: str, size: int, width: int) -> str:
+def _fitted(text: str, size: int, width: float) -> str:
     """`text` shortened in its middle to fit."""
     font = _font(size)
     kept = len(text)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,12 +10,16 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+import fastnorm
+from fastnorm._geometry import PassOrder
+from fastnorm._images import read_images
+from fastnorm._planning import plan
 from fastnorm.cli._text import printable
-from fastnorm.cli.images import ImageError, crop_square, read_rgb
+from fastnorm.cli.images import ImageError, read_rgb
 
 
 class Sample(NamedTuple):
-    """One file: its uint8 pixels (size, size, 3), or None and the line that says why."""
+    """One file: its decoded uint8 pixels (H, W, 3) in the picture's own size, or None and the line that says why."""
 
     path: str
     pixels: torch.Tensor | None
@@ -24,10 +28,10 @@ class Sample(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """The usable images of a batch as uint8 NHWC (None where there are none), and what to say about all of them."""
+    """The usable pictures of a batch in one buffer (None where there are none), and what to say about all of them."""
 
     paths: list[str]
-    pixels: torch.Tensor | None
+    pictures: fastnorm.PackedImages | None
     notes: list[tuple[str, str]]
     errors: list[str]
 
@@ -37,32 +41,53 @@ class Batch(NamedTuple):
 
 
 class ImageFiles(Dataset[Sample]):
-    """Image files as square uint8 crops of one size; see `fastnorm.cli.images` for what happens to each kind."""
+    """Image files as decoded pictures of any sizes; see `fastnorm.cli.images` for what happens to each kind.
 
-    def __init__(self, files: Sequence[Path], size: int, alpha: str) -> None:
+    Nothing is resized here: workers hand over uint8 pixels, and the main process makes the models' tensors of them.
+
+    Args:
+        files: What to read.
+        alpha: What becomes of transparent pixels: "error", "drop" or "white".
+        targets: By name, what the pictures are for. One that a target refuses is an error of its file, because the
+            call that prepares a batch refuses it whole.
+    """
+
+    def __init__(self, files: Sequence[Path], alpha: str, targets: Mapping[str, fastnorm.Target]) -> None:
         self.files = list(files)
-        self.size = size
         self.alpha = alpha
+        self.targets = dict(targets)
 
     def __len__(self) -> int:
         return len(self.files)
 
     def __getitem__(self, index: int) -> Sample:
         path = self.files[index]
+        name = printable(str(path))
         try:
             picture = read_rgb(path, self.alpha)
-            image = crop_square(picture.image, self.size, path)
         except ImageError as error:
-            return Sample(printable(str(path)), None, (), str(error))
-        return Sample(printable(str(path)), torch.from_numpy(np.array(image)), picture.notes, "")
+            return Sample(name, None, (), str(error))
+        pixels = torch.from_numpy(np.array(picture.image))
+        try:
+            check_targets(pixels, self.targets)
+        except ValueError as error:
+            return Sample(name, None, (), f"{name}: {error}")
+        return Sample(name, pixels, picture.notes, "")
 
 
 def collate(samples: Sequence[Sample]) -> Batch:
-    """Stack the images that could be read; the others leave their error lines."""
-    pixels = [sample.pixels for sample in samples if sample.pixels is not None]
+    """Pack the pictures that could be read into one buffer; the others leave their error lines."""
+    pictures = [sample.pixels for sample in samples if sample.pixels is not None]
     return Batch(
         paths=[sample.path for sample in samples if sample.pixels is not None],
-        pixels=torch.stack(pixels) if pixels else None,
+        pictures=fastnorm.PackedImages.pack(pictures, layout="HWC") if pictures else None,
         notes=[(sample.path, note) for sample in samples for note in sample.notes],
         errors=[sample.error for sample in samples if sample.pixels is None],
     )
+
+
+def check_targets(pixels: torch.Tensor, targets: Mapping[str, fastnorm.Target]) -> None:
+    """Plan `fused_preprocess` of one picture without doing it: raises the ValueError that the call would."""
+    picture = read_images(pixels, "HWC", "error", "ignore")
+    for name, target in targets.items():
+        plan(picture, target, name, PassOrder.of_pillow(), [False], False)

@@ -1,8 +1,9 @@
-"""`fastnorm demo`: real images through a DataLoader into both tensors, compared, timed and drawn."""
+"""`fastnorm demo`: real images of any sizes through a DataLoader into both tensors, compared, timed and drawn."""
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import math
 import sys
 from collections import defaultdict
@@ -10,10 +11,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from PIL import Image
 from torch.utils.data import DataLoader
 
 import fastnorm
 from fastnorm._backends import path_name
+from fastnorm._geometry import Size
+from fastnorm._normalization import CHANNELS
+from fastnorm._target import Target
 from fastnorm.cli import contact_sheet, timing
 from fastnorm.cli._devices import open_device
 from fastnorm.cli._errors import CommandError
@@ -22,9 +27,9 @@ from fastnorm.cli._text import paragraph, plural, table
 from fastnorm.cli.dataset import Batch, ImageFiles, collate
 from fastnorm.cli.files import Found, find_images, shipped_photographs
 from fastnorm.cli.oracle import bits
+from fastnorm.cli.pillow_chain import short_side_and_crop
 from fastnorm.cli.published import Published
 
-TARGETS = (fastnorm.VAE, fastnorm.CLIP)
 MOST_ROWS = 8
 _NAMES_PER_NOTE = 3
 
@@ -38,9 +43,9 @@ def run(args: argparse.Namespace) -> int:
         _report_errors(found.errors, 0)
         raise CommandError("nothing to read; wanted image files or folders with some; without any: fastnorm demo")
 
-    published = Published(TARGETS)
-    tally = Tally(published, device, dtype)
-    dataset = ImageFiles(found.files, args.size, args.alpha)
+    vae, clip = _resized_to(fastnorm.VAE_512, args.size, dtype), _resized_to(fastnorm.CLIP_224, args.clip_size, dtype)
+    tally = Tally(Published(vae, clip), device)
+    dataset = ImageFiles(found.files, args.alpha, {"vae": vae, "clip": clip})
     _read_everything(dataset, args, device, tally)
 
     print(f"fastnorm {fastnorm.__version__} on {path_name(device)}\n")
@@ -49,8 +54,8 @@ def run(args: argparse.Namespace) -> int:
     if tally.batch is None:
         return 1
     _print_result(args, tally, tally.batch, len(found.errors) + len(tally.errors))
-    _print_throughput(tally.batch, published, dtype, args.rounds)
-    _write_sheet(args.output, tally, published)
+    _print_throughput(tally.batch, tally.published, device, args.rounds)
+    _write_sheet(args.output, tally)
     return 1 if tally.differing else 0
 
 
@@ -74,40 +79,55 @@ def check_output(path: Path) -> None:
 class Tally:
     """What is kept of the batches that went through: counts and ranges of all, a few rows, and one batch to time."""
 
-    def __init__(self, published: Published, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(self, published: Published, device: torch.device) -> None:
         self.published = published
         self.device = device
-        self.dtype = dtype
         self.images = self.batches = self.values = self.differing = 0
-        self.ranges = [(math.inf, -math.inf) for _ in TARGETS]
+        self.ranges = [(math.inf, -math.inf) for _ in published.targets]
+        self.smallest: Size | None = None
+        self.largest: Size | None = None
         self.rows: list[contact_sheet.Row] = []
-        self.batch: torch.Tensor | None = None  # the largest one, on the device
+        self.batch: fastnorm.PackedImages | None = None  # the one of the most pictures, on the CPU
         self.notes: list[tuple[str, str]] = []
         self.errors: list[str] = []
 
     def add(self, batch: Batch) -> None:
         self.notes += batch.notes
         self.errors += batch.errors
-        if batch.pixels is None:
+        if batch.pictures is None:
             return
-        pixels = batch.pixels.to(self.device, non_blocking=True)
-        outputs = fastnorm.fused_dual_normalize(pixels, dtype=self.dtype, layout="NHWC")
+        vae, clip = self.published.targets
+        outputs = fastnorm.fused_dual_preprocess(
+            batch.pictures.to(self.device, non_blocking=True), vae=vae, clip=clip, layout="HWC"
+        )
 
         tensors = [output.cpu() for output in outputs]
-        for index, (tensor, wanted) in enumerate(
-            zip(tensors, self.published.values(batch.pixels, self.dtype), strict=True)
-        ):
-            self.values += wanted.numel()
-            self.differing += int((bits(tensor) != bits(wanted)).sum())
+        wanted = self.published.threaded(as_pil(batch.pictures))
+        for index, (tensor, expected) in enumerate(zip(tensors, wanted, strict=True)):
+            self.values += expected.numel()
+            self.differing += int((bits(tensor) != bits(expected)).sum())
             low, high = self.ranges[index]
             self.ranges[index] = min(low, float(tensor.min())), max(high, float(tensor.max()))
         for index, path in enumerate(batch.paths[: MOST_ROWS - len(self.rows)]):
-            crops = [tensor[index].clone() for tensor in tensors]
-            self.rows.append(contact_sheet.Row(Path(path).name, batch.pixels[index].clone(), crops))
+            row = contact_sheet.Row.of(Path(path).name, batch.pictures[index], [tensor[index] for tensor in tensors])
+            self.rows.append(row)
         self.images += len(batch.paths)
         self.batches += 1
-        if self.batch is None or len(pixels) > len(self.batch):
-            self.batch = pixels
+        sizes = [size for size in (self.smallest, self.largest, *batch.pictures.sizes) if size is not None]
+        self.smallest, self.largest = min(sizes, key=math.prod), max(sizes, key=math.prod)
+        if self.batch is None or len(batch.pictures) > len(self.batch):
+            self.batch = batch.pictures
+
+
+def as_pil(pictures: fastnorm.PackedImages) -> list[Image.Image]:
+    """Copies for pipelines that begin with PIL images."""
+    return [Image.fromarray(pictures[index].numpy()) for index in range(len(pictures))]
+
+
+def _resized_to(preset: Target, side: int, dtype: torch.dtype) -> Target:
+    """The preset for squares of another size."""
+    crop = preset.crop and fastnorm.Crop(side, preset.crop.at)
+    return dataclasses.replace(preset, size=side, crop=crop, dtype=dtype)
 
 
 def _read_everything(dataset: ImageFiles, args: argparse.Namespace, device: torch.device, tally: Tally) -> None:
@@ -118,7 +138,7 @@ def _read_everything(dataset: ImageFiles, args: argparse.Namespace, device: torc
         collate_fn=collate,
         pin_memory=device.type == "cuda",
     )
-    with progress(len(dataset), "reading and normalising", "image") as advance:
+    with progress(len(dataset), "reading and preparing", "image") as advance:
         for batch in loader:
             tally.add(batch)
             advance(batch.attempted)
@@ -140,64 +160,87 @@ def _report_errors(errors: Sequence[str], usable: int) -> None:
             print(f"  {error}", file=sys.stderr)
 
 
-def _print_result(args: argparse.Namespace, tally: Tally, batch: torch.Tensor, left_out: int) -> None:
+def _print_result(args: argparse.Namespace, tally: Tally, batch: fastnorm.PackedImages, left_out: int) -> None:
     whose = plural(tally.images, "image") if args.images else f"the {tally.images} photographs shipped with fastnorm"
     missing = f" ({left_out} left out, listed above)" if left_out else ""
-    workers = plural(args.workers, "worker")
+    size = f"of {_shown(tally.smallest)}" if tally.smallest == tally.largest else _range(tally)
     rows = [
-        ("images", f"{whose}{missing}; short side resized to {args.size}, centre cropped"),
-        (
-            "batches",
-            f"{tally.batches} from a DataLoader ({workers}), the largest uint8 {tuple(batch.shape)} NHWC",
-        ),
+        ("images", f"{whose}{missing}, {size} pixels (height x width)"),
+        ("batches", f"{tally.batches} from a DataLoader ({plural(args.workers, 'worker')}), decoded but not resized"),
     ]
     print(table(rows, "ll"), end="\n\n")
 
-    shape = str((batch.shape[0], 3, *batch.shape[1:3]))
     outputs = [("tensor", "shape", "dtype", "lowest", "highest")]
-    for target, (low, high) in zip(TARGETS, tally.ranges, strict=True):
-        outputs.append((target.name, shape, args.dtype, f"{low:.4f}", f"{high:.4f}"))
+    for target, (low, high) in zip(tally.published.targets, tally.ranges, strict=True):
+        shape = str((len(batch), CHANNELS, *short_side_and_crop(target)[1].size))
+        outputs.append((target.normalization.name, shape, args.dtype, f"{low:.4f}", f"{high:.4f}"))
     print(table(outputs, "lllrr"), end="\n\n")
 
-    verdict = f"{tally.differing:,} of {tally.values:,} values differ from {tally.published.name}"
-    how = "compared bit for bit, after ToTensor and Normalize per image and branch in float32"
-    rounding = "" if tally.dtype is torch.float32 else f", rounded once to {args.dtype}"
-    print(paragraph(f"{verdict}; {how}{rounding}."), end="\n\n")
+    published = tally.published
+    why = f" ({published.missing})" if published.missing else ""
+    how = "Resized, cropped and normalised in one fused_dual_preprocess call per batch; compared bit for bit"
+    rounding = "" if args.dtype == "float32" else f", theirs rounded once from float32 to {args.dtype}"
+    print(paragraph(f"{_verdict(tally)}{why}. {how}{rounding}."), end="\n\n")
 
 
-def _print_throughput(batch: torch.Tensor, published: Published, dtype: torch.dtype, rounds: int) -> None:
-    rival, description = published.timed(batch, dtype)
-    seconds = timing.interleaved(
-        [lambda: fastnorm.fused_dual_normalize(batch, dtype=dtype, layout="NHWC"), rival], batch.device, rounds
-    )
-    own, other = seconds
-    rows = [("normalisation alone", "images/s", "ms per batch", "speed")]
-    for what, time, note in (("fastnorm", own, f"{other / own:.1f} x"), ("published formula", other, "1.0 x")):
-        rows.append((what, f"{len(batch) / time:,.0f}", f"{time * 1e3:.3f}", note))
+def _print_throughput(batch: fastnorm.PackedImages, published: Published, device: torch.device, rounds: int) -> None:
+    images, threads = as_pil(batch), torch.get_num_threads()
+    vae, clip = published.targets
+    # What a caller has at hand: pictures that a decoder left on the CPU, or a batch that lies on the GPU.
+    own_input = images if device.type == "cpu" else batch.to(device)
+    calls = {
+        "fastnorm": lambda: fastnorm.fused_dual_preprocess(own_input, vae=vae, clip=clip),
+        "published chain, one picture after the other": lambda: published.serial(images),
+        f"published chain, {threads} threads": lambda: published.threaded(images),
+    }
+    if threads == 1:
+        calls.popitem()
+    with progress(rounds + 1, "timing", "round") as advance:
+        seconds = timing.interleaved(list(calls.values()), device, rounds, advance)
+    best = min(seconds[1:])
+    rows = [("both branches", "samples/s", "ms per sample", "speed")]
+    for what, time in zip(calls, seconds, strict=True):
+        each = time / len(batch)
+        rows.append((what, f"{1 / each:,.0f}", f"{each * 1e3:.3f}", f"{best / time:.1f} x"))
     print(table(rows, "lrrr"), end="\n\n")
+
+    here = "the same PIL images" if device.type == "cpu" else f"the same pictures, packed in one buffer on {device}"
+    there = "" if device.type == "cpu" else f", on the CPU; nothing is copied to {device} in either time"
     print(
         paragraph(
-            f"Timed: fastnorm: fused_dual_normalize on a uint8 batch {tuple(batch.shape)} that lies ready on "
-            f"{batch.device}, both {str(dtype).removeprefix('torch.')} tensors newly allocated. Published formula, for "
-            f"the same images: {description}. Median of {plural(rounds, 'interleaved round')}; reading, resizing and "
-            f"cropping are in neither time."
+            f"Timed: {plural(len(batch), 'decoded picture')} to both tensors, newly allocated; decoding is in no time. "
+            f"Published chain: {published.steps}, per PIL image, then torch.stack{there}. fastnorm: one "
+            f"fused_dual_preprocess call on {here}. On the CPU both may use {plural(threads, 'thread')}; speed is "
+            f"against the faster published chain. Median of {plural(rounds, 'interleaved round')}."
         ),
         end="\n\n",
     )
 
 
-def _write_sheet(path: Path, tally: Tally, published: Published) -> None:
+def _write_sheet(path: Path, tally: Tally) -> None:
     shown = len(tally.rows)
     some = f"the first {shown} of {tally.images} images" if shown < tally.images else plural(shown, "image")
     sheet = contact_sheet.draw(
         tally.rows,
-        TARGETS,
-        title="One uint8 batch, two models' tensors",
+        tally.published.targets,
+        title="Pictures of any size, two models' tensors",
         subtitle=f"fastnorm {fastnorm.__version__}, {path_name(tally.device)}: {some}, one call per batch",
-        footer=f"{tally.differing:,} of {tally.values:,} values differ from {published.name}",
+        footer=_verdict(tally),
     )
     try:
         sheet.save(path, format="PNG", optimize=True)
     except OSError as error:
         raise CommandError(f"--output {path}: cannot be written ({error.strerror or error})") from None
     print(f"contact sheet: {path} ({sheet.width} x {sheet.height} pixels, {some})")
+
+
+def _verdict(tally: Tally) -> str:
+    return f"{tally.differing:,} of {tally.values:,} values differ from {tally.published.name}"
+
+
+def _range(tally: Tally) -> str:
+    return f"from {_shown(tally.smallest)} to {_shown(tally.largest)}"
+
+
+def _shown(size: Size | None) -> str:
+    return "" if size is None else f"{size.height} x {size.width}"

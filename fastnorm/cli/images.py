@@ -1,5 +1,7 @@
 """Reading image files of every kind: one upright 8-bit RGB picture, or one line that says why not.
 
+What becomes of a decoded picture is `fastnorm._pictures`'s business; here are files, and what can be wrong with them.
+
 | the file holds | what happens |
 |---|---|
 | RGB, 8 bits a channel | taken as it is |
@@ -18,16 +20,15 @@ Colour profiles are ignored, as published pipelines ignore them.
 
 from __future__ import annotations
 
+import re
 import warnings
 from pathlib import Path
 from typing import NamedTuple
 
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
+from fastnorm import _pictures
 from fastnorm.cli._text import one_line, printable
-
-_DEEP_MODES = {"I": "32-bit integer grayscale", "F": "32-bit float grayscale"}
-_OPAQUE = 255
 
 
 class ImageError(Exception):
@@ -77,50 +78,15 @@ def read_rgb(path: Path, alpha: str = "error") -> Picture:
     return Picture(image, tuple(dict.fromkeys(notes)))
 
 
-def crop_square(image: Image.Image, size: int, path: Path) -> Image.Image:
-    """The short side resized to `size` (bilinear), then the centre: size x size pixels.
-
-    Raises:
-        ImageError: The picture is so narrow that resizing it would take gigabytes.
-    """
-    short = min(image.size)
-    width, height = (size * side // short for side in image.size)
-    limit = Image.MAX_IMAGE_PIXELS
-    if limit is not None and width * height > limit:
-        raise ImageError(
-            path,
-            f"{image.width} x {image.height} pixels, which would become {width} x {height}",
-            f"wanted a picture whose short side can be made {size}",
-            "crop it first, or choose a smaller --size",
-        )
-    left, top = (width - size) // 2, (height - size) // 2
-    resized = image.resize((width, height), Image.Resampling.BILINEAR)
-    return resized.crop((left, top, left + size, top + size))
-
-
 def _read(path: Path, alpha: str) -> tuple[Image.Image, list[str]]:
     if path.stat().st_size == 0:
         raise ImageError(path, "an empty file (0 bytes)", "wanted an image", "copy or save it again")
     with Image.open(path) as image:
-        _refuse_deep(image, path)
         notes = _frame_notes(image)
-        image.load()
-        return _to_rgb(ImageOps.exif_transpose(image), alpha, path), notes
-
-
-def _refuse_deep(image: Image.Image, path: Path) -> None:
-    if image.mode.startswith("I;16"):
-        came, to_8_bit = "16-bit grayscale", "numpy.asarray(image) // 257"
-    elif image.mode in _DEEP_MODES:
-        came, to_8_bit = _DEEP_MODES[image.mode], "numpy.asarray(image) * (255 / numpy.max(image))"
-    else:
-        return
-    raise ImageError(
-        path,
-        f"{came} (mode {image.mode})",
-        "wanted 8 bits a channel, as Pillow would clip all values above 255",
-        f"save PIL.Image.fromarray(({to_8_bit}).astype('uint8'))",
-    )
+        try:
+            return _pictures.to_rgb(image, alpha, exif="apply"), notes
+        except _pictures.PictureError as error:
+            raise ImageError(path, error.came, error.wanted, _as_option(error.mend)) from None
 
 
 def _frame_notes(image: Image.Image) -> list[str]:
@@ -129,21 +95,9 @@ def _frame_notes(image: Image.Image) -> list[str]:
     return [f"holds {frames} frames or pages; the first is used"] if frames > 1 else []
 
 
-def _to_rgb(image: Image.Image, alpha: str, path: Path) -> Image.Image:
-    if not image.has_transparency_data:
-        return image.convert("RGB")
-    rgba = image.convert("RGBA")
-    least, _ = rgba.getchannel("A").getextrema()
-    if least == _OPAQUE or alpha == "drop":
-        return rgba.convert("RGB")
-    if alpha == "white":
-        return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
-    raise ImageError(
-        path,
-        f"has transparent pixels (mode {image.mode})",
-        "wanted opaque ones, as published pipelines disagree about the rest",
-        "choose --alpha drop or --alpha white",
-    )
+def _as_option(advice: str) -> str:
+    """What the library advises, in the command line's spelling: alpha='drop' is --alpha drop."""
+    return re.sub(r"\balpha='(\w+)'", r"--alpha \1", advice)
 
 
 def _not_an_image(path: Path) -> ImageError:

@@ -14,13 +14,25 @@ SHORTEST_ROUND = 0.02
 _MOST_REPEATS = 1000
 
 
-def interleaved(calls: Sequence[Callable[[], object]], device: torch.device, rounds: int) -> list[float]:
-    """Median seconds per call over `rounds` rounds, each of which times every call once, after a warm-up."""
+def interleaved(
+    calls: Sequence[Callable[[], object]],
+    device: torch.device,
+    rounds: int,
+    advance: Callable[[int], object] = lambda _: None,
+) -> list[float]:
+    """Median seconds per call over `rounds` rounds, each of which times every call once, after a warm-up.
+
+    `advance` is told of every round that is done, and of the warm-up as one.
+    """
     repeats = []
     for call in calls:
         _seconds(call, 1, device)  # the first call compiles, allocates and faults in memory
         repeats.append(min(_MOST_REPEATS, math.ceil(SHORTEST_ROUND / max(_seconds(call, 1, device), 1e-6))))
-    times = [[_seconds(call, n, device) for call, n in zip(calls, repeats, strict=True)] for _ in range(rounds)]
+    advance(1)
+    times = []
+    for _ in range(rounds):
+        times.append([_seconds(call, n, device) for call, n in zip(calls, repeats, strict=True)])
+        advance(1)
     return [statistics.median(column) for column in zip(*times, strict=True)]
 
 
