@@ -33,6 +33,9 @@ class Spread:
         kept = sorted(values)
         return cls(statistics.median(kept), kept[0], kept[-1], len(kept)) if kept else None
 
+    def inverse(self) -> Spread:
+        return Spread(1 / self.median, 1 / self.high, 1 / self.low, self.runs)
+
 
 @dataclass(frozen=True)
 class Entry:

@@ -15,4 +15,4 @@ def times(ratio: float) -> str:
 
 
 def milliseconds(value: float) -> str:
-    return f"{significant(value)} ms" if value >= 0.1 else f"{significant(1e3 * value)} us"
+    return f"{significant(value)} ms" if value >= 1 else f"{significant(1e3 * value)} us"

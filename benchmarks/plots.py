@@ -33,10 +33,13 @@ _CHARACTER = 0.085  # inches of an average one
 _MOST_CHARACTERS = 40  # of a label's line, left of its bar
 
 # Drawn colour -> the page's CSS variable: a drawing for the page keeps no colour of its own.
-INK, SOFT, LINE, TRACK, OURS, OTHER, SLOWER = (
-    "#1c1f24", "#646b78", "#c9ced6", "#eceef1", "#0072b2", "#9aa2af", "#d55e00",
+PAPER, INK, SOFT, LINE, TRACK, OURS, OTHER, SLOWER = (
+    "#fffffe", "#1c1f24", "#646b78", "#c9ced6", "#eceef1", "#0072b2", "#9aa2af", "#d55e00",
 )  # fmt: skip
-THEME = {INK: "ink", SOFT: "soft", LINE: "line", TRACK: "track", OURS: "ours", OTHER: "other", SLOWER: "slower"}
+THEME = {
+    PAPER: "paper", INK: "ink", SOFT: "soft", LINE: "line", TRACK: "track", OURS: "ours", OTHER: "other",
+    SLOWER: "slower",
+}  # fmt: skip
 
 _STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",  # shipped with matplotlib: the same picture everywhere
@@ -219,7 +222,10 @@ def _drawing(lines: Sequence[_Line], title: str, subtitle: str) -> Iterator[tupl
         axes.set_axisbelow(True)
         for place, line in zip(places, lines, strict=True):
             if isinstance(line, _Heading):
-                figure.text(0.012, 1 - (_ABOVE + place * _BAR + 0.05) / height, line.text, weight="bold", va="center")
+                figure.text(
+                    0.012, 1 - (_ABOVE + place * _BAR + 0.05) / height, line.text, weight="bold", va="center",
+                    bbox={"facecolor": PAPER, "edgecolor": "none", "pad": 1.5},  # a long one covers lines of the chart
+                )  # fmt: skip
             else:
                 text = textwrap.wrap(line.text, _MOST_CHARACTERS)[:2]
                 axes.annotate(

@@ -35,7 +35,7 @@ from benchmarks.comparisons import (
     values_compared,
 )
 from benchmarks.formats import milliseconds, significant, times
-from benchmarks.goals import CPU_PAIR_FRESH, CPU_PAIR_OUT, GPU_PAIR_FRESH, GPU_PAIR_OUT, GPU_VARYING, judge
+from benchmarks.goals import CPU_PAIR_FRESH, CPU_PAIR_OUT, GPU_PAIR_FRESH, GPU_PAIR_OUT, GPU_VARYING, Goal, judge
 from benchmarks.rows import RESULTS, Row
 from fastnorm.cli._text import plural, table
 
@@ -151,7 +151,7 @@ def page(rows: Sequence[Row], drawn: Sequence[tuple[Machine, Sequence[Chart]]], 
     parts = [
         "<h1>fastnorm: benchmark report</h1>",
         f"<p>{_what_was_run(rows)}</p>",
-        f'<p class="verdict {"good" if good and not problems else "bad"}">{escape(line)}</p>',
+        f'<p class="verdict {"good" if good else "bad"}">{escape(line)}</p>',
         _problems(problems),
         _provenance([machine for machine, _ in drawn]),
     ]
@@ -220,10 +220,17 @@ def _goals(machine: Machine) -> str:
         if measured is None:
             shown, state = "-", "not measured"
         else:
-            shown = _with_range(measured) if item.goal.peer else f"{100 * measured.median:.0f}%"
+            shown = _shown(item.goal, measured)
             state = "reached" if item.reached else "not reached"
         body.append([item.cell.name, item.goal.text, shown, state])
     return _table("Goals, and what was measured", ["cell", "goal", "measured", ""], body, numbers_from=4)
+
+
+def _shown(goal: Goal, measured: Spread) -> str:
+    """In the goal's own terms: a share, our time over a peer's, or the peer's over ours."""
+    if not goal.peer:
+        return f"{100 * measured.median:.0f}%"
+    return _with_range(measured.inverse() if goal.least < 1 else measured)
 
 
 def _figure(chart: Chart, prefix: str) -> str:
