@@ -7,12 +7,20 @@ import torch
 import fastnorm
 from fastnorm.cli import contact_sheet
 
-TARGETS = (fastnorm.VAE, fastnorm.CLIP)
+TARGETS = (
+    fastnorm.Target(fastnorm.VAE, 16, crop=16),
+    fastnorm.Target(fastnorm.CLIP, 8, resample="bicubic", crop=fastnorm.Crop(8, "transformers")),
+)
+NORMALIZATIONS = (fastnorm.VAE, fastnorm.CLIP)
 
 
-def row(name="picture.jpg", size=16):
-    pixels = torch.randint(0, 256, (size, size, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(3))
-    return contact_sheet.Row(name, pixels, fastnorm.fused_dual_normalize(pixels, layout="HWC"))
+def noise(height, width):
+    return torch.randint(0, 256, (height, width, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(3))
+
+
+def row(name="picture.jpg", height=20, width=31):
+    pixels = noise(height, width)
+    return contact_sheet.Row.of(name, pixels, fastnorm.fused_preprocess(pixels, TARGETS))
 
 
 @pytest.mark.parametrize("count", [1, 3])
@@ -26,6 +34,23 @@ def test_the_sheet_has_one_row_per_image(count):
     assert rows[0].std() > 20, "something is drawn"
 
 
+@pytest.mark.parametrize(("height", "width"), [(20, 31), (700, 200), (1, 900), (900, 1), (224, 300), (16, 16)])
+def test_all_of_a_picture_is_shown_within_its_panel(height, width):
+    picture = row(height=height, width=width).picture
+    assert picture.width == contact_sheet.SOURCE or picture.height == contact_sheet.THUMB
+    assert picture.width <= contact_sheet.SOURCE
+    assert picture.height <= contact_sheet.THUMB
+    shorter = min(picture.size)
+    assert shorter == 1 or abs(picture.width / picture.height - width / height) < width / height / shorter
+
+
+def test_a_row_keeps_no_view_of_the_batch():
+    pixels, tensors = noise(20, 31), [torch.zeros(4, 3, 16, 16), torch.zeros(4, 3, 8, 8)]
+    kept = contact_sheet.Row.of("a.jpg", pixels, [tensor[1] for tensor in tensors])
+    assert kept.size == (20, 31)
+    assert [tensor.untyped_storage().nbytes() for tensor in kept.tensors] == [3 * 16 * 16 * 4, 3 * 8 * 8 * 4]
+
+
 @pytest.mark.parametrize("name", ["a" * 300 + ".jpg", "line\nbreak.jpg", "undecodable \udcff.jpg", "写真 é.jpg"])
 def test_any_file_name_can_be_drawn(name):
     plain = contact_sheet.draw([row("a.jpg")], TARGETS, "title", "subtitle", "footer")
@@ -35,10 +60,11 @@ def test_any_file_name_can_be_drawn(name):
     assert np.array_equal(np.asarray(drawn)[top:], np.asarray(plain)[top:]), "a caption stays in its place"
 
 
-def test_the_vae_tensor_is_displayed_as_the_source():
-    example = row()
-    vae = contact_sheet.displayed(example.tensors[0], contact_sheet.Span.of(fastnorm.VAE))
-    assert np.array_equal(np.asarray(vae), example.pixels.numpy())
+def test_the_vae_tensor_is_displayed_as_its_pixels():
+    pixels = noise(16, 16)
+    (vae,) = fastnorm.fused_normalize(pixels, [fastnorm.VAE], layout="HWC")
+    shown = contact_sheet.displayed(vae, contact_sheet.Span.of(fastnorm.VAE))
+    assert np.array_equal(np.asarray(shown), pixels.numpy())
 
 
 def test_clips_black_and_white_are_tinted_and_in_range():
@@ -50,7 +76,7 @@ def test_clips_black_and_white_are_tinted_and_in_range():
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=str)
-@pytest.mark.parametrize("target", TARGETS, ids=lambda t: t.name)
+@pytest.mark.parametrize("target", NORMALIZATIONS, ids=lambda t: t.name)
 def test_every_bin_of_the_histogram_holds_four_codes(target, dtype):
     codes = torch.arange(256, dtype=torch.uint8).view(16, 16, 1).expand(16, 16, 3)
     (tensor,) = fastnorm.fused_normalize(codes, [target], dtype=dtype, layout="HWC")

@@ -1,16 +1,15 @@
 """Every row of the table in `fastnorm.cli.images`, with files made here."""
 
 import os
-from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image, ImageOps
 
+import fastnorm
 from fastnorm.cli.dataset import ImageFiles, collate
 from fastnorm.cli.files import IMAGE_SUFFIXES, PHOTOS, find_images, shipped_photographs
-from fastnorm.cli.images import ImageError, crop_square, read_rgb
+from fastnorm.cli.images import ImageError, read_rgb
 
 WIDTH, HEIGHT = 24, 16
 ORIENTATION = 0x0112
@@ -94,7 +93,9 @@ def test_opaque_alpha_is_dropped(tmp_path, kind, alpha):
 @pytest.mark.parametrize("kind", ["RGBA", "LA"])
 def test_transparent_pixels_need_a_choice(tmp_path, kind):
     path = saved(tmp_path, "a.png", with_alpha(kind, 0))
-    assert "--alpha drop or --alpha white" in error_of(path)
+    text = error_of(path)
+    assert "choose --alpha drop, as torchvision pipelines do" in text
+    assert "or --alpha white" in text
 
     dropped = np.asarray(read_rgb(path, "drop").image)
     assert same(dropped, with_alpha(kind, 0).convert("RGB"))
@@ -204,39 +205,37 @@ def test_the_error_line_stays_one_line_whatever_the_name(tmp_path):
         read_rgb(path)
 
 
-@pytest.mark.parametrize(("width", "height"), [(40, 20), (20, 40), (20, 20), (31, 47), (5, 3)])
-def test_crop_square_resizes_the_short_side_and_takes_the_centre(width, height):
-    image = colours(width, height)
-    square = crop_square(image, 10, Path("a.png"))
-    assert square.size == (10, 10)
-    short = min(width, height)
-    resized = image.resize((10 * width // short, 10 * height // short), Image.Resampling.BILINEAR)
-    left, top = (resized.width - 10) // 2, (resized.height - 10) // 2
-    assert same(square, np.asarray(resized)[top : top + 10, left : left + 10])
+TARGETS = {"vae": fastnorm.VAE_512, "clip": fastnorm.CLIP_224}
 
 
-def test_a_picture_too_narrow_to_resize_is_an_error():
-    with pytest.raises(ImageError, match=r"thin\.png: 1 x 60000 pixels.*smaller --size"):
-        crop_square(Image.new("RGB", (1, 60000)), 512, Path("thin.png"))
-
-
-def test_the_dataset_gives_errors_as_values_and_collate_keeps_the_rest(tmp_path):
-    good = saved(tmp_path, "good.png", colours())
+def test_the_dataset_gives_decoded_pictures_and_errors_as_values(tmp_path):
+    good, other = saved(tmp_path, "good.png", colours()), saved(tmp_path, "other.png", colours(9, 31))
     bad = tmp_path / "bad.png"
     bad.write_bytes(b"")
-    dataset = ImageFiles([bad, good], 8, "error")
-    batch = collate([dataset[0], dataset[1]])
-    assert batch.paths == [str(good)]
+    dataset = ImageFiles([bad, good, other], "error", TARGETS)
+    batch = collate([dataset[index] for index in range(len(dataset))])
+    assert batch.paths == [str(good), str(other)]
     assert batch.errors == [f"{bad}: an empty file (0 bytes); wanted an image; copy or save it again"]
-    assert batch.attempted == 2
-    assert batch.pixels is not None
-    assert batch.pixels.dtype is torch.uint8
-    assert same(batch.pixels[0].numpy(), crop_square(colours(), 8, good))
+    assert batch.attempted == 3
+    assert batch.pictures is not None
+    assert batch.pictures.sizes == ((HEIGHT, WIDTH), (31, 9)), "their own sizes"
+    assert same(batch.pictures[0].numpy(), colours())
+    assert same(batch.pictures[1].numpy(), colours(9, 31))
 
 
-def test_a_batch_of_errors_has_no_pixels(tmp_path):
-    batch = collate([ImageFiles([tmp_path / "gone.png"], 8, "error")[0]])
-    assert batch.pixels is None
+def test_a_strip_that_no_batch_can_hold_is_an_error_of_its_file(tmp_path):
+    thin = saved(tmp_path, "thin.png", Image.new("RGB", (1, 60000)))
+    sample = ImageFiles([thin], "error", TARGETS)[0]
+    assert sample.pixels is None
+    assert sample.error.startswith(f"{thin}: vae: the image of 60000 x 1 pixels would become 30720000 x 512, wanted ")
+    with pytest.raises(ValueError, match="60000 x 1 pixels would become 30720000 x 512"):
+        fastnorm.fused_dual_preprocess([Image.open(thin)])
+    assert ImageFiles([thin], "error", {"clip": fastnorm.Target(fastnorm.CLIP, 8, crop=8)})[0].pixels is not None
+
+
+def test_a_batch_of_errors_has_no_pictures(tmp_path):
+    batch = collate([ImageFiles([tmp_path / "gone.png"], "error", TARGETS)[0]])
+    assert batch.pictures is None
     assert len(batch.errors) == 1
 
 
