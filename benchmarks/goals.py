@@ -78,7 +78,7 @@ GOALS = (
     Goal(False, CPU_PAIR_FRESH, "torchvision v2", 3.0),
     Goal(True, GPU_PAIR, "", 0.92),
     Goal(True, GPU_PAIR, "torch.compile (dynamic=False)", 1 / 1.03),
-    Goal(True, GPU_VARYING, "torch.compile", 1.5),
+    Goal(True, GPU_VARYING, "torch.compile (auto-dynamic)", 1.5),
     Goal(True, GPU_PAIR, "torchvision v2", 6.0),
     Goal(True, ONE_CALL, "torch.compile", 2.0),
 )
@@ -95,8 +95,8 @@ def judge(cells: Sequence[Cell]) -> list[Judged]:
 
 
 def named(cell: Cell, peer: str) -> list[Entry]:
-    """The cell's peers of this name, or, as `torch.compile (...)`, of this name and a variant."""
-    return [entry for entry in cell.peers if entry.name == peer or entry.name.startswith((f"{peer} (", f"{peer}, "))]
+    """The cell's peers of this name, or of this name and a variant, as in `torch.compile (...)`."""
+    return [e for e in cell.peers if e.name.startswith(peer) and not e.name[len(peer) :][:1].isalnum()]
 
 
 def _measured(goal: Goal, cell: Cell, ours: Entry) -> list[Spread]:
