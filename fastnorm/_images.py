@@ -131,15 +131,17 @@ def _of_batch(planes: torch.Tensor) -> Images:
 
 
 def _of_list(images: Sequence[object], layout: str, alpha: str, exif: str, leading: tuple[int, ...]) -> Images:
-    def read(index: int) -> Image.Image | torch.Tensor:
-        image, name = images[index], "the image" if leading == () else f"images[{index}]"
-        return _of_pil(image, name, alpha, exif) if is_picture(image) else _of_tensor(image, layout, name)
+    def name(index: int) -> str:
+        return "the image" if leading == () else f"images[{index}]"
 
     # Files that PIL has not decoded yet are decoded here, on several threads; an image that comes twice, once.
-    first = {id(image): index for index, image in reversed(list(enumerate(images)))}
-    once = sorted(first.values())
-    by_index = dict(zip(once, _threads.run([functools.partial(read, index) for index in once]), strict=True))
-    pictures = tuple(by_index[first[id(image)]] for image in images)
+    first = {id(image): index for index, image in reversed(list(enumerate(images))) if is_picture(image)}
+    jobs = [functools.partial(_of_pil, images[index], name(index), alpha, exif) for index in first.values()]
+    decoded = dict(zip(first, _threads.run(jobs), strict=True))
+    pictures = tuple(
+        decoded[id(image)] if id(image) in decoded else _of_tensor(image, layout, name(index))
+        for index, image in enumerate(images)
+    )
 
     device = _device_of(pictures[0]) if pictures else torch.device("cpu")
     for index, picture in enumerate(pictures):

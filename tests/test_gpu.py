@@ -1,12 +1,17 @@
 """What only a GPU can show: streams, graphs, no synchronisation, sizes past 32 bits, threads. Run with `-m gpu`."""
 
+import math
+import random
 import threading
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import fastnorm
 from fastnorm import CLIP, VAE, _repeats
+from fastnorm.cli.files import shipped_photographs
 from helpers import assert_same_bits, poisoned, random_pixels
 
 pytestmark = pytest.mark.gpu
@@ -156,3 +161,116 @@ def test_inductor(dynamic):
 def test_pinned_memory_and_non_blocking_copies():
     pinned = random_pixels(8, 128, 128, 3).pin_memory()
     same(dual(pinned.cuda(non_blocking=True)), expected_of(pinned))
+
+
+# --- preprocessing
+
+
+def noise_of(shapes, seed=0):
+    return [random_pixels(*shape, 3, seed=seed + index) for index, shape in enumerate(shapes)]
+
+
+def random_shapes(count, seed):
+    """Sides of 1 to 900 pixels, small ones as often as large ones, none more than twelve times as long as the other."""
+    generator = random.Random(seed)
+    sides = [[round(math.exp(generator.uniform(0, math.log(900)))) for _ in range(2)] for _ in range(4 * count)]
+    return [pair for pair in sides if max(pair) <= 12 * min(pair)][:count]
+
+
+def on_gpu(images):
+    return [image.cuda() for image in images]
+
+
+def test_preprocessing_photographs_gives_the_published_pixels():
+    images = [torch.from_numpy(np.array(Image.open(path))) for path in shipped_photographs()]
+    expected = fastnorm.fused_dual_preprocess(images)
+    same(fastnorm.fused_dual_preprocess(on_gpu(images)), expected)
+    same(fastnorm.fused_dual_preprocess(fastnorm.PackedImages.pack(images).to("cuda")), expected)
+    same(fastnorm.fused_dual_preprocess([image.permute(2, 0, 1).contiguous() for image in on_gpu(images)]), expected)
+
+
+@pytest.mark.parametrize("pillow", ["12", "12.3", "13"])
+def test_preprocessing_500_random_shapes(pillow):
+    for seed in range(10):
+        images = noise_of(random_shapes(50, seed), seed)
+        expected = fastnorm.fused_dual_preprocess(images, layout="HWC", pillow=pillow)
+        same(fastnorm.fused_dual_preprocess(on_gpu(images), layout="HWC", pillow=pillow), expected)
+
+
+def test_preprocessing_batches_of_one_size():
+    batch = random_pixels(8, 640, 480, 3)
+    for images in (batch, batch.permute(0, 3, 1, 2).contiguous(), batch[:, 3:-2, 5:-1]):
+        same(fastnorm.fused_dual_preprocess(images.cuda()), fastnorm.fused_dual_preprocess(images))
+
+
+def test_preprocessing_for_six_targets():
+    images = noise_of(random_shapes(20, 3))
+    targets = [
+        fastnorm.Target(
+            CLIP,
+            size,
+            resample,
+            crop=fastnorm.Crop(crop, "transformers"),
+            dtype=dtype,
+            memory_format=memory_format,
+        )
+        for size, resample, crop, dtype, memory_format in (
+            (256, "bicubic", 224, torch.bfloat16, torch.contiguous_format),
+            (225, "lanczos", 225, torch.float32, torch.contiguous_format),
+            (96, "box", 100, torch.float16, torch.channels_last),
+            ((64, 80), "hamming", 60, torch.float32, torch.channels_last),
+            (512, "bilinear", (512, 384), torch.bfloat16, torch.contiguous_format),
+            (32, "bicubic", 30, torch.float32, torch.contiguous_format),
+        )
+    ]
+    flips = [index % 3 == 0 for index in range(len(images))]
+    expected = fastnorm.fused_preprocess(images, targets, layout="HWC", flip=flips)
+    same(fastnorm.fused_preprocess(on_gpu(images), targets, layout="HWC", flip=flips), expected)
+
+
+def test_preprocessing_does_not_synchronise():
+    images = on_gpu(noise_of([(300, 400), (500, 333)]))
+    first = fastnorm.fused_dual_preprocess(images)
+    torch.cuda.synchronize()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        again = fastnorm.fused_dual_preprocess(images)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    same(again, first)
+
+
+def test_preprocessing_on_the_current_stream():
+    images = noise_of([(600, 800)] * 8)
+    expected = fastnorm.fused_dual_preprocess(images)
+    batch = torch.stack(images).cuda()
+    fastnorm.fused_dual_preprocess(batch)
+    late = torch.zeros_like(batch)
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        torch.cuda._sleep(50_000_000)  # a launch on another stream would read the zeros
+        late.copy_(batch)
+        got = fastnorm.fused_dual_preprocess(late)
+    stream.synchronize()
+    same(got, expected)
+
+
+def test_preprocessing_calls_in_flight_keep_their_records():
+    """Each call's records and intermediate are freed while its kernels still wait for the device."""
+    batches = [noise_of(random_shapes(6, seed), seed) for seed in range(12)]
+    resident = [on_gpu(images) for images in batches]
+    torch.cuda.synchronize()
+    torch.cuda._sleep(200_000_000)
+    got = [fastnorm.fused_dual_preprocess(images, layout="HWC") for images in resident]
+    for images, outputs in zip(batches, got, strict=True):
+        same(outputs, fastnorm.fused_dual_preprocess(images, layout="HWC"))
+
+
+def test_preprocessing_to_more_than_2_31_elements():
+    target = fastnorm.Target(CLIP, size=(1024, 1024), dtype=torch.bfloat16)
+    images = random_pixels(4, 40, 50, 3)
+    (expected,) = fastnorm.fused_preprocess(images, [target])
+    many = images.cuda().repeat(180, 1, 1, 1)  # 2.26e9 values
+    (got,) = fastnorm.fused_preprocess(many, [target])
+    assert bool((got.view(180, -1).view(torch.int16) == expected.cuda().view(-1).view(torch.int16)).all())
