@@ -51,5 +51,6 @@ def rounds(request):
 def free_memory():
     """Every cell starts from an empty device: graphs keep the memory that they were captured with."""
     yield
+    torch._dynamo.reset()
     gc.collect()
     torch.cuda.empty_cache()

@@ -1,21 +1,22 @@
 """Host time of one small call: from Python to the driver's launch, beside Triton's own launch and torch.compile's.
 
-    python benchmarks/host_path.py [--rows FILE]
+    python benchmarks/host_path.py [--rows FILE] [--quick]
 
-With a GPU the launches are real. Without one they go to a driver that does nothing (tests/stub_libcuda.c), so that
-what is timed is all of the host's work but the driver's; torch.compile then compiles for the CPU and runs on 8 x 8
-pixels, so that its call, too, is nearly all host work.
+With a GPU the launches are real, and eager torch and torchvision v2 stand beside them. Without one they go to a driver
+that does nothing (tests/stub_libcuda.c), so that what is timed is all of the host's work but the driver's; torch.compile
+then compiles for the CPU and runs on 8 x 8 pixels, so that its call, too, is nearly all host work.
 """
 
 from __future__ import annotations
 
 import argparse
-import datetime
+import functools
 import os
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -23,41 +24,58 @@ sys.path[:0] = [str(ROOT), str(ROOT / "kernels"), str(ROOT / "tests")]
 
 import torch  # noqa: E402
 
+from benchmarks import pixels  # noqa: E402
+from benchmarks.measure import OURS  # noqa: E402
+from benchmarks.rows import Cell, Row, append, row, run_id  # noqa: E402
+
 ROUNDS = 200
 CALLS = 50
 
 
-def measure(rows_file: Path | None) -> None:
-    import triton
-
+def measure(rows_file: Path | None, rounds: int) -> None:
     import stub_driver
 
     gpu = torch.cuda.is_available()
     if not gpu:
         stub_driver.install()
 
+    from benchmarks.cells import BF16, FP32
+
+    for images, dtype in ((1, BF16), (1, FP32), (8, BF16), (8, FP32)) if gpu else ((1, BF16),):
+        for memory in ("fresh", "out"):
+            rows = measure_cell(images, dtype, memory, rounds, gpu)
+            print(f"\n{rows[0].cell}")
+            for line in rows:
+                ratio = line.p50_ms / rows[0].p50_ms
+                print(f"  {line.name:36} {1e3 * line.p50_ms:7.1f} us  x{ratio:5.2f}  {line.note}")
+            if rows_file:
+                append(rows_file, rows)
+
+
+def measure_cell(images: int, dtype: torch.dtype, memory: str, rounds: int, gpu: bool) -> list[Row]:
+    import triton
+
     import fastnorm
-    from benchmarks.peers import eager_branches
-    from benchmarks.rows import append, row
+    from benchmarks.cells import SHORT
     from fastnorm import CLIP, VAE
     from fastnorm_kernels.normalize import choose, plans_of
 
-    device = "cuda" if gpu else "cpu"
-    batch = torch.zeros(1, 224, 224, 3, dtype=torch.uint8, device=device)
-    outputs = tuple(torch.empty(1, 3, 224, 224, dtype=torch.bfloat16, device=device) for _ in range(2))
+    device = torch.device("cuda" if gpu else "cpu")
+    batch = pixels.batch(images, (224, 224), "NHWC", device)
+    outputs = tuple(torch.empty(images, 3, 224, 224, dtype=dtype, device=device) for _ in range(2))
+    given = list(outputs) if memory == "out" else None
     launch = choose(batch.permute(0, 3, 1, 2), outputs, plans_of([(VAE.mean, VAE.std), (CLIP.mean, CLIP.std)]))
-    small = batch if gpu else torch.zeros(1, 8, 8, 3, dtype=torch.uint8)
-    compiled = torch.compile(eager_branches(small.device, dtype=torch.bfloat16))
-
     calls = {
-        ("fastnorm: checks, outputs, launch", fastnorm.__version__): lambda: fastnorm.fused_dual_normalize(
-            batch, dtype=torch.bfloat16
+        (OURS, fastnorm.__version__, "checks, outputs, launch"): lambda: fastnorm.fused_dual_normalize(
+            batch, dtype=dtype, out=given
         ),
-        ("kernel[grid]: launch only", triton.__version__): launch.run,
-        (f"torch.compile on {small.device.type}: outputs, launch", torch.__version__): lambda: compiled(small),
+        ("Triton kernel[grid]", triton.__version__, "launch only"): launch.run,
     }
-    seconds = {who: [] for who in calls}
-    for _ in range(ROUNDS + 1):
+    if memory == "fresh":
+        calls |= calls_of_peers(batch if gpu else batch[:1, :8, :8].contiguous(), dtype)
+
+    seconds: dict[tuple[str, str, str], list[float]] = {who: [] for who in calls}
+    for _ in range(rounds + 1):
         for who, call in calls.items():
             start = time.perf_counter()
             for _ in range(CALLS):
@@ -66,23 +84,43 @@ def measure(rows_file: Path | None) -> None:
             if gpu:
                 torch.cuda.synchronize()
 
-    run = f"{datetime.datetime.now(datetime.timezone.utc):%Y%m%dT%H%M%S} host {'GPU' if gpu else 'no driver'}"
-    rows = [
-        row(run, name, version, batch, times[1:], 0, 0, dtypes="bf16+bf16")
-        for (name, version), times in seconds.items()
+    dtypes = f"{SHORT[dtype]}+{SHORT[dtype]}"
+    name = f"{images}x224x224 NHWC {dtypes} {memory}"
+    cell = Cell("host", name, f"{images}x224x224x3", "NHWC", 2, dtypes, memory, images)
+    run = run_id(f"host {'cuda' if gpu else 'no driver'}")
+    where = "" if gpu else "; driver that does nothing"
+    return [
+        row(run, cell, name, version, seconds[name, version, what][1:], device=device, note=what + where)
+        for name, version, what in calls
     ]
-    for line in rows:
-        print(f"{line.name:48} {1e3 * line.p50_ms:7.1f} us  x{line.p50_ms / rows[0].p50_ms:5.2f}")
-    if rows_file:
-        append(rows_file, rows)
+
+
+def calls_of_peers(batch: torch.Tensor, dtype: torch.dtype) -> dict[tuple[str, str, str], Callable[[], object]]:
+    from benchmarks.peers import Missing, NormalizeJob, make
+    from benchmarks.peers.normalize import COMPILED_AUTO, COMPILED_STATIC, EAGER, TORCHVISION_V2
+    from fastnorm import CLIP, VAE
+
+    job = NormalizeJob(batch, "NHWC", (VAE, CLIP), (dtype, dtype))
+    # On a CPU the others' calls are mostly arithmetic.
+    peers = (COMPILED_STATIC, COMPILED_AUTO, EAGER, TORCHVISION_V2) if batch.is_cuda else (COMPILED_STATIC,)
+    where = "" if batch.is_cuda else " on the CPU, 8 x 8 pixels"
+    calls = {}
+    for peer in peers:
+        function = make(peer, job)
+        if isinstance(function, Missing):
+            print(f"{function.name}: not run: {function.reason}")
+            continue
+        calls[peer.name, peer.version(), f"outputs, launch{where}"] = functools.partial(function, batch)
+    return calls
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=Path, help="append the measurements to this CSV file")
+    parser.add_argument("--quick", action="store_true", help="few rounds")
     options = parser.parse_args()
     if torch.cuda.is_available() or "TRITON_LIBCUDA_PATH" in os.environ:
-        measure(options.rows)
+        measure(options.rows, 20 if options.quick else ROUNDS)
         return 0
     import stub_driver
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import types
 from collections.abc import Callable, Sequence
 
 import torch
@@ -43,12 +45,7 @@ def _eager(job: NormalizeJob) -> Function:
 
 
 def _compiled(**options) -> Callable[[NormalizeJob], Function]:
-    def make(job: NormalizeJob) -> Function:
-        # What an earlier cell has compiled would decide what is dynamic in this one.
-        torch._dynamo.reset()
-        return torch.compile(_eager(job), **options)
-
-    return make
+    return lambda job: torch.compile(_own_code(_eager(job)), **options)
 
 
 def _compiled_after_another_size(job: NormalizeJob) -> Function:
@@ -64,9 +61,17 @@ def _compiled_after_another_size(job: NormalizeJob) -> Function:
 
 def _compiled_per_size(job: NormalizeJob) -> Function:
     """One compilation per size, for up to 64 of them: past its default limit of 8, dynamo would run eagerly."""
-    torch._dynamo.reset()
     torch._dynamo.config.recompile_limit = 64
-    return torch.compile(_eager(job), dynamic=False)
+    return _compiled(dynamic=False)(job)
+
+
+_copies = itertools.count()
+
+
+def _own_code(function: Function) -> Function:
+    """A copy that dynamo knows nothing of: it keeps what it has compiled, and which sizes varied, per code object."""
+    code = function.__code__.replace(co_name=f"{function.__name__}_{next(_copies)}")
+    return types.FunctionType(code, function.__globals__, code.co_name, function.__defaults__, function.__closure__)
 
 
 def _torchvision_v2(job: NormalizeJob) -> Function:
