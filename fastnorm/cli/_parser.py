@@ -19,6 +19,7 @@ examples:
   fastnorm check                         prove every value on this machine
   fastnorm check --config model/         prove them for a model's preprocessor_config.json
   fastnorm explain clip --code 17        what CLIP's normalisation does to code 17
+  fastnorm bench --quick                 measure this machine, beside other packages; needs a checkout
 """
 
 
@@ -34,6 +35,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_demo(commands)
     _add_check(commands)
     _add_explain(commands)
+    _add_bench(commands)
     return parser
 
 
@@ -104,6 +106,25 @@ def _add_explain(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     explain.add_argument(
         "--code", type=_code, nargs="+", default=[0, 128, 255], help="pixel codes (default: 0 128 255)"
     )
+
+
+def _add_bench(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    bench = commands.add_parser(
+        "bench",
+        help="run the benchmark suite, write its rows, charts and an HTML report",
+        description="Run the benchmark suite of a checkout on this machine, beside other packages, all verified before "
+        "they are timed; then draw charts and one HTML page that needs nothing else. Exit status 0: everything ran and "
+        "held; 1: something did not; 2: a wrong call.",
+    )
+    bench.add_argument("--quick", action="store_true", help="few cells and rounds, about a minute of measuring")
+    bench.add_argument(
+        "--output",
+        type=Path,
+        default=Path("fastnorm-bench"),
+        metavar="FOLDER",
+        help="where rows, charts and report go; rows are added to those of earlier runs (default: ./fastnorm-bench)",
+    )
+    bench.add_argument("--rows-only", action="store_true", help="write the rows, and draw nothing")
 
 
 def _add_device(parser: argparse.ArgumentParser) -> None:
