@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 Doubles = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int32]
+Wide = npt.NDArray[np.int64]
 
 FRACTION_BITS = 22  # 32 bits less 8 for the code and 2 for the sign and the overshoot of filters that go below zero
 ONE = 1 << FRACTION_BITS
@@ -75,30 +76,48 @@ def coefficients(source: int, resized: int, kernel: Filter) -> Coefficients:
     An axis that keeps its size gets the identity, exactly.
     """
     exact = weights(source, resized, kernel)
-    rounding = np.where(exact.weight < 0, -0.5, 0.5)
-    fixed = (rounding + exact.weight * ONE).astype(np.int32)  # truncates towards zero, as C does
-    for array in (exact.first, exact.count, fixed):
+    table = Coefficients(exact.first, exact.count, fixed_point(exact.weight))
+    for array in (table.first, table.count, table.fixed):
         array.flags.writeable = False
-    return Coefficients(exact.first, exact.count, fixed)
+    return table
 
 
 def weights(source: int, resized: int, kernel: Filter) -> Weights:
     """The weights before they are rounded to fixed point; arguments as in `coefficients`."""
     scale = source / resized
-    stretch = max(scale, 1.0)  # a filter widens when an image shrinks, and keeps its width when it grows
-    support = kernel.support * stretch
-    inverse = 1.0 / stretch
-    centre = (np.arange(resized) + 0.5) * scale
+    return weights_around(centres(0.0, scale, range(resized)), scale, source, kernel)
+
+
+def centres(origin: float, scale: float, pixels: range) -> Doubles:
+    """Where resized pixels have their centres in the source, if the first one begins at `origin`."""
+    return origin + (np.arange(pixels.start, pixels.stop, dtype=np.float64) + 0.5) * scale
+
+
+def source_window(centre: Doubles, scale: float, source: int, kernel: Filter) -> tuple[Wide, Wide]:
+    """The first source pixel that counts for each centre, and the one after the last."""
+    support = kernel.support * max(scale, 1.0)  # a filter widens when an image shrinks, not when it grows
     first = np.maximum((centre - support + 0.5).astype(np.int64), 0)
-    count = np.minimum((centre + support + 0.5).astype(np.int64), source) - first
-    weight = np.zeros((resized, int(count.max())))
-    total = np.zeros(resized)
+    return first, np.minimum((centre + support + 0.5).astype(np.int64), source)
+
+
+def weights_around(centre: Doubles, scale: float, source: int, kernel: Filter) -> Weights:
+    """The weights of source pixels around each centre, where an axis shrinks by `scale`."""
+    first, stop = source_window(centre, scale, source, kernel)
+    count = stop - first
+    inverse = 1.0 / max(scale, 1.0)
+    weight = np.zeros((len(centre), int(count.max())))
+    total = np.zeros(len(centre))
     for tap in range(weight.shape[1]):
         at_tap = np.where(tap < count, kernel.weight((tap + first - centre + 0.5) * inverse), 0.0)
         weight[:, tap] = at_tap
         total += at_tap
     np.divide(weight, total[:, None], out=weight, where=total[:, None] != 0)
     return Weights(first.astype(np.int32), count.astype(np.int32), weight)
+
+
+def fixed_point(weight: Doubles) -> Integers:
+    """Rounded to integers of which `ONE` is 1.0."""
+    return (np.where(weight < 0, -0.5, 0.5) + weight * ONE).astype(np.int32)  # truncates towards zero, as C does
 
 
 def _box(x: Doubles) -> Doubles:

@@ -17,7 +17,15 @@ import torch
 from PIL import Image
 
 from fastnorm._geometry import Geometry, Span
-from fastnorm._resampling import ONE, Doubles, Filter, Integers, coefficients
+from fastnorm._resampling import (
+    Filter,
+    Integers,
+    centres,
+    coefficients,
+    fixed_point,
+    source_window,
+    weights_around,
+)
 
 Codes = npt.NDArray[np.uint8]
 Picture = Image.Image | torch.Tensor
@@ -192,7 +200,7 @@ def window(source: int, resized: int, start: int, stop: int, kernel: Filter, cut
 
 def read_range(source: int, resized: int, shown: range, kernel: Filter) -> range:
     """The source pixels that the resized pixels `shown` are made of, found without making the table."""
-    first, stop = _taps(_centres(0.0, source / resized, shown), source / resized, source, kernel)
+    first, stop = source_window(centres(0.0, source / resized, shown), source / resized, source, kernel)
     return range(int(first[0]), int(stop[-1]))
 
 
@@ -212,38 +220,12 @@ def _same_table(part: Window, source: int, resized: int, kernel: Filter) -> bool
 
 
 def box_table(part: Window, kernel: Filter) -> tuple[Integers, Integers]:
-    """Pillow's table for a window's box: first source pixel, counted in the extent, and coefficients of each pixel.
-
-    Operation by operation as `fastnorm._resampling.weights`, of which this is the case with an origin.
-    """
+    """Pillow's table for a window's box: first source pixel, counted in the extent, and coefficients of each pixel."""
     low, high = part.box
     scale = (high - low) / len(part.computed)
-    centre = _centres(low, scale, _within(part.computed, part.shown))
-    first, stop = _taps(centre, scale, len(part.extent), kernel)
-    count = stop - first
-    inverse = 1.0 / max(scale, 1.0)
-    weight = np.zeros((len(centre), int(count.max())))
-    total = np.zeros(len(centre))
-    for tap in range(weight.shape[1]):
-        weight[:, tap] = np.where(tap < count, kernel.weight((tap + first - centre + 0.5) * inverse), 0.0)
-        total += weight[:, tap]
-    np.divide(weight, total[:, None], out=weight, where=total[:, None] != 0)
-    fixed = (np.where(weight < 0, -0.5, 0.5) + weight * ONE).astype(np.int32)
-    return first.astype(np.int32), fixed
-
-
-def _centres(low: float, scale: float, pixels: range) -> Doubles:
-    return low + (np.arange(pixels.start, pixels.stop, dtype=np.float64) + 0.5) * scale
-
-
-def _taps(
-    centre: Doubles, scale: float, length: int, kernel: Filter
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """The first source pixel that counts for each output pixel, and the one after the last."""
-    support = kernel.support * max(scale, 1.0)
-    first = np.maximum((centre - support + 0.5).astype(np.int64), 0)
-    stop = np.minimum((centre + support + 0.5).astype(np.int64), length)
-    return first, stop
+    centre = centres(low, scale, _within(part.computed, part.shown))
+    exact = weights_around(centre, scale, len(part.extent), kernel)
+    return exact.first, fixed_point(exact.weight)
 
 
 def _shifted(fixed: Integers, shift: Integers, width: int) -> Integers:

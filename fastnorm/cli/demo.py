@@ -163,9 +163,9 @@ def _report_errors(errors: Sequence[str], usable: int) -> None:
 def _print_result(args: argparse.Namespace, tally: Tally, batch: fastnorm.PackedImages, left_out: int) -> None:
     whose = plural(tally.images, "image") if args.images else f"the {tally.images} photographs shipped with fastnorm"
     missing = f" ({left_out} left out, listed above)" if left_out else ""
-    size = f"of {_shown(tally.smallest)}" if tally.smallest == tally.largest else _range(tally)
     rows = [
-        ("images", f"{whose}{missing}, {size} pixels (height x width)"),
+        ("images", f"{whose}{missing}"),
+        ("sizes", f"{_sizes(tally)} pixels, height x width"),
         ("batches", f"{tally.batches} from a DataLoader ({plural(args.workers, 'worker')}), decoded but not resized"),
     ]
     print(table(rows, "ll"), end="\n\n")
@@ -238,9 +238,6 @@ def _verdict(tally: Tally) -> str:
     return f"{tally.differing:,} of {tally.values:,} values differ from {tally.published.name}"
 
 
-def _range(tally: Tally) -> str:
-    return f"from {_shown(tally.smallest)} to {_shown(tally.largest)}"
-
-
-def _shown(size: Size | None) -> str:
-    return "" if size is None else f"{size.height} x {size.width}"
+def _sizes(tally: Tally) -> str:
+    ends = dict.fromkeys(size for size in (tally.smallest, tally.largest) if size is not None)
+    return " to ".join(f"{size.height} x {size.width}" for size in ends)
