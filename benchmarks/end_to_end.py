@@ -65,7 +65,7 @@ class Files(Dataset):
     def __len__(self) -> int:
         return len(self.paths)
 
-    def __getitem__(self, index: int) -> Any:  # noqa: ANN401
+    def __getitem__(self, index: int) -> Any:
         if self.prepare is None:
             self.prepare = self.make()  # in the worker
         return self.prepare(Image.open(self.paths[index]).convert("RGB"))

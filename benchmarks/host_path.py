@@ -3,8 +3,8 @@
     python benchmarks/host_path.py [--rows FILE] [--quick]
 
 With a GPU the launches are real, and eager torch and torchvision v2 stand beside them. Without one they go to a driver
-that does nothing (tests/stub_libcuda.c), so that what is timed is all of the host's work but the driver's; torch.compile
-then compiles for the CPU and runs on 8 x 8 pixels, so that its call, too, is nearly all host work.
+that does nothing (tests/stub_libcuda.c), so that what is timed is all of the host's work but the driver's;
+torch.compile then compiles for the CPU and runs on 8 x 8 pixels, so that its call, too, is nearly all host work.
 """
 
 from __future__ import annotations

@@ -15,13 +15,11 @@ import torch
 
 import fastnorm
 from benchmarks import pixels
-from benchmarks.cells import CPU_PREPROCESS, SMALL_PICTURES
+from benchmarks.cells import CPU_PREPROCESS, PAIR, SMALL_PICTURES
 from benchmarks.measure import Contestant, in_turns, ours, publish, rows_of, wall_sample
 from benchmarks.peers import Missing, PreprocessJob, make, mismatches
 from benchmarks.peers.preprocess import ALL, THREADED
-from fastnorm import CLIP_224, VAE_512
 
-TARGETS = (VAE_512, CLIP_224)
 CPU = torch.device("cpu")
 
 
@@ -40,14 +38,14 @@ def test_preprocess_on_the_cpu(benchmark, rows_file, rounds, one_thread, cell):
     if cell.one_thread:
         one_thread()
     images = pixels.pictures(cell.sizes)
-    expected = fastnorm.reference.preprocess(images, TARGETS)
+    expected = fastnorm.reference.preprocess(images, PAIR)
 
     def call():
         return fastnorm.fused_dual_preprocess(images)
 
     assert mismatches(call(), expected) == 0, "not verified, not timed"
     contestants, missing = [ours(lambda: wall_sample(call))], []
-    job = PreprocessJob(images, TARGETS, CPU)
+    job = PreprocessJob(images, PAIR, CPU)
     for peer in ALL:
         if cell.one_thread and peer in THREADED:
             missing.append(Missing(peer.name, "left out of this cell, which has one thread"))

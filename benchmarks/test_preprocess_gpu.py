@@ -15,7 +15,7 @@ import pytest
 
 import fastnorm
 from benchmarks import gpu_timing, pixels
-from benchmarks.cells import GPU_PREPROCESS, SMALL_PICTURES
+from benchmarks.cells import GPU_PREPROCESS, PAIR, SMALL_PICTURES
 from benchmarks.gpu_timing import Timing
 from benchmarks.gpu_turns import (
     contestant_of,
@@ -27,10 +27,9 @@ from benchmarks.gpu_turns import (
 from benchmarks.measure import OURS, in_turns, publish, rows_of
 from benchmarks.peers import Missing, PreprocessJob, make, mismatches
 from benchmarks.peers.preprocess import ALL
-from fastnorm import CLIP_224, VAE_512, PackedImages
+from fastnorm import PackedImages
 
 pytestmark = [pytest.mark.gpu, pytest.mark.usefixtures("free_memory")]
-TARGETS = (VAE_512, CLIP_224)
 
 
 @pytest.mark.parametrize("cell", GPU_PREPROCESS, ids=lambda cell: cell.shape)
@@ -44,13 +43,13 @@ def test_preprocess_on_the_gpu(benchmark, rows_file, rounds, cell):
         for _ in range(gpu_timing.sets_needed(columns.bytes_moved, gpu_timing.l2_bytes()))
     ]
     packed, pictures = sets[0]
-    expected = fastnorm.reference.preprocess(packed, TARGETS)
+    expected = fastnorm.reference.preprocess(packed, PAIR)
     for images, _ in sets:
         assert mismatches(fastnorm.fused_dual_preprocess(images), expected) == 0, "not verified, not timed"
 
     calls = [lambda images=images: fastnorm.fused_dual_preprocess(images) for images, _ in sets]
     contestants, missing = [contestant_of(OURS, fastnorm.__version__, calls, Timing.EVENTS, 0)], []
-    job = PreprocessJob(pictures, TARGETS, device)
+    job = PreprocessJob(pictures, PAIR, device)
     for peer in ALL:
         function = make(peer, job)
         if isinstance(function, Missing):
