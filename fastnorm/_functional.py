@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class DualOutput(NamedTuple):
-    """What `fused_dual_normalize` returns: the two tensors, by position or by name."""
+    """What the dual functions return: the two tensors, by position or by name."""
 
     vae: torch.Tensor
     clip: torch.Tensor
