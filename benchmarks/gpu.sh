@@ -49,6 +49,7 @@ skip() {
     summary+=("$(printf '%-22s         not run: %s' "$1" "$2")")
 }
 
+# shellcheck disable=SC2329 # called by step, in a shell of its own
 environment() {
     nvidia-smi -q -d MEMORY,CLOCK,POWER,TEMPERATURE,ECC || nvidia-smi -q
     "$python" - <<'PY'
