@@ -4,17 +4,21 @@ import json
 import os
 import subprocess
 import sys
+from importlib import metadata
 
+import numpy as np
+import PIL
 import pytest
 import torch
 from PIL import Image
 
 import fastnorm
 from fastnorm._normalization import PRESET_SOURCES, PRESETS
-from fastnorm.cli import contact_sheet, demo, explain, main, oracle
+from fastnorm.cli import check_resize, contact_sheet, demo, explain, main, oracle, pillow_chain, published, timing
 from fastnorm.cli.files import shipped_photographs
 
-QUICK = ["--size", "64", "--rounds", "1", "--device", "cpu"]
+QUICK = ["--size", "64", "--clip-size", "32", "--rounds", "1", "--device", "cpu"]
+VALUES = 3 * (64 * 64 + 32 * 32)  # of one image, in both tensors
 
 
 @pytest.fixture
@@ -41,7 +45,7 @@ def wrong_by_one_bit(function, target, channel, code):
 
     def wrapped(batch, *args, **kwargs):
         outputs = function(batch, *args, **kwargs)
-        targets = args[0] if args else (fastnorm.VAE, fastnorm.CLIP)
+        targets = [getattr(t, "normalization", t) for t in (args[0] if args else (kwargs["vae"], kwargs["clip"]))]
         for output, its_target in zip(outputs, targets, strict=True):
             if its_target == target:
                 plane = output[:, channel]
@@ -83,6 +87,8 @@ def test_no_command_prints_the_help(capsys):
     [
         ["demo", "--size", "0"],
         ["demo", "--size", "1e3"],
+        ["demo", "--size", "4097"],
+        ["demo", "--clip-size", "0"],
         ["demo", "--workers", "-1"],
         ["demo", "--batch-size", "none"],
         ["explain", "clip", "--code", "256"],
@@ -130,15 +136,28 @@ def test_a_reader_that_leaves_early_causes_no_traceback():
 # demo
 
 
+def without(monkeypatch, *libraries):
+    """As on a machine where these are not installed, though something has imported them already."""
+    for library in libraries:
+        for name in [name for name in sys.modules if name == library or name.startswith(f"{library}.")]:
+            monkeypatch.delitem(sys.modules, name)
+        monkeypatch.setitem(sys.modules, library, None)
+
+
 def test_demo_of_the_shipped_photographs(sheet, capsys):
     assert main(["demo", *QUICK, "--output", str(sheet)]) == 0
     captured = capsys.readouterr()
+    flat = " ".join(captured.out.split())
     count = len(shipped_photographs())
-    assert f"the {count} photographs shipped with fastnorm" in captured.out
+    assert f"the {count} photographs shipped with fastnorm\n" in captured.out
+    assert "300 x 451 to 558 x 640 pixels, height x width" in captured.out
     assert f"torch on CPU, {torch.get_num_threads()} threads" in captured.out
-    assert f"0 of {2 * count * 3 * 64 * 64:,} values differ from torchvision" in captured.out
+    assert f"0 of {count * VALUES:,} values differ from torchvision {torchvision_version()} and transformers " in flat
     assert f"({count}, 3, 64, 64)" in captured.out
-    assert "images/s" in captured.out
+    assert f"({count}, 3, 32, 32)" in captured.out
+    assert "samples/s" in captured.out
+    assert "one fused_dual_preprocess call on the same PIL images" in flat
+    assert "speed is against the faster published chain" in flat
     assert f"{count}/{count}" in captured.err, "a progress bar"
     assert all(len(line) <= 100 for line in captured.out.splitlines() if str(sheet) not in line)
     with Image.open(sheet) as image:
@@ -147,22 +166,62 @@ def test_demo_of_the_shipped_photographs(sheet, capsys):
         assert image.size == (contact_sheet.WIDTH, height)
 
 
+def torchvision_version():
+    import torchvision
+
+    return torchvision.__version__.partition("+")[0]
+
+
+def test_the_speed_is_against_the_faster_published_chain(monkeypatch, sheet, capsys):
+    monkeypatch.setattr(timing, "interleaved", lambda calls, *_: [0.5, 4.0, 2.0][: len(calls)])
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    photographs = [str(path) for path in shipped_photographs()[:2]]
+    assert main(["demo", *photographs, *QUICK, "--output", str(sheet)]) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["fastnorm", "4", "250.000", "4.0", "x"] in rows
+    assert ["published", "chain,", "2", "threads", "1", "1000.000", "1.0", "x"] in rows
+    assert ["other", "0", "2000.000", "0.5", "x"] in [row[-5:] for row in rows], "one picture after the other"
+
+
+def test_demo_on_one_thread_times_the_published_chain_once(monkeypatch, sheet, capsys):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    assert main(["demo", str(shipped_photographs()[0]), *QUICK, "--output", str(sheet)]) == 0
+    assert capsys.readouterr().out.count("\npublished chain, ") == 1
+
+
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_demo_in_narrower_dtypes(dtype, sheet, capsys):
     photograph = str(shipped_photographs()[0])
     assert main(["demo", photograph, *QUICK, "--dtype", dtype, "--output", str(sheet)]) == 0
     text = capsys.readouterr().out
-    assert "0 of 24,576 values differ" in text
-    assert f"rounded once to {dtype}" in " ".join(text.split())
+    assert f"0 of {VALUES:,} values differ" in text
+    assert f"rounded once from float32 to {dtype}" in " ".join(text.split())
 
 
-def test_demo_without_torchvision_says_so(monkeypatch, sheet, capsys):
-    monkeypatch.setitem(sys.modules, "torchvision", None)
-    photograph = str(shipped_photographs()[0])
-    assert main(["demo", photograph, *QUICK, "--output", str(sheet)]) == 0
+@pytest.mark.parametrize(
+    ("missing", "wanted"),
+    [
+        (["torchvision"], "{pillow} and transformers {transformers} (torchvision is not installed). "),
+        (["transformers"], "torchvision {torchvision} and {pillow} (transformers is not installed). "),
+        (
+            ["torchvision", "transformers"],
+            "{pillow} (torchvision is not installed and transformers is not installed). ",
+        ),
+    ],
+    ids=["torchvision", "transformers", "both"],
+)
+def test_demo_takes_the_same_steps_where_a_library_is_missing_and_says_so(missing, wanted, monkeypatch, sheet, capsys):
+    versions = {
+        "pillow": f"Pillow {PIL.__version__}'s resize and the published formula in eager torch",
+        "torchvision": torchvision_version(),
+        "transformers": metadata.version("transformers"),
+    }
+    without(monkeypatch, *missing)
+    photographs = [str(path) for path in shipped_photographs()]
+    assert main(["demo", *photographs, *QUICK, "--output", str(sheet)]) == 0
     text = " ".join(capsys.readouterr().out.split())
-    assert "0 of 24,576 values differ from torchvision's formula in eager torch (torchvision is not installed)" in text
-    assert "eager torch on cpu: / 255, - mean, / std per branch" in text
+    assert f"0 of {5 * VALUES:,} values differ from {wanted.format(**versions)}" in text
+    assert "Pillow's resize and crop, / 255, - mean, / std in eager torch" in text
 
 
 def test_demo_leaves_bad_files_out_and_names_them(pictures, sheet, capsys):
@@ -174,13 +233,21 @@ def test_demo_leaves_bad_files_out_and_names_them(pictures, sheet, capsys):
         assert f"  {pictures / name}: " in captured.err
 
 
+def test_demo_leaves_out_a_strip_that_its_batch_could_not_hold(pictures, sheet, capsys):
+    Image.new("RGB", (1, 60000)).save(pictures / "thin.png")
+    assert main(["demo", str(pictures), *QUICK, "--size", "512", "--output", str(sheet)]) == 0
+    captured = capsys.readouterr()
+    assert "3 images (4 left out, listed above)" in captured.out
+    assert f"  {pictures / 'thin.png'}: vae: the image of 60000 x 1 pixels would become " in captured.err
+
+
 def test_demo_lets_the_user_choose_about_transparency(pictures, sheet, capsys):
     arguments = [str(pictures / "glass.png"), *QUICK, "--output", str(sheet)]
     assert main(["demo", *arguments]) == 1
     assert main(["demo", *arguments, "--alpha", "drop"]) == 0
     assert " 1.0000   1.0000\n" not in capsys.readouterr().out
     assert main(["demo", *arguments, "--alpha", "white"]) == 0
-    assert "1 image;" in capsys.readouterr().out
+    assert "1 image\nsizes    80 x 80 pixels," in capsys.readouterr().out
 
 
 def test_demo_survives_a_batch_of_bad_files_with_workers(pictures, sheet):
@@ -190,7 +257,7 @@ def test_demo_survives_a_batch_of_bad_files_with_workers(pictures, sheet):
     )
     out, err = process.communicate(timeout=120)
     assert process.returncode == 0
-    assert "3 images (3 left out, listed above)" in out
+    assert "3 images (3 left out, listed above)\nsizes    70 x 70 to 60 x 90 pixels, height x width\n" in out
     assert "3 from a DataLoader (1 worker)" in out
     assert "left out 3, used 3:" in err
     assert "Traceback" not in err
@@ -235,14 +302,43 @@ def test_demo_draws_the_first_rows_and_says_so(tmp_path, sheet, capsys):
 
 def test_demo_exits_1_when_a_value_differs(monkeypatch, sheet, tmp_path, capsys):
     Image.new("RGB", (8, 8), (10, 20, 30)).save(tmp_path / "plain.png")
-    wrong = wrong_by_one_bit(fastnorm.fused_dual_normalize, fastnorm.CLIP, channel=1, code=20)
-    monkeypatch.setattr(fastnorm, "fused_dual_normalize", wrong)
-    arguments = [str(tmp_path / "plain.png"), *QUICK, "--size", "8", "--output", str(sheet)]
+    wrong = wrong_by_one_bit(fastnorm.fused_dual_preprocess, fastnorm.CLIP, channel=1, code=20)
+    monkeypatch.setattr(fastnorm, "fused_dual_preprocess", wrong)
+    arguments = [str(tmp_path / "plain.png"), *QUICK, "--size", "8", "--clip-size", "4", "--output", str(sheet)]
     assert main(["demo", *arguments]) == 1
-    assert "64 of 384 values differ" in capsys.readouterr().out
+    assert "16 of 240 values differ" in capsys.readouterr().out
+
+
+# The chain that the demo compares with, where it is not the published code itself
+
+
+@pytest.mark.parametrize("at", ["torchvision", "transformers"])
+@pytest.mark.parametrize(("size", "crop"), [(16, 16), (17, 12), (19, 12), (15, 12), (9, 14), (9, 15), (10, 15)])
+def test_pillows_chain_has_the_published_pixels(at, size, crop):
+    rule = fastnorm.Crop(crop, at)
+    chain = {"torchvision": published.vae_chain, "transformers": published.clip_chain}[at]
+    target = fastnorm.Target(fastnorm.CLIP, size, "bicubic", rule)
+    for shape in [(40, 31), (31, 40), (23, 23), (70, 20), (1, 5), (size, size)]:
+        image = Image.effect_noise(shape, 90).convert("RGB")
+        expected = chain(target).run(image)
+        codes = torch.from_numpy(np.array(pillow_chain.resize_and_crop(image, target)))
+        (values,) = fastnorm.reference.normalize(codes, [fastnorm.CLIP], layout="HWC")
+        assert torch.equal(values, expected)
+
+
+def test_a_target_without_a_published_chain_is_refused():
+    with pytest.raises(ValueError, match="wanted a target with a short side and a crop"):
+        published.vae_chain(fastnorm.Target(fastnorm.VAE, (8, 8), crop=8))
 
 
 # check
+
+
+@pytest.fixture
+def few_resizes(monkeypatch):
+    """Enough to see whether a wrong value is found, not to prove anything."""
+    monkeypatch.setattr(check_resize, "SMALL", ((48, 48), (2, 3), (97, 31)))
+    monkeypatch.setattr(check_resize, "MEDIUM", ((224, 224),))
 
 
 def test_check_passes_for_every_preset_and_dtype(capsys):
@@ -255,10 +351,17 @@ def test_check_passes_for_every_preset_and_dtype(capsys):
             (row,) = (row for row in rows if row[:2] == [name, dtype])
             assert int(row[2].replace(",", "")) >= 768
             assert row[3] == "0"
+    assert f"Pillow {PIL.__version__}'s Image.resize" in captured.out
+    for name in ("bilinear", "bicubic", "lanczos", "box", "hamming", "VAE_512, CLIP_224"):
+        (row,) = (row for row in rows if row[:-2] == name.split())
+        assert int(row[-2].replace(",", "")) > 1_000_000
+        assert row[-1] == "0"
+    assert all(len(line) <= 100 for line in captured.out.splitlines())
     assert "passed: 0 of" in captured.out
     assert "100%" in captured.err, "a progress bar"
 
 
+@pytest.mark.usefixtures("few_resizes")
 def test_check_exits_1_for_one_wrong_bit_and_says_where(monkeypatch, capsys):
     target = fastnorm.Normalization((0.1, 0.2, 0.3), 0.7)
     wrong = wrong_by_one_bit(fastnorm.fused_normalize, target, channel=1, code=17)
@@ -273,6 +376,7 @@ def test_check_exits_1_for_one_wrong_bit_and_says_where(monkeypatch, capsys):
     assert rows["clip", "bfloat16"] == "0"
 
 
+@pytest.mark.usefixtures("few_resizes")
 def test_check_catches_swapped_channels_even_where_constants_agree(monkeypatch, capsys):
     right = fastnorm.fused_normalize
     monkeypatch.setattr(fastnorm, "fused_normalize", lambda *a, **k: tuple(o.flip(1) for o in right(*a, **k)))
@@ -280,6 +384,51 @@ def test_check_catches_swapped_channels_even_where_constants_agree(monkeypatch, 
     assert "wrong: custom float32, channel R" in capsys.readouterr().out
 
 
+def one_more(call):
+    """`fused_preprocess`, but one value of the second target is off by the last bit where `call` says so."""
+
+    def wrapped(images, targets, **options):
+        outputs = right(images, targets, **options)
+        if call(images, targets):
+            outputs[1].view(torch.int16)[0, 2, 5, 7] ^= 1
+        return outputs
+
+    right = fastnorm.fused_preprocess
+    return wrapped
+
+
+@pytest.mark.usefixtures("few_resizes")
+@pytest.mark.parametrize(
+    ("filter_", "kind", "is_it"),
+    [
+        ("hamming", "packed images", lambda images: isinstance(images, fastnorm.PackedImages)),
+        ("lanczos", "a list of tensors", lambda images: isinstance(images, list) and torch.is_tensor(images[0])),
+        ("box", "PIL images", lambda images: isinstance(images, list) and not torch.is_tensor(images[0])),
+        ("bicubic", "an NCHW batch", lambda images: torch.is_tensor(images) and images.shape == (2, 3, 48, 48)),
+    ],
+    ids=["packed", "list", "pil", "batch"],
+)
+def test_check_exits_1_for_one_wrong_bit_of_a_resized_picture(filter_, kind, is_it, monkeypatch, capsys):
+    wrong = one_more(lambda images, targets: targets[0].resample == filter_ and len(targets) == 3 and is_it(images))
+    monkeypatch.setattr(fastnorm, "fused_preprocess", wrong)
+    assert main(["check", "--device", "cpu", "--mean", "0.5", "--std", "0.5"]) == 1
+    text = capsys.readouterr().out
+    assert f"wrong: {filter_}, {kind}, 48 x 48 to custom 40, channel B, row 5, column 7: got " in text
+    rows = {line.split()[0]: line.split()[-1] for line in text.splitlines() if len(line.split()) == 3}
+    assert [rows[name] for name in ("box", "bilinear", "hamming", "bicubic", "lanczos")].count("0") == 4
+    assert rows[filter_] == "1"
+    assert "\nFAILED: 1 of " in text
+
+
+@pytest.mark.usefixtures("few_resizes")
+def test_check_catches_pixels_that_are_one_column_off(monkeypatch, capsys):
+    right = fastnorm.fused_preprocess
+    monkeypatch.setattr(fastnorm, "fused_preprocess", lambda *a, **k: tuple(o.roll(1, -1) for o in right(*a, **k)))
+    assert main(["check", "--device", "cpu", "--mean", "0.5", "--std", "0.5"]) == 1
+    assert "more outputs with wrong values" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("few_resizes")
 def test_check_of_a_configuration(tmp_path, capsys):
     config = {"image_processor_type": "MyProcessor", "image_mean": [0.1, 0.2, 0.3], "image_std": [0.3, 0.2, 0.1]}
     (tmp_path / "preprocessor_config.json").write_text(json.dumps(config))

@@ -1,4 +1,4 @@
-"""`fastnorm check`: every code, channel, preset, dtype and layout on this machine, against exact arithmetic."""
+"""`fastnorm check`: every code, channel, preset, dtype and layout on this machine, and every resizing filter."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from collections.abc import Iterator, Sequence
 from importlib import metadata
 from typing import NamedTuple
 
+import PIL
 import torch
 
 import fastnorm
 from fastnorm._arguments import MEMORY_FORMATS, OUTPUT_DTYPES
 from fastnorm._backends import path_name
 from fastnorm._normalization import CHANNELS, PRESETS, Normalization
-from fastnorm.cli import oracle
+from fastnorm.cli import check_resize, oracle
 from fastnorm.cli._devices import open_device
 from fastnorm.cli._errors import CommandError
 from fastnorm.cli._progress import progress
@@ -72,6 +73,29 @@ def run(args: argparse.Namespace) -> int:
         ),
         end="\n\n",
     )
+    normalised = check_normalizing(targets, device)
+    print(
+        paragraph(
+            f"Judges of resizing: the installed Pillow {PIL.__version__}'s Image.resize, then the same exact values; "
+            f"and fastnorm.reference on the CPU. For each row: pictures of many sizes in one call, in every way that "
+            f"{device.type} takes them, and a batch of each size; compared bit for bit."
+        ),
+        end="\n\n",
+    )
+    resized = check_resizing(targets, device)
+    values, differing = normalised.values + resized.values, normalised.differing + resized.differing
+    print(f"{'FAILED' if differing else 'passed'}: {differing:,} of {values:,} values differ")
+    return 1 if differing else 0
+
+
+class Result(NamedTuple):
+    """What one of the two parts found."""
+
+    values: int
+    differing: int
+
+
+def check_normalizing(targets: Sequence[Normalization], device: torch.device) -> Result:
     compared: Counter[tuple[str, torch.dtype]] = Counter()
     differing: Counter[tuple[str, torch.dtype]] = Counter()
     wrong: list[Wrong] = []
@@ -84,14 +108,32 @@ def run(args: argparse.Namespace) -> int:
                 if first is not None:
                     wrong.append(first)
             advance(1)
-    _print_table(compared, differing)
-    for item in wrong[:_SHOWN]:
-        print(f"wrong: {item}")
-    if len(wrong) > _SHOWN:
-        print(f"and {len(wrong) - _SHOWN} more outputs with wrong values")
-    verdict = "FAILED" if wrong else "passed"
-    print(f"{verdict}: {sum(differing.values()):,} of {sum(compared.values()):,} values differ")
-    return 1 if wrong else 0
+    rows = [("constants", "dtype", "compared", "differ")]
+    names = dict.fromkeys(name for name, _ in compared)  # a preset that kept others company in a call is among them
+    for name, dtype in itertools.product(names, OUTPUT_DTYPES):
+        rows.append((name, _short(dtype), f"{compared[name, dtype]:,}", f"{differing[name, dtype]:,}"))
+    print(table(rows, "llrr"), end="\n\n")
+    _print_wrong(wrong)
+    return Result(sum(compared.values()), sum(differing.values()))
+
+
+def check_resizing(targets: Sequence[Normalization], device: torch.device) -> Result:
+    compared: Counter[str] = Counter()
+    differing: Counter[str] = Counter()
+    wrong: list[check_resize.Wrong] = []
+    calls = [call for group in check_resize.groups(targets) for call in check_resize.calls(group, device)]
+    with progress(len(calls), "resizing", "call") as advance:
+        for call in calls:
+            found = check_resize.judge(call, device)
+            compared[call.group.name] += found.values
+            differing[call.group.name] += found.differing
+            wrong += found.wrong
+            advance(1)
+    rows = [("resize", "compared", "differ")]
+    rows += [(name, f"{compared[name]:,}", f"{differing[name]:,}") for name in compared]
+    print(table(rows, "lrr"), end="\n\n")
+    _print_wrong(wrong)
+    return Result(sum(compared.values()), sum(differing.values()))
 
 
 def cases(targets: Sequence[Normalization]) -> Iterator[Case]:
@@ -141,12 +183,13 @@ def _targets(args: argparse.Namespace) -> list[Normalization]:
     return list(PRESETS.values())
 
 
-def _print_table(compared: Counter[tuple[str, torch.dtype]], differing: Counter[tuple[str, torch.dtype]]) -> None:
-    rows = [("constants", "dtype", "compared", "differ")]
-    names = dict.fromkeys(name for name, _ in compared)  # a preset that kept others company in a call is among them
-    for name, dtype in itertools.product(names, OUTPUT_DTYPES):
-        rows.append((name, _short(dtype), f"{compared[name, dtype]:,}", f"{differing[name, dtype]:,}"))
-    print(table(rows, "llrr"), end="\n\n")
+def _print_wrong(wrong: Sequence[object]) -> None:
+    for item in wrong[:_SHOWN]:
+        print(f"wrong: {item}")
+    if len(wrong) > _SHOWN:
+        print(f"and {len(wrong) - _SHOWN} more outputs with wrong values")
+    if wrong:
+        print()
 
 
 def _short(value: object) -> str:
