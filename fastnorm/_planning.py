@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 
 import torch
@@ -16,17 +15,19 @@ def plan(
     pictures: Images, target: Target, name: str, order: PassOrder, flips: Sequence[bool], flip_first: bool
 ) -> tuple[Geometry, ...]:
     """Each picture's geometry for one target, which messages call `name`; random crops are drawn here."""
-    resized = [resized_size(size, target.size) for size in pictures.sizes]
-    for index, (source, becomes) in enumerate(zip(pictures.sizes, resized, strict=True)):
-        _check_resized(source, becomes, target, f"{name}: {pictures.name(index)}")
-    positions = _positions(resized, target.crop, name)
-    plans = []
-    for index, (source, becomes) in enumerate(zip(pictures.sizes, resized, strict=True)):
-        position = positions[index]
-        if target.crop is not None and position is not None:
-            _check_position(position, target.crop, becomes, f"{name}: {pictures.name(index)}")
-        plans.append(_geometry(source, becomes, target.crop, position, order, flips[index], flip_first))
-    return tuple(plans)
+    resized = {}
+    for index, source in enumerate(pictures.sizes):
+        if source not in resized:
+            resized[source] = _resized(source, target, f"{name}: {pictures.name(index)}")
+    positions = _positions([resized[source] for source in pictures.sizes], target.crop, name)
+    known: dict[tuple[Size, Position | None, bool], Geometry] = {}
+    for index, key in enumerate(zip(pictures.sizes, positions, flips, strict=True)):
+        if key not in known:
+            source, position, flip = key
+            if target.crop is not None and position is not None:
+                _check_position(position, target.crop, resized[source], f"{name}: {pictures.name(index)}")
+            known[key] = _geometry(source, resized[source], target.crop, position, order, flip, flip_first)
+    return tuple([known[key] for key in zip(pictures.sizes, positions, flips, strict=True)])
 
 
 def output_size(pictures: Images, target: Target, plans: Sequence[Geometry], name: str) -> Size:
@@ -38,7 +39,7 @@ def output_size(pictures: Images, target: Target, plans: Sequence[Geometry], nam
     if not plans:
         raise ValueError(f"{name}: got no images, whose size would decide; wanted a crop or a size of (height, width)")
     for index, geometry in enumerate(plans):
-        if geometry.output != plans[0].output:
+        if geometry is not plans[0] and geometry.output != plans[0].output:
             raise ValueError(
                 f"{name}: {pictures.name(0)} becomes {_shown(plans[0].output)} and {pictures.name(index)} "
                 f"{_shown(geometry.output)}, wanted one size for a batch: crop=..., or size=(height, width)"
@@ -57,19 +58,19 @@ def offsets(plans: Sequence[Geometry], flips: Sequence[bool], flip_first: bool) 
     return torch.tensor(pairs, dtype=torch.int64).view(-1, 2)
 
 
-def _check_resized(source: Size, resized: Size, target: Target, name: str) -> None:
+def _resized(source: Size, target: Target, name: str) -> Size:
+    resized = resized_size(source, target.size)
     if resized.height * resized.width > MOST_PIXELS:
         raise ValueError(
             f"{name} of {_shown(source)} pixels would become {_shown(resized)}, wanted at most {MOST_PIXELS:,} pixels; "
             f"crop it first"
         )
-    if target.crop is None or target.pad:
-        return
-    crop = target.crop.size
-    if resized.height < crop.height or resized.width < crop.width:
+    crop = target.crop and target.crop.size
+    if crop and not target.pad and (resized.height < crop.height or resized.width < crop.width):
         raise ValueError(
             f"{name} becomes {_shown(resized)}, smaller than the crop of {_shown(crop)}; pad=True puts it on black"
         )
+    return resized
 
 
 def _check_position(position: Position, crop: Crop, resized: Size, name: str) -> None:
@@ -106,7 +107,6 @@ def _draw(resized: Size, crop: Size) -> Position:
     return Position(top, left)
 
 
-@functools.lru_cache(maxsize=4096)
 def _geometry(
     source: Size,
     resized: Size,
