@@ -3,7 +3,8 @@
 A call is timed over several sets of inputs and outputs in rotation, together well past the L2 cache, and the sets are
 walked until a sample lasts milliseconds. Where possible the calls are captured in a CUDA graph, whose replays leave out
 the host; else events surround calls one after the other, launched while the device is kept busy, so that the host shows
-only where it is slower than the device. Packages with streams of their own are timed by the clock on the wall, between
+only where it is slower than the device; calls that plan for longer than they compute are also timed with all of them
+queued ahead, which leaves the host out where a graph cannot hold them. Packages with streams of their own are timed by the clock on the wall, between
 two synchronisations of the device.
 
 Nothing here touches CUDA when it is imported; what can be said without a device is tested without one.
@@ -24,7 +25,8 @@ L2_MULTIPLE = 4  # of the cache's size, that the sets of one cell have at least
 LEAST_SETS = 2
 SAMPLE_SECONDS = 2e-3  # one sample takes at least this long
 COPY_BYTES = 1 << 30  # of the copy that bandwidth is measured by, read and written each
-SPIN_CYCLES = 1_000_000  # about half a millisecond: the device waits while the host fills its queue
+SPIN_CYCLES = 1_000_000  # about half a millisecond: the device waits while the host begins to fill its queue
+LONG_SPIN_CYCLES = 60_000_000  # about 30 ms: until the host has queued a whole sample of slow calls
 
 
 class Timing(enum.Enum):
@@ -32,6 +34,7 @@ class Timing(enum.Enum):
 
     GRAPH = "graph replay"
     EVENTS = "events"
+    QUEUED = "events, all calls queued ahead"
     WALL = "wall clock"
 
 
@@ -64,8 +67,12 @@ class Runner:
     kept: list[object] = field(default_factory=list)  # outputs that a graph writes
 
     def __call__(self) -> float:
-        measure = wall_seconds if self.timing is Timing.WALL else event_seconds
-        return measure(self.run, self.repeats) / (self.calls * self.repeats)
+        if self.timing is Timing.WALL:
+            seconds = wall_seconds(self.run, self.repeats)
+        else:
+            spin = LONG_SPIN_CYCLES if self.timing is Timing.QUEUED else SPIN_CYCLES
+            seconds = event_seconds(self.run, self.repeats, spin)
+        return seconds / (self.calls * self.repeats)
 
 
 def runner(calls: Sequence[Callable[[], object]], timing: Timing) -> Runner:
@@ -85,7 +92,8 @@ def runner(calls: Sequence[Callable[[], object]], timing: Timing) -> Runner:
 def _captured(calls: Sequence[Callable[[], object]]) -> Runner:
     """A graph of all calls. Their outputs are kept, so that no call writes where an earlier one did."""
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
+    # The outer context puts the stream back where a capture fails.
+    with torch.cuda.stream(torch.cuda.current_stream()), torch.cuda.graph(graph):
         kept = [call() for call in calls]
     return Runner(graph.replay, len(calls), Timing.GRAPH, kept=[graph, *kept])
 
@@ -95,11 +103,11 @@ def _one_after_another(calls: Sequence[Callable[[], object]]) -> None:
         call()
 
 
-def event_seconds(run: Callable[[], object], repeats: int) -> float:
-    """Device seconds of `repeats` runs on the current stream."""
+def event_seconds(run: Callable[[], object], repeats: int, spin_cycles: int) -> float:
+    """Device seconds of `repeats` runs on the current stream, queued while the device spins."""
     start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
     torch.cuda.synchronize()
-    torch.cuda._sleep(SPIN_CYCLES)
+    torch.cuda._sleep(spin_cycles)
     start.record()
     for _ in range(repeats):
         run()
