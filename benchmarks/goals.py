@@ -70,7 +70,7 @@ GPU_PAIR_OUT = Where(NORMALIZE, "64x512x512", "fp32+fp32", "NHWC", "out")
 GPU_PAIR_FRESH = Where(NORMALIZE, "64x512x512", "fp32+fp32", "NHWC", "fresh")
 GPU_PAIR = Where(NORMALIZE, "64x512x512")
 GPU_VARYING = Where(NORMALIZE, word="resolutions")
-ONE_CALL = Where(HOST)
+ONE_CALL = Where(HOST, "1x224x224", memory="fresh")
 
 GOALS = (
     Goal(False, CPU_PAIR_OUT, "DALI CPU", 1.0),

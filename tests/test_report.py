@@ -23,7 +23,7 @@ GPU = dataclasses.replace(
     CPU, device="A GPU", driver="570.1", run="g", cell="64x512x512 NHWC fp32+fp32 out", shape="64x512x512x3",
     p20_ms=0.1, p50_ms=0.11, p80_ms=0.12, gb_per_s=4000.0, copy_fraction=0.93, peak_mib=288.0,
 )  # fmt: skip
-CALL = dataclasses.replace(CPU, suite="host", cell="1x224x224, no driver", shape="1x224x224x3", p50_ms=0.009)
+CALL = dataclasses.replace(CPU, suite="host", cell="1x224x224 fresh", shape="1x224x224x3", memory="fresh", p50_ms=0.009)
 LOADED = dataclasses.replace(CPU, suite="end to end", layout="JPEG", shape="64 ragged", gb_per_s=None)
 LOADER = "IP-Adapter dataset {} workers"
 

@@ -116,7 +116,7 @@ def _add_bench(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "they are timed; then draw charts and one HTML page that needs nothing else. Exit status 0: everything ran and "
         "held; 1: something did not; 2: a wrong call.",
     )
-    bench.add_argument("--quick", action="store_true", help="few cells and rounds, about a minute of measuring")
+    bench.add_argument("--quick", action="store_true", help="few cells and few rounds: minutes, not hours")
     bench.add_argument(
         "--output",
         type=Path,
