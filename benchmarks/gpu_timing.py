@@ -1,11 +1,14 @@
 """Device time on CUDA: what a call costs when nothing that it touches is left in the cache.
 
 A call is timed over several sets of inputs and outputs in rotation, together well past the L2 cache, and the sets are
-walked until a sample lasts milliseconds. Where possible the calls are captured in a CUDA graph, whose replays leave out
-the host; else events surround calls one after the other, launched while the device is kept busy, so that the host shows
-only where it is slower than the device; calls that plan for longer than they compute are also timed with all of them
-queued ahead, which leaves the host out where a graph cannot hold them. Packages with streams of their own are timed by the clock on the wall, between
-two synchronisations of the device.
+walked until a sample lasts milliseconds. There are four ways, and a row's note says which one was taken:
+
+    graph replay    the calls are captured in a CUDA graph, whose replays leave out the host
+    events          around calls one after the other, launched while the device is kept busy: the host shows only where
+                    it is slower than the device
+    queued ahead    the same, with the device kept busy until all calls are queued: the device's share of calls that
+                    plan for longer than they compute, and that a graph cannot hold
+    wall clock      between two synchronisations of the device, for packages with streams of their own
 
 Nothing here touches CUDA when it is imported; what can be said without a device is tested without one.
 """
