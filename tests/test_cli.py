@@ -14,7 +14,7 @@ from PIL import Image
 
 import fastnorm
 from fastnorm._normalization import PRESET_SOURCES, PRESETS
-from fastnorm.cli import check_resize, contact_sheet, demo, explain, main, oracle, pillow_chain, published, timing
+from fastnorm.cli import check_resize, contact_sheet, explain, main, oracle, pillow_chain, published, tally, timing
 from fastnorm.cli.files import shipped_photographs
 
 QUICK = ["--size", "64", "--clip-size", "32", "--rounds", "1", "--device", "cpu"]
@@ -292,12 +292,12 @@ def test_demo_refuses_an_unwritable_output_before_the_work(name, tmp_path, capsy
 
 
 def test_demo_draws_the_first_rows_and_says_so(tmp_path, sheet, capsys):
-    for index in range(demo.MOST_ROWS + 2):
+    for index in range(tally.MOST_ROWS + 2):
         Image.new("RGB", (8, 8), (index, 0, 0)).save(tmp_path / f"{index:02}.png")
     assert main(["demo", str(tmp_path), *QUICK, "--size", "8", "--batch-size", "3", "--output", str(sheet)]) == 0
-    assert f"the first {demo.MOST_ROWS} of {demo.MOST_ROWS + 2} images" in capsys.readouterr().out
+    assert f"the first {tally.MOST_ROWS} of {tally.MOST_ROWS + 2} images" in capsys.readouterr().out
     with Image.open(sheet) as image:
-        assert image.height == contact_sheet.HEADER + demo.MOST_ROWS * contact_sheet.ROW + contact_sheet.FOOTER
+        assert image.height == contact_sheet.HEADER + tally.MOST_ROWS * contact_sheet.ROW + contact_sheet.FOOTER
 
 
 def test_demo_exits_1_when_a_value_differs(monkeypatch, sheet, tmp_path, capsys):

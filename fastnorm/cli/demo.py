@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import math
 import sys
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from PIL import Image
 from torch.utils.data import DataLoader
 
 import fastnorm
 from fastnorm._backends import path_name
-from fastnorm._geometry import Size
 from fastnorm._normalization import CHANNELS
 from fastnorm._target import Target
 from fastnorm.cli import contact_sheet, timing
@@ -24,13 +21,12 @@ from fastnorm.cli._devices import open_device
 from fastnorm.cli._errors import CommandError
 from fastnorm.cli._progress import progress
 from fastnorm.cli._text import paragraph, plural, table
-from fastnorm.cli.dataset import Batch, ImageFiles, collate
+from fastnorm.cli.dataset import ImageFiles, collate
 from fastnorm.cli.files import Found, find_images, shipped_photographs
-from fastnorm.cli.oracle import bits
 from fastnorm.cli.pillow_chain import short_side_and_crop
 from fastnorm.cli.published import Published
+from fastnorm.cli.tally import Tally, as_pil
 
-MOST_ROWS = 8
 _NAMES_PER_NOTE = 3
 
 
@@ -76,54 +72,6 @@ def check_output(path: Path) -> None:
         path.unlink()
 
 
-class Tally:
-    """What is kept of the batches that went through: counts and ranges of all, a few rows, and one batch to time."""
-
-    def __init__(self, published: Published, device: torch.device) -> None:
-        self.published = published
-        self.device = device
-        self.images = self.batches = self.values = self.differing = 0
-        self.ranges = [(math.inf, -math.inf) for _ in published.targets]
-        self.smallest: Size | None = None
-        self.largest: Size | None = None
-        self.rows: list[contact_sheet.Row] = []
-        self.batch: fastnorm.PackedImages | None = None  # the one of the most pictures, on the CPU
-        self.notes: list[tuple[str, str]] = []
-        self.errors: list[str] = []
-
-    def add(self, batch: Batch) -> None:
-        self.notes += batch.notes
-        self.errors += batch.errors
-        if batch.pictures is None:
-            return
-        vae, clip = self.published.targets
-        outputs = fastnorm.fused_dual_preprocess(
-            batch.pictures.to(self.device, non_blocking=True), vae=vae, clip=clip, layout="HWC"
-        )
-
-        tensors = [output.cpu() for output in outputs]
-        wanted = self.published.threaded(as_pil(batch.pictures))
-        for index, (tensor, expected) in enumerate(zip(tensors, wanted, strict=True)):
-            self.values += expected.numel()
-            self.differing += int((bits(tensor) != bits(expected)).sum())
-            low, high = self.ranges[index]
-            self.ranges[index] = min(low, float(tensor.min())), max(high, float(tensor.max()))
-        for index, path in enumerate(batch.paths[: MOST_ROWS - len(self.rows)]):
-            row = contact_sheet.Row.of(Path(path).name, batch.pictures[index], [tensor[index] for tensor in tensors])
-            self.rows.append(row)
-        self.images += len(batch.paths)
-        self.batches += 1
-        sizes = [size for size in (self.smallest, self.largest, *batch.pictures.sizes) if size is not None]
-        self.smallest, self.largest = min(sizes, key=math.prod), max(sizes, key=math.prod)
-        if self.batch is None or len(batch.pictures) > len(self.batch):
-            self.batch = batch.pictures
-
-
-def as_pil(pictures: fastnorm.PackedImages) -> list[Image.Image]:
-    """Copies for pipelines that begin with PIL images."""
-    return [Image.fromarray(pictures[index].numpy()) for index in range(len(pictures))]
-
-
 def _resized_to(preset: Target, side: int, dtype: torch.dtype) -> Target:
     """The preset for squares of another size."""
     crop = preset.crop and fastnorm.Crop(side, preset.crop.at)
@@ -166,7 +114,7 @@ def _print_result(args: argparse.Namespace, tally: Tally, batch: fastnorm.Packed
     rows = [
         ("images", f"{whose}{missing}"),
         ("sizes", f"{_sizes(tally)} pixels, height x width"),
-        ("batches", f"{tally.batches} from a DataLoader ({plural(args.workers, 'worker')}), decoded but not resized"),
+        ("batches", f"{tally.batches} from a DataLoader ({plural(args.workers, 'worker')}), the largest below"),
     ]
     print(table(rows, "ll"), end="\n\n")
 
@@ -206,10 +154,11 @@ def _print_throughput(batch: fastnorm.PackedImages, published: Published, device
 
     here = "the same PIL images" if device.type == "cpu" else f"the same pictures, packed in one buffer on {device}"
     there = "" if device.type == "cpu" else f", on the CPU; nothing is copied to {device} in either time"
+    cast = "" if vae.dtype is torch.float32 else f" and .to({vae.dtype})"
     print(
         paragraph(
-            f"Timed: {plural(len(batch), 'decoded picture')} to both tensors, newly allocated; decoding is in no time. "
-            f"Published chain: {published.steps}, per PIL image, then torch.stack{there}. fastnorm: one "
+            f"Timed: {plural(len(batch), 'decoded picture')} to both tensors, newly allocated, without the decoding. "
+            f"Published chain, per PIL image: {published.steps}; then torch.stack{cast}{there}. fastnorm: one "
             f"fused_dual_preprocess call on {here}. On the CPU both may use {plural(threads, 'thread')}; speed is "
             f"against the faster published chain. Median of {plural(rounds, 'interleaved round')}."
         ),

@@ -39,7 +39,7 @@ class Published:
         self.chains = vae_chain(vae), clip_chain(clip)
         self.name = " and ".join(dict.fromkeys(chain.name for chain in self.chains))
         self.missing = " and ".join(chain.missing for chain in self.chains if chain.missing)
-        self.steps = "; ".join(dict.fromkeys(chain.steps for chain in self.chains))
+        self.steps = " and ".join(dict.fromkeys(chain.steps for chain in self.chains))
 
     def serial(self, images: Sequence[Image.Image]) -> Tensors:
         """Both batches, of one picture after the other."""
