@@ -9,17 +9,12 @@ the tensors (CPU or meta tensors do), and Triton specialises on them. Triton's i
 from __future__ import annotations
 
 import argparse
-import collections
 import contextlib
 import dataclasses
 import json
-import re
-import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 import triton
@@ -27,6 +22,7 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import CompiledKernel
 
 from fastnorm_kernels.launching import OPTIONS, Launch
+from fastnorm_kernels.machine_code import count
 from fastnorm_kernels.normalize import choose, plans_of
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
@@ -39,26 +35,14 @@ ARCHS = {
     "gfx942": GPUTarget("hip", "gfx942", 64),
 }
 
-# An instruction of nvdisasm's listing: its address in a comment, a predicate, then the operation.
-_SASS = re.compile(r"/\*[0-9a-f]{4,5}\*/\s+(?:@!?U?P\d+\s+)?([A-Z][A-Z0-9_.]*)")
-_SASS_BITS = re.compile(r"\.(?:U|S)?(8|16|64|128)\b")
-
-# Of PTX: flushing subnormal numbers to zero, approximations, full-range division (2 ulp), roundings other than nearest.
-_INEXACT_PTX = re.compile(r"^\s+\S*\.(?:ftz|approx|full|rz|rm|rp|rna)\b.*$", re.MULTILINE)
-
-# An instruction of AMD's assembly stands in a line of its own; a memory access names how many 32-bit words it moves.
-_GCN = re.compile(r"^\s+([svdbgf][a-z]*_[a-z0-9_]+)", re.MULTILINE)
-_GCN_ACCESS = re.compile(
-    r"^(?:global|buffer|flat|scratch)_(load|store)_(?:d?word|dword|[us]?byte|[us]?short)(?:x(\d))?"
-)
-
 
 @dataclasses.dataclass(frozen=True)
 class Report:
     """What a compiled variant holds.
 
     Loads and stores count the global ones by width in bits; `arithmetic` the float32 instructions by name (NVIDIA);
-    `inexact` the instructions that would not round correctly: flushed, approximate or truncating ones (NVIDIA's PTX).
+    `float64` those of float64 (NVIDIA's PTX); `inexact` the instructions that would not round correctly: flushed,
+    approximate or truncating ones (NVIDIA's PTX).
     """
 
     kernel: str
@@ -73,6 +57,7 @@ class Report:
     loads: dict[int, int]
     stores: dict[int, int]
     arithmetic: dict[str, int]
+    float64: dict[str, int]
     inexact: int
 
 
@@ -104,7 +89,13 @@ def _target(target: GPUTarget) -> Iterator[None]:
         driver._active = previous
 
 
-def compile_launch(launch: Launch, target: GPUTarget) -> CompiledKernel:
+class Compilable(Protocol):
+    """A launch of one of this package's kernels."""
+
+    def compile(self) -> Any: ...  # noqa: ANN401 - a CompiledKernel, whose class moves between Triton releases
+
+
+def compile_launch(launch: Compilable, target: GPUTarget) -> CompiledKernel:
     """Compile what `launch` would run, for `target`, and return Triton's compiled kernel."""
     if triton.knobs.runtime.interpret:
         raise RuntimeError("offline compilation: Triton's interpreter is on; run without TRITON_INTERPRET=1")
@@ -117,7 +108,6 @@ def report(launch: Launch, arch: str) -> Report:
     compiled = compile_launch(launch, ARCHS[arch])
     threads = launch.grid[0] * OPTIONS["num_warps"] * ARCHS[arch].warp_size
     per_element = threads / launch.x.numel()
-    count = _count_sass if ARCHS[arch].backend == "cuda" else _count_gcn
     counts = count(compiled)
     return Report(
         kernel=launch.kernel.__name__,
@@ -126,57 +116,6 @@ def report(launch: Launch, arch: str) -> Report:
         shared_bytes=compiled.metadata.shared,
         **counts,
     )
-
-
-def _count_sass(compiled: CompiledKernel) -> dict[str, Any]:
-    sass, usage = _disassemble(compiled.asm["cubin"])
-    operations = collections.Counter(name for name in _SASS.findall(sass) if name != "NOP")
-    kinds = collections.Counter[str]()
-    widths: dict[str, collections.Counter[int]] = {"LDG": collections.Counter(), "STG": collections.Counter()}
-    for name, n in operations.items():
-        kind = name.split(".")[0]
-        kinds[kind] += n
-        if kind in widths:
-            bits = _SASS_BITS.search(name)
-            widths[kind][int(bits.group(1)) if bits else 32] += n
-    used = {key: int(value) for key, value in re.findall(r"(REG|STACK|LOCAL):(\d+)", usage)}
-    return {
-        "instructions": operations.total(),
-        "registers": used["REG"],
-        "spills": used["STACK"] + used["LOCAL"] + kinds["LDL"] + kinds["STL"],
-        "barriers": kinds["BAR"],
-        "calls": kinds["CALL"],
-        "loads": dict(widths["LDG"]),
-        "stores": dict(widths["STG"]),
-        "arithmetic": {kind: kinds[kind] for kind in ("FFMA", "FMUL", "FADD")},
-        "inexact": len(_INEXACT_PTX.findall(compiled.asm["ptx"])),
-    }
-
-
-def _count_gcn(compiled: CompiledKernel) -> dict[str, Any]:
-    assembly = compiled.asm["amdgcn"]
-    operations = collections.Counter(name for name in _GCN.findall(assembly) if name != "s_nop")
-    widths: dict[str, collections.Counter[int]] = {"load": collections.Counter(), "store": collections.Counter()}
-    for name, n in operations.items():
-        access = _GCN_ACCESS.match(name)
-        if access:
-            narrow = 8 if "byte" in name else 16 if "short" in name else 32
-            widths[access.group(1)][narrow * int(access.group(2) or 1)] += n
-
-    def noted(key: str) -> int:
-        return int(re.search(rf"\.{key}:\s*(\d+)", assembly).group(1))  # type: ignore[union-attr]
-
-    return {
-        "instructions": operations.total(),
-        "registers": noted("vgpr_count"),
-        "spills": noted("vgpr_spill_count") + noted("sgpr_spill_count"),
-        "barriers": operations["s_barrier"],
-        "calls": operations["s_swappc_b64"],
-        "loads": dict(widths["load"]),
-        "stores": dict(widths["store"]),
-        "arithmetic": {},
-        "inexact": 0,
-    }
 
 
 def example(
@@ -195,16 +134,6 @@ def example(
         x = torch.empty((n, 3, height, width), dtype=torch.uint8, device="meta")
     outputs = tuple(torch.empty((n, 3, height, width), dtype=dtype, device="meta") for dtype in dtypes)
     return choose(x, outputs, plans_of(targets), threads=OPTIONS["num_warps"] * ARCHS[arch].warp_size)
-
-
-def _disassemble(cubin: bytes) -> tuple[str, str]:
-    tools = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "kernel.cubin")
-        path.write_bytes(cubin)
-        sass = subprocess.run([tools / "nvdisasm", "-c", path], capture_output=True, text=True, check=True)
-        usage = subprocess.run([tools / "cuobjdump", "-res-usage", path], capture_output=True, text=True, check=True)
-    return sass.stdout, usage.stdout + usage.stderr
 
 
 def _main() -> None:

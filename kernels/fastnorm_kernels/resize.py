@@ -14,6 +14,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,7 +25,7 @@ import triton.language as tl
 
 from fastnorm_kernels import _resize_kernels as kernels
 from fastnorm_kernels._resize_kernels import Pixels, Weight
-from fastnorm_kernels.division import CODES, Triple, quotient
+from fastnorm_kernels.division import CODES, Triple, fp32, quotient
 from fastnorm_kernels.launching import OPTIONS
 
 # What these classes of fastnorm's have to offer is what is used of them here; nothing of fastnorm's is imported.
@@ -36,7 +37,7 @@ Coefficients = Any  # first, count, fixed
 Words = npt.NDArray[np.int64]
 Records = npt.NDArray[np.void]  # of one class of job: its fields, each an int64
 
-TILE = 32  # pixels along a line, of a tile of any kernel; tables and lines are padded to whole tiles
+TILE = 32  # pixels along a line of any kernel's tile, and across in the second pass; tables and lines are whole tiles
 LINES = 16  # of a first-pass tile: a thread has four, for which it loads its coefficients once
 TABLE_TAPS = 16  # of a tile of a table
 # First-pass programs to aim for: several rounds of what a large GPU holds at once, so that the last one counts little.
@@ -406,7 +407,7 @@ def _table(job: TableJob, coefficients: Coefficients, words: int) -> Words:
 
 def _pixels(source: Source, taps: int) -> Pixels:
     """How the first pass reads the rows of an image: by words, if so many taps leave room for whole groups."""
-    if _round_up(taps, GROUP) <= source.width and abs(source.row_stride) < 2**31:
+    if _round_up(taps, GROUP) <= source.width and 0 <= source.row_stride < 2**32:
         if (source.pixel_stride, source.channel_stride) == (3, 1):
             return Pixels.INTERLEAVED
         if source.pixel_stride == 1:
@@ -425,7 +426,8 @@ def _store(output: torch.Tensor) -> tuple[torch.dtype, int]:
 @functools.lru_cache(maxsize=256)  # of 1.5 or 3 KB
 def _values(mean: Triple, std: Triple, dtype: torch.dtype) -> Words:
     """The normalised value of each code of each channel, rounded to `dtype`."""
-    exact = [[quotient(code, m, s) for code in CODES] for m, s in zip(mean, std, strict=True)]
+    constants = [(fp32(Fraction(m)), fp32(Fraction(s))) for m, s in zip(mean, std, strict=True)]
+    exact = [[quotient(code, *constant) for code in CODES] for constant in constants]
     values: Words = torch.tensor(exact, dtype=torch.float32).to(dtype).view(torch.uint8).numpy().view(np.int64).ravel()
     return values
 
@@ -477,7 +479,7 @@ def _upload(
     np.concatenate(uploaded, out=host.numpy())
     memory[: host.numel()].copy_(host, non_blocking=True)
     return tuple(
-        memory[end - part.view(np.int64).size : end].view(len(part), -1)
+        memory[end - part.nbytes // 8 : end].view(len(part), part.itemsize // 8)
         for part, end in zip(records, ends.tolist(), strict=False)
     )
 
@@ -496,10 +498,9 @@ def _along_lines(kind: Pixels, lines: Records, jobs: torch.Tensor) -> Launch:
 
 
 def _across_lines(dtype: torch.dtype, vector: int, outputs: Records, jobs: torch.Tensor) -> Launch:
-    rows = 32 if vector == 8 else 16  # of one store a thread
-    columns = triton.cdiv(int(outputs["along"].max()), TILE)
-    grid = (columns, triton.cdiv(int(outputs["across"].max()), rows), len(outputs))
-    constants = {"DTYPE": DTYPES[dtype], "VECTOR": vector, "ROWS": rows, "COLS": TILE}
+    rows, columns = (triton.cdiv(int(outputs[axis].max()), TILE) for axis in ("across", "along"))
+    grid = (columns, rows, len(outputs))
+    constants = {"DTYPE": DTYPES[dtype], "VECTOR": vector, "ROWS": TILE, "COLS": TILE}
     return Launch(kernels._across_lines_kernel, grid, jobs, constants)
 
 

@@ -1,0 +1,138 @@
+"""What a compiled kernel's machine code holds: its instructions counted, by kind and by loop."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import re
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import triton
+from triton.compiler import CompiledKernel
+
+# An instruction of nvdisasm's listing: its address in a comment, a predicate, then the operation.
+_SASS = re.compile(r"/\*[0-9a-f]{4,5}\*/\s+(?:@!?U?P\d+\s+)?([A-Z][A-Z0-9_.]*)")
+# The same or a label; of a branch, the label that it goes to as well.
+_SASS_FLOW = re.compile(rf"^\s*(\.L_x_\d+):|{_SASS.pattern}(?:[^;\n]*`\((\.L_x_\d+)\))?", re.MULTILINE)
+_SASS_BITS = re.compile(r"\.(?:U|S)?(8|16|64|128)\b")
+
+# Of PTX: flushing subnormal numbers to zero, approximations, full-range division (2 ulp), roundings other than nearest.
+_INEXACT_PTX = re.compile(r"^\s+\S*\.(?:ftz|approx|full|rz|rm|rp|rna)\b.*$", re.MULTILINE)
+
+# A division becomes many instructions of the machine's, fused ones among them, but one of PTX.
+_FLOAT64_PTX = re.compile(r"^\s+(add|sub|mul|div|rcp|fma)\S*\.f64\b", re.MULTILINE)
+
+# An instruction of AMD's assembly stands in a line of its own; a memory access names how many 32-bit words it moves.
+_GCN = re.compile(r"^\s+([svdbgf][a-z]*_[a-z0-9_]+)", re.MULTILINE)
+_GCN_ACCESS = re.compile(
+    r"^(?:global|buffer|flat|scratch)_(load|store)_(?:d?word|dword|[us]?byte|[us]?short)(?:x(\d))?"
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Loop:
+    """A loop of NVIDIA's machine code; `instructions` are one iteration's, without those of loops inside it."""
+
+    depth: int  # 1 is outermost
+    instructions: int
+
+
+def count(compiled: CompiledKernel) -> dict[str, Any]:
+    """The numbers of an `offline.Report` that can be read off the code alone."""
+    return _count_sass(compiled) if "cubin" in compiled.asm else _count_gcn(compiled)
+
+
+def loops(compiled: CompiledKernel) -> list[Loop]:
+    """The loops of code for NVIDIA's GPUs, in the order in which they begin."""
+    sass, _ = _disassemble(compiled.asm["cubin"])
+    labels: dict[str, int] = {}
+    spans: list[tuple[int, int]] = []  # from the first instruction to after the last
+    position = 0
+    for label, operation, target in _SASS_FLOW.findall(sass):
+        if label:
+            labels[label] = position
+            continue
+        position += operation != "NOP"
+        # A branch to itself is the padding after the code's end.
+        if operation == "BRA" and labels.get(target, position) < position - 1:
+            spans.append((labels[target], position))
+    spans.sort(key=lambda span: (span[0], -span[1]))
+    inside = {span: [other for other in spans if _encloses(span, other)] for span in spans}
+    depth = {span: 1 + sum(span in others for others in inside.values()) for span in spans}
+    return [
+        Loop(
+            depth[span],
+            span[1] - span[0] - sum(b - a for a, b in inside[span] if depth[a, b] == depth[span] + 1),
+        )
+        for span in spans
+    ]
+
+
+def _encloses(span: tuple[int, int], other: tuple[int, int]) -> bool:
+    return span != other and span[0] <= other[0] and other[1] <= span[1]
+
+
+def _count_sass(compiled: CompiledKernel) -> dict[str, Any]:
+    sass, usage = _disassemble(compiled.asm["cubin"])
+    operations = collections.Counter(name for name in _SASS.findall(sass) if name != "NOP")
+    kinds = collections.Counter[str]()
+    widths: dict[str, collections.Counter[int]] = {"LDG": collections.Counter(), "STG": collections.Counter()}
+    for name, n in operations.items():
+        kind = name.split(".")[0]
+        kinds[kind] += n
+        if kind in widths:
+            bits = _SASS_BITS.search(name)
+            widths[kind][int(bits.group(1)) if bits else 32] += n
+    used = {key: int(value) for key, value in re.findall(r"(REG|STACK|LOCAL):(\d+)", usage)}
+    return {
+        "instructions": operations.total(),
+        "registers": used["REG"],
+        "spills": used["STACK"] + used["LOCAL"] + kinds["LDL"] + kinds["STL"],
+        "barriers": kinds["BAR"],
+        "calls": kinds["CALL"],
+        "loads": dict(widths["LDG"]),
+        "stores": dict(widths["STG"]),
+        "arithmetic": {kind: kinds[kind] for kind in ("FFMA", "FMUL", "FADD")},
+        "float64": dict(collections.Counter(_FLOAT64_PTX.findall(compiled.asm["ptx"]))),
+        "inexact": len(_INEXACT_PTX.findall(compiled.asm["ptx"])),
+    }
+
+
+def _count_gcn(compiled: CompiledKernel) -> dict[str, Any]:
+    assembly = compiled.asm["amdgcn"]
+    operations = collections.Counter(name for name in _GCN.findall(assembly) if name != "s_nop")
+    widths: dict[str, collections.Counter[int]] = {"load": collections.Counter(), "store": collections.Counter()}
+    for name, n in operations.items():
+        access = _GCN_ACCESS.match(name)
+        if access:
+            narrow = 8 if "byte" in name else 16 if "short" in name else 32
+            widths[access.group(1)][narrow * int(access.group(2) or 1)] += n
+
+    def noted(key: str) -> int:
+        return int(re.search(rf"\.{key}:\s*(\d+)", assembly).group(1))  # type: ignore[union-attr]
+
+    return {
+        "instructions": operations.total(),
+        "registers": noted("vgpr_count"),
+        "spills": noted("vgpr_spill_count") + noted("sgpr_spill_count"),
+        "barriers": operations["s_barrier"],
+        "calls": operations["s_swappc_b64"],
+        "loads": dict(widths["load"]),
+        "stores": dict(widths["store"]),
+        "arithmetic": {},
+        "float64": {},
+        "inexact": 0,
+    }
+
+
+def _disassemble(cubin: bytes) -> tuple[str, str]:
+    tools = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "kernel.cubin")
+        path.write_bytes(cubin)
+        sass = subprocess.run([tools / "nvdisasm", "-c", path], capture_output=True, text=True, check=True)
+        usage = subprocess.run([tools / "cuobjdump", "-res-usage", path], capture_output=True, text=True, check=True)
+    return sass.stdout, usage.stdout + usage.stderr

@@ -1,0 +1,110 @@
+"""What the resizing kernels are, without a GPU, and how many instructions an image takes.
+
+    python -m fastnorm_kernels.offline_resize --arch sm_90 --layout NHWC --dtype fp32
+
+prints one JSON line a launch, for one image of 1024 x 1024 to the Stable Diffusion VAE's 512 (bilinear) and CLIP's 224
+(bicubic). `thread_instructions` counts what all threads together execute: the straight part of the code and each loop
+as often as the launch's records say.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import sys
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+
+from fastnorm_kernels.launching import OPTIONS
+from fastnorm_kernels.machine_code import Loop, count, loops
+from fastnorm_kernels.offline import ARCHS, DTYPES, LAYOUTS, compile_launch
+from fastnorm_kernels.resize import GROUP, LINES, PAIR, TILE, Branch, Launch, LineJob, OutputJob, Source, launches
+
+FILTERS = {"bilinear": 1.0, "bicubic": 2.0}  # support in pixels
+VAE = (512, "bilinear", (0.5,) * 3, (0.5,) * 3)
+CLIP = (224, "bicubic", (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
+SIDE = 1024
+
+
+def report(launch: Launch, arch: str) -> dict[str, Any]:
+    """Compile a launch for one of NVIDIA's ARCHS: its code's counts and loops, and what its jobs execute of them."""
+    compiled = compile_launch(launch, ARCHS[arch])
+    counts, found = count(compiled), loops(compiled)
+    row = {
+        "kernel": launch.kernel.__name__,
+        "arch": arch,
+        "constants": {name: str(value) for name, value in launch.constants.items()},
+        "shared_bytes": compiled.metadata.shared,
+        **counts,
+        "loops": [dataclasses.asdict(loop) for loop in found],
+    }
+    if launch.kernel.__name__ != "_tables_kernel":  # which takes the same time however large the batch
+        row["thread_instructions"] = thread_instructions(launch, counts["instructions"], found)
+    return row
+
+
+def thread_instructions(launch: Launch, instructions: int, found: list[Loop]) -> int:
+    """What all threads execute of a first or second pass, except where a program finds that it has nothing to do."""
+    straight = instructions - sum(loop.instructions for loop in found)
+    outer = sum(loop.instructions for loop in found if loop.depth == 1)
+    inner = sum(loop.instructions for loop in found if loop.depth == 2)
+    executed = 0
+    for record in launch.jobs.tolist():
+        if launch.kernel.__name__ == "_along_lines_kernel":
+            job = LineJob(*record)
+            blocks = -(-job.lines // LINES)
+            per_column = min(launch.grid[1], blocks) * straight + blocks * (outer + inner * job.taps // GROUP)
+            executed += job.pitch // TILE * per_column
+        else:
+            output = OutputJob(*record)
+            tiles = -(-output.along // TILE) * -(-output.across // launch.constants["ROWS"])
+            executed += tiles * (straight + outer * output.taps // PAIR)
+    return executed * OPTIONS["num_warps"] * 32
+
+
+def example(layout: str, dtype: torch.dtype, images: int = 1) -> list[Launch]:
+    """The launches for images of 1024 x 1024 for the VAE and CLIP."""
+    strides = (3 * SIDE, 3, 1) if layout == "NHWC" else (SIDE, 1, SIDE * SIDE)
+    source = Source(0, SIDE, SIDE, *strides)
+    branches = []
+    for side, name, mean, std in (VAE, CLIP):
+        span = SimpleNamespace(start=0, count=side, offset=0, length=side, mirrored=False)
+        geometry = SimpleNamespace(
+            source=(SIDE, SIDE), resized=(side, side), rows=span, columns=span, vertical_first=False
+        )
+        branches.append(
+            Branch(
+                filter=SimpleNamespace(name=name, support=FILTERS[name]),
+                coefficients=_no_table,
+                mean=mean,
+                std=std,
+                geometries=[geometry] * images,
+                output=torch.empty(images, 3, side, side, dtype=dtype),
+            )
+        )
+    return list(launches([source] * images, branches, torch.device("cpu")))
+
+
+def _no_table(source: int, resized: int) -> object:
+    raise NotImplementedError(f"{source} to {resized}: the device makes the tables of both filters")
+
+
+def _main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m fastnorm_kernels.offline_resize", description=__doc__)
+    nvidia = [arch for arch, target in ARCHS.items() if target.backend == "cuda"]
+    parser.add_argument("--arch", nargs="+", choices=nvidia, default=nvidia)
+    parser.add_argument("--dtype", nargs="+", choices=DTYPES, default=["fp32", "bf16"])
+    parser.add_argument("--layout", nargs="+", choices=LAYOUTS, default=LAYOUTS)
+    options = parser.parse_args()
+    for arch in options.arch:
+        for layout in options.layout:
+            for name in options.dtype:
+                for launch in example(layout, DTYPES[name]):
+                    print(json.dumps({"layout": layout, "dtype": name, **report(launch, arch)}), flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(_main())

@@ -1,0 +1,47 @@
+"""Resizes images that begin and end where readable memory does; test_resize_kernels runs it, interpreted."""
+
+import ctypes
+import mmap
+import sys
+
+import torch
+
+from fastnorm._geometry import CropRule, PassOrder, Size, geometry
+from fastnorm._resampling import BICUBIC, coefficients
+from fastnorm._resize_reference import resize_and_crop
+from fastnorm_kernels import Branch, Source, preprocess
+
+PAGE = mmap.PAGESIZE
+PROT_NONE = 0
+
+
+def guarded(pages):
+    """Bytes between two pages that cannot be read."""
+    memory = mmap.mmap(-1, (pages + 2) * PAGE)
+    buffer = torch.frombuffer(memory, dtype=torch.uint8)
+    mprotect = ctypes.CDLL(None, use_errno=True).mprotect
+    mprotect.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+    for first in (buffer.data_ptr(), buffer.data_ptr() + (pages + 1) * PAGE):
+        if mprotect(first, PAGE, PROT_NONE):
+            raise OSError(ctypes.get_errno(), "mprotect")
+    return buffer[PAGE:-PAGE]
+
+
+def main():
+    pages = 2
+    memory = guarded(pages)
+    memory.copy_(torch.randint(0, 256, memory.shape, dtype=torch.uint8))
+    for height, width in ((40, 50), (41, 43)):
+        size = 3 * height * width
+        for flat in (memory[:size], memory[-size:]):
+            for image in (flat.view(height, width, 3), flat.view(3, height, width).permute(1, 2, 0)):
+                plan = geometry(Size(height, width), 16, None, CropRule.TORCHVISION, PassOrder.HORIZONTAL_FIRST)
+                output = torch.full((1, 3, *plan.output), float("nan"))
+                branch = Branch(BICUBIC, coefficients, (0.0,) * 3, (1.0,) * 3, [plan], output)
+                preprocess([Source(image.data_ptr(), height, width, *image.stride())], [branch], torch.device("cpu"))
+                codes = resize_and_crop(image, plan, BICUBIC).permute(2, 0, 1)
+                print("same" if torch.equal(output[0], codes / 255.0) else "different")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,136 @@
+"""What the compiled resizing kernels hold, for GPUs that are not here: the offline compiler's machine code, counted."""
+
+import json
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+import stub_driver
+
+TESTS = pathlib.Path(__file__).parent
+ARCHS = ("sm_80", "sm_90", "sm_100")
+
+every_arch = pytest.mark.parametrize("arch", ARCHS)
+INTERLEAVED, PLANAR, STRIDED = "_along_lines_kernel 0", "_along_lines_kernel 1", "_along_lines_kernel 2"
+FP32, FP16, BF16 = (f"_across_lines_kernel {name}" for name in ("fp32 4", "fp16 8", "bf16 8"))
+FP32_STRIDED, BF16_STRIDED = "_across_lines_kernel fp32 1", "_across_lines_kernel bf16 1"
+TABLES = "_tables_kernel"
+
+
+def without_interpreter(*command):
+    environment = stub_driver.without_interpreter()
+    result = subprocess.run([sys.executable, *command], env=environment, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+@pytest.fixture(scope="module")
+def rows():
+    """One process without the interpreter compiles every variant."""
+    return without_interpreter(str(TESTS / "compile_resize_variants.py"))
+
+
+@pytest.fixture(scope="module")
+def reports(rows):
+    """By architecture and the kernel's name with what makes its variants: kinds of pixels, dtype and vector."""
+    found = {}
+    for row in rows:
+        if "kernel" in row:
+            constants = row["constants"]
+            kind = [constants[name] for name in ("DTYPE", "VECTOR") if name in constants]
+            if row["kernel"] == "_along_lines_kernel":
+                kind = [constants["PIXELS"]]
+            found[row["arch"], " ".join([row["kernel"], *kind])] = row
+    return found
+
+
+@every_arch
+def test_every_variant_was_compiled(reports, arch):
+    variants = {variant for name, variant in reports if name == arch}
+    assert variants == {INTERLEAVED, PLANAR, STRIDED, FP32, FP16, BF16, FP32_STRIDED, BF16_STRIDED, TABLES}
+
+
+@every_arch
+def test_nothing_spills(reports, arch):
+    for (name, _), row in reports.items():
+        if name == arch:
+            assert row["spills"] == 0
+
+
+@every_arch
+@pytest.mark.parametrize("variant", [INTERLEAVED, PLANAR, FP32, FP16, BF16])
+def test_values_keep_to_their_threads(reports, arch, variant):
+    row = reports[arch, variant]
+    assert row["shared_bytes"] == row["barriers"] == row["calls"] == 0
+
+
+@every_arch
+@pytest.mark.parametrize("variant", [INTERLEAVED, PLANAR])
+def test_the_first_pass_reads_words(reports, arch, variant):
+    """Pixels four bytes at a time, coefficients two at a time; a pixel of the intermediate is one store."""
+    row = reports[arch, variant]
+    assert set(row["loads"]) == {"32", "64"}
+    assert row["stores"] == {"32": 4}
+
+
+@every_arch
+@pytest.mark.parametrize(("variant", "stores"), [(FP32, 6), (FP16, 3), (BF16, 3)])
+def test_the_second_pass_reads_and_writes_16_bytes(reports, arch, variant, stores):
+    """Four pixels of two lines a load, whole vectors a store; single numbers are looked up."""
+    row = reports[arch, variant]
+    assert row["loads"]["128"] == 4
+    assert row["stores"] == {"128": stores}
+    assert row["loads"].get("16" if variant != FP32 else "32") >= 24
+
+
+@every_arch
+def test_the_tables_are_pillows_arithmetic(reports, arch):
+    """Every float64 operation rounds by itself, and the divisions are IEEE's."""
+    row = reports[arch, TABLES]
+    assert "fma" not in row["float64"]
+    assert row["float64"]["div"] > 0
+    assert row["float64"]["mul"] > 0
+    assert row["inexact"] == 0
+
+
+# Of a multiprocessor's 64 K registers, 64 a thread leave room for 8 programs of 4 warps, 72 for 7: the loads of one
+# are hidden behind the work of the others. The tables take a few programs in all.
+@every_arch
+@pytest.mark.parametrize(
+    ("variant", "most"), [(INTERLEAVED, 64), (PLANAR, 64), (FP32, 72), (FP16, 64), (BF16, 64), (TABLES, 80)]
+)
+def test_registers_leave_room_for_other_programs(reports, arch, variant, most):
+    assert reports[arch, variant]["registers"] <= most
+
+
+def test_instructions_of_the_inner_loops_on_sm_90(reports):
+    """A first-pass step is four taps of four pixels: of each, 12 bytes cut out and 12 products; the least is 100.
+
+    A second-pass step is two taps of eight or of four pixels: 48 or 24 of either.
+    """
+
+    def inner(variant):
+        found = reports["sm_90", variant]["loops"]
+        return [loop["instructions"] for loop in found if loop["depth"] == max(loop["depth"] for loop in found)]
+
+    assert max(inner(INTERLEAVED)) <= 145
+    assert sum(inner(PLANAR)) <= 200
+    assert max(inner(FP32)) <= 124
+    assert sum(inner(BF16)) <= 126
+
+
+@pytest.mark.parametrize(("layout", "most"), [("NHWC", 128e6), ("NCHW", 180e6)])
+def test_instructions_of_an_image_on_sm_90(rows, layout, most):
+    """1024 x 1024 to the VAE's 512 and CLIP's 224: about 26 million products, as many bytes to cut out."""
+    totals = [row["total"] for row in rows if "total" in row and (row["arch"], row["layout"]) == ("sm_90", layout)]
+    assert len(totals) == 2
+    assert max(totals) <= most
+
+
+def test_the_command_line_reports():
+    options = ["--arch", "sm_90", "--dtype", "bf16", "--layout", "NHWC"]
+    rows = without_interpreter("-m", "fastnorm_kernels.offline_resize", *options)
+    assert [row["kernel"] for row in rows] == ["_tables_kernel", "_along_lines_kernel", "_across_lines_kernel"]
+    assert rows[-1]["stores"] == {"128": 3}
