@@ -182,9 +182,9 @@ def pillow(image, plan, kernel):
 
 @every_filter
 @pytest.mark.parametrize("vertical_first", [False, True], ids=["rows first", "columns first"])
-@pytest.mark.parametrize("size", [(20, 36), (61, 45), (37, 20)], ids=["smaller", "larger", "one of each"])
+@pytest.mark.parametrize("size", [(10, 17), (31, 27), (19, 10)], ids=["smaller", "larger", "one of each"])
 def test_pixels_are_pillows(kernel, size, vertical_first):
-    image = saturated(43, 41)
+    image = saturated(23, 21)
     target = Target(whole(*size, vertical_first), kernel)
     (output,) = check([image], target)
     codes = pillow(image, target.place(size_of(image)), kernel).movedim(-1, 0)
@@ -194,8 +194,11 @@ def test_pixels_are_pillows(kernel, size, vertical_first):
 RAGGED = [(40, 60), (60, 40), (33, 35), (24, 24), (23, 50), (75, 31), (50, 19), (9, 13), (3, 5), (1, 1), (2, 60)]
 
 
-@every_filter
-@pytest.mark.parametrize("rule", CropRule, ids=lambda rule: rule.value)
+@pytest.mark.parametrize(
+    ("kernel", "rule"),
+    [*((kernel, CropRule.TORCHVISION) for kernel in FILTERS.values()), (BICUBIC, CropRule.TRANSFORMERS)],
+    ids=lambda choice: getattr(choice, "value", None) or choice.name,
+)
 def test_ragged_images_packed_into_one_buffer(kernel, rule):
     """Some smaller than a group of taps, some cropped and some padded, at every alignment."""
     images = packed(*RAGGED)
@@ -205,15 +208,15 @@ def test_ragged_images_packed_into_one_buffer(kernel, rule):
 
 @pytest.mark.parametrize("order", PassOrder, ids=lambda order: order.name.lower())
 def test_either_axis_first(order):
-    images = packed((120, 1), (205, 2), (90, 30), (30, 90), (101, 50))
+    images = packed((120, 1), (205, 2), (90, 30), (30, 90))
     check(images, Target(centre(16, order=order), LANCZOS), Target(centre(12, order=order), BILINEAR))
 
 
 @pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.__name__)
 @pytest.mark.parametrize("vertical_first", [False, True], ids=["rows first", "columns first"])
 def test_images_of_any_strides(layout, vertical_first):
-    images = [layout(noise(37, 50, seed)) for seed in range(2)]
-    check(images, Target(whole(16, 20, vertical_first)), Target(whole(45, 61, vertical_first), HAMMING))
+    image = layout(noise(23, 30))
+    check([image], Target(whole(16, 13, vertical_first)), Target(whole(27, 35, vertical_first), HAMMING))
 
 
 def test_views_of_a_larger_image():
