@@ -114,9 +114,9 @@ def _normalize(
     if torch.compiler.is_compiling() or (isinstance(batch, torch.Tensor) and type(batch) is not torch.Tensor):
         return _as_operator(batch, targets, dtype, layout, memory_format, out)
     key = None
-    if out is None and type(batch) is torch.Tensor and _backends.kernels_for(batch) is not None:
-        key = _repeats.key_of(batch, targets, dtype, layout, memory_format)
-        repeated = None if key is None else _repeats.repeat(key, batch)
+    if type(batch) is torch.Tensor and _backends.kernels_for(batch) is not None:
+        key = _repeats.key_of(batch, targets, dtype, layout, memory_format, out)
+        repeated = None if key is None else _repeats.repeat(key, batch, out)  # type: ignore[arg-type]  # key_of has looked at it
         if repeated is not None:
             return repeated
     planes = as_planes(batch, layout)

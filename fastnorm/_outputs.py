@@ -145,7 +145,7 @@ def _share_memory(a: torch.Tensor, b: torch.Tensor) -> bool:
     if a.numel() == 0 or b.numel() == 0 or a.device.type == "meta":
         return False
     a_first, b_first = a.data_ptr(), b.data_ptr()
-    if a_first + _extent(a) <= b_first or b_first + _extent(b) <= a_first:
+    if a_first + extent(a) <= b_first or b_first + extent(b) <= a_first:
         return False
     if a.stride() != b.stride() or a.dtype is not b.dtype:
         return True
@@ -156,7 +156,7 @@ def _share_memory(a: torch.Tensor, b: torch.Tensor) -> bool:
     return rest != 0 or _reachable(distance, sorted(zip(a.stride(), a.shape, strict=True), reverse=True))
 
 
-def _extent(tensor: torch.Tensor) -> int:
+def extent(tensor: torch.Tensor) -> int:
     """Bytes from the first element to the end of the last."""
     last = sum(stride * (size - 1) for stride, size in zip(tensor.stride(), tensor.shape, strict=True))
     return (last + 1) * tensor.element_size()

@@ -2,19 +2,21 @@
 
 A training loop makes the same call with new pixels again and again. What depends only on the shapes, strides, dtypes
 and targets is remembered after the first such call on a device that Triton serves; what is left is to allocate the
-outputs and launch.
+outputs and launch. Outputs of the caller's own are part of what has to be alike, and may not overlap.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 import torch._C._dynamo.guards
 
 from fastnorm import _backends
 from fastnorm._normalization import Normalization
+from fastnorm._outputs import extent
 
 if TYPE_CHECKING:
     from fastnorm_kernels import Repeatable
@@ -26,7 +28,17 @@ _Layout = tuple[tuple[int, ...], tuple[int, ...], torch.dtype]
 MOST_CALLS = 1024
 
 _ALIGNMENT = 16  # Triton compiles another variant for pointers that are not multiples of this
-_calls: dict[Key, tuple[list[_Layout], Repeatable]] = {}
+
+
+class _Call(NamedTuple):
+    """What is kept of a call."""
+
+    layouts: list[_Layout]
+    launch: Repeatable
+    extents: list[int]  # in bytes, of the batch and of every output
+
+
+_calls: dict[Key, _Call] = {}
 
 
 def _allocator(device: str) -> Callable[[tuple[int, ...], tuple[int, ...], torch.dtype], torch.Tensor]:
@@ -42,13 +54,25 @@ _empty_cpu, _empty_cuda = _allocator("cpu"), _allocator("cuda")
 
 
 def key_of(
-    batch: torch.Tensor, targets: tuple[Normalization, ...], dtype: object, layout: object, memory_format: object
+    batch: torch.Tensor,
+    targets: tuple[Normalization, ...],
+    dtype: object,
+    layout: object,
+    memory_format: object,
+    out: object = None,
 ) -> Key | None:
     """Everything that the checks, the outputs and the choice of a kernel variant look at; None for other tensors."""
     try:
         strides, address = batch.stride(), batch.data_ptr()
     except RuntimeError:  # sparse, nested or inside vmap: the checks have better words for it
         return None
+    given = None
+    if out is not None:
+        if not isinstance(out, (tuple, list)) or not all(type(output) is torch.Tensor for output in out):
+            return None
+        given = tuple(
+            [(o.shape, o.stride(), o.dtype, o.device, o.data_ptr() % _ALIGNMENT, o.requires_grad) for o in out]
+        )
     return (
         batch.shape,
         strides,
@@ -59,10 +83,11 @@ def key_of(
         tuple(dtype) if isinstance(dtype, list) else dtype,
         layout,
         tuple(memory_format) if isinstance(memory_format, list) else memory_format,
+        given,
     )
 
 
-def repeat(key: Key, batch: torch.Tensor) -> tuple[torch.Tensor, ...] | None:
+def repeat(key: Key, batch: torch.Tensor, out: Sequence[torch.Tensor] | None = None) -> tuple[torch.Tensor, ...] | None:
     """The outputs, if a call with this key is remembered and can be repeated as it was."""
     try:
         call = _calls.get(key)
@@ -70,10 +95,19 @@ def repeat(key: Key, batch: torch.Tensor) -> tuple[torch.Tensor, ...] | None:
         return None
     if call is None:
         return None
-    layouts, launch = call
-    empty = _empty_cuda if batch.is_cuda else _empty_cpu
-    outputs = tuple([empty(shape, stride, dtype) for shape, stride, dtype in layouts])
-    return outputs if launch.launch(batch, outputs) else None
+    if out is None:
+        empty = _empty_cuda if batch.is_cuda else _empty_cpu
+        outputs = tuple([empty(shape, stride, dtype) for shape, stride, dtype in call.layouts])
+    elif _are_apart((batch, *out), call.extents):
+        outputs = tuple(out)
+    else:
+        return None  # the checks tell whether any element is shared
+    return outputs if call.launch.launch(batch, outputs) else None
+
+
+def _are_apart(tensors: Sequence[torch.Tensor], extents: Sequence[int]) -> bool:
+    spans = sorted(zip([tensor.data_ptr() for tensor in tensors], extents, strict=True))
+    return all(first + length <= second for (first, length), (second, _) in itertools.pairwise(spans))
 
 
 def remember(key: Key, planes: torch.Tensor, targets: Sequence[Normalization], outputs: Sequence[torch.Tensor]) -> None:
@@ -84,7 +118,8 @@ def remember(key: Key, planes: torch.Tensor, targets: Sequence[Normalization], o
         return
     if len(_calls) >= MOST_CALLS:
         _calls.clear()
-    _calls[key] = ([(tuple(output.shape), output.stride(), output.dtype) for output in outputs], launch)
+    layouts = [(tuple(output.shape), output.stride(), output.dtype) for output in outputs]
+    _calls[key] = _Call(layouts, launch, [extent(tensor) for tensor in (planes, *outputs)])
 
 
 def forget() -> None:

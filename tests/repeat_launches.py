@@ -14,6 +14,7 @@ from fastnorm import CLIP, VAE, _repeats
 
 FP32, BF16 = torch.float32, torch.bfloat16
 MEMORY = torch.arange(1 << 20).to(torch.uint8)
+OUTPUTS = torch.zeros(2, 1 << 20, dtype=torch.uint8)
 
 SHAPES = [(2, 16, 24, 3), (3, 3, 16, 24), (2, 7, 9, 3), (1, 3, 5, 7), (2, 3, 8, 8, 3), (64, 64, 3), (2, 64, 64, 3)]
 # Few kinds, because each is compiled, in every alignment that occurs.
@@ -36,8 +37,25 @@ def random_call(draw):
         "dtype": draw.choice(DTYPES) if draw.random() < 0.7 else DTYPES[: len(targets)],
         "layout": "NHWC" if shape[-1] == 3 else "NCHW",
         "memory_format": draw.choice(FORMATS),
+        "out": None,
     }
+    if draw.random() < 0.4:
+        options["out"] = outputs_of_our_own(draw, batch, len(targets), options["layout"])
+        options["dtype"] = options["memory_format"] = None
     return batch, targets, options
+
+
+def outputs_of_our_own(draw, batch, count, layout):
+    planes = batch.movedim(-1, -3) if layout == "NHWC" else batch
+    outputs = []
+    for index in range(count):
+        dtype, offset = draw.choice(DTYPES), draw.choice([0, 0, 2])
+        memory = OUTPUTS[index][: 4 * (planes.numel() + offset)].view(dtype)
+        output = memory[offset : offset + planes.numel()].view(planes.shape)
+        if draw.random() < 0.3:
+            output = memory[: planes.numel()].view(*planes.shape[:-3], *planes.shape[-2:], 3).movedim(-1, -3)
+        outputs.append(output)
+    return outputs
 
 
 def launch_of(batch, targets, options):
@@ -53,16 +71,38 @@ def launch_of(batch, targets, options):
 
 def uncached_and_cached_calls_agree():
     draw = random.Random(0)
-    different = hits = 0
+    different = hits = own = 0
     for _ in range(400):
         call = random_call(draw)
-        hits += _repeats.repeat(_repeats.key_of(call[0], call[1], *call[2].values()), call[0]) is not None
+        key = _repeats.key_of(call[0], call[1], *call[2].values())
+        hit = _repeats.repeat(key, call[0], call[2]["out"]) is not None
+        hits += hit
+        own += hit and call[2]["out"] is not None
         _, repeated = launch_of(*call)
         kept, _repeats._calls = _repeats._calls, {}
         _, ordinary = launch_of(*call)
         _repeats._calls = kept
         different += repeated != ordinary
-    return {"different": different, "hits": hits, "kept": len(_repeats._calls)}
+    return {"different": different, "hits": hits, "hits into out": own, "kept": len(_repeats._calls)}
+
+
+def overlapping_outputs_go_to_the_checks():
+    """A remembered call, repeated with outputs that share memory with the batch or with one another."""
+    batch, targets, _ = fixed_call()
+    shape = (2, 3, 16, 24)
+    first, second = torch.zeros(shape, dtype=BF16), torch.zeros(shape, dtype=BF16)
+    fastnorm.fused_normalize(batch, targets, out=(first, second))
+    inside = MEMORY[: batch.numel() * 2].view(BF16).view(shape)
+    refused = []
+    for out in ((first, first), (first, inside), (second, first)):
+        known = _repeats.key_of(batch, targets, None, "auto", None, out) in _repeats._calls
+        try:
+            fastnorm.fused_normalize(batch, targets, out=out)
+        except ValueError as error:
+            refused.append([known, "shares memory" in str(error)])
+        else:
+            refused.append([known, False])
+    return refused
 
 
 def fixed_call():
@@ -119,6 +159,8 @@ def threads_do_not_disturb_each_other():
         draw = random.Random(seed)
         for _ in range(100):
             batch, targets, options = random_call(draw)
+            if options.pop("out"):
+                continue
             outputs = fastnorm.fused_normalize(batch, targets, **options)
             dtypes = options["dtype"] if isinstance(options["dtype"], list) else [options["dtype"]] * len(targets)
             if [output.dtype for output in outputs] != dtypes:
@@ -148,6 +190,7 @@ def main():
         json.dumps(
             {
                 "agree": uncached_and_cached_calls_agree(),
+                "overlaps": overlapping_outputs_go_to_the_checks(),
                 "hooks": hooks_are_called(),
                 "knobs": knobs_are_heeded(),
                 "device": another_current_device_takes_the_ordinary_way(driver),

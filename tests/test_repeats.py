@@ -27,7 +27,12 @@ def seen(tmp_path_factory):
 def test_hundreds_of_random_calls_launch_alike_with_and_without_the_memory(seen):
     assert seen["agree"]["different"] == 0
     assert seen["agree"]["hits"] > 30
+    assert seen["agree"]["hits into out"] > 10
     assert seen["agree"]["kept"] > 100
+
+
+def test_a_remembered_call_does_not_excuse_outputs_that_share_memory(seen):
+    assert seen["overlaps"] == [[True, True], [True, True], [True, False]]
 
 
 def test_a_profiler_s_hook_sees_every_launch_with_its_name_and_bytes(seen):
