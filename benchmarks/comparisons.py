@@ -6,7 +6,6 @@ are shown. Everything that presents results (report, README table, scaling page)
 
 from __future__ import annotations
 
-import contextlib
 import math
 import statistics
 from collections.abc import Iterable, Sequence
@@ -17,6 +16,7 @@ from benchmarks.rows import NOT_RUN, RESULTS, Row, read
 
 NORMALIZE, PREPROCESS, HOST, END_TO_END, BANDWIDTH = "normalize", "preprocess", "host", "end to end", "bandwidth"
 OURS = "fastnorm"
+COPY = "device copy"  # the cell that the others are compared with; filling memory, which only writes, is another
 
 
 @dataclass(frozen=True)
@@ -100,12 +100,8 @@ def is_ours(name: str) -> bool:
 
 
 def load(folder: Path = RESULTS) -> list[Row]:
-    """Every row of a folder's CSV files; a file with other columns, or no folder, has none."""
-    rows: list[Row] = []
-    for path in sorted(folder.glob("*.csv")):
-        with contextlib.suppress(ValueError):  # other columns: rows of an older suite, or something else altogether
-            rows += read(path)
-    return rows
+    """Every row of a folder's CSV files; a file that holds anything else raises. No folder has no rows."""
+    return [row for path in sorted(folder.glob("*.csv")) for row in read(path)]
 
 
 def on_gpu(row: Row) -> bool:
@@ -122,9 +118,8 @@ def cells(rows: Sequence[Row]) -> list[Cell]:
 
 def roof(rows: Sequence[Row], device: str) -> Spread | None:
     """The device's own measured copy bandwidth, in GB/s, read and written bytes together."""
-    return Spread.of(
-        row.gb_per_s for row in rows if row.suite == BANDWIDTH and row.device == device and row.gb_per_s is not None
-    )
+    copies = [row for row in rows if (row.suite, row.cell, row.device) == (BANDWIDTH, COPY, device)]
+    return Spread.of(row.gb_per_s for row in copies if row.gb_per_s is not None)
 
 
 def values_compared(row: Row) -> int | None:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from benchmarks import gpu_timing
+from benchmarks.comparisons import COPY
 from benchmarks.gpu_timing import Timing
 from benchmarks.measure import Contestant
 from benchmarks.peers import Function, Missing, Peer
@@ -46,7 +47,7 @@ def contestant_of_peer(
 
 
 def copy_contestant() -> Contestant:
-    cell = Cell("bandwidth", "device copy", shape=str(gpu_timing.COPY_BYTES), bytes_moved=gpu_timing.copy_bytes_moved())
+    cell = Cell("bandwidth", COPY, shape=str(gpu_timing.COPY_BYTES), bytes_moved=gpu_timing.copy_bytes_moved())
     return Contestant(
         "torch copy_", torch.__version__, gpu_timing.copy_runner(), note="bytes read + written", cell=cell
     )

@@ -9,7 +9,7 @@ import re
 import pytest
 
 from benchmarks import blocks, comparisons, goals, plots, readme_table, report, scaling
-from benchmarks.comparisons import Spread, cells, load
+from benchmarks.comparisons import COPY, Spread, cells, load, roof
 from benchmarks.rows import Row, append
 from fastnorm import reference
 
@@ -65,7 +65,10 @@ ON_GPU = [
     GPU,
     peer(GPU, "torch.compile (dynamic=False)", 0.121, mismatches=3),
     dataclasses.replace(
-        GPU, suite="bandwidth", cell="copy", name="torch copy_", p50_ms=1.0, gb_per_s=4300.0, copy_fraction=None
+        GPU, suite="bandwidth", cell=COPY, name="torch copy_", p50_ms=1.0, gb_per_s=4300.0, copy_fraction=None
+    ),
+    dataclasses.replace(
+        GPU, suite="bandwidth", cell="device fill", name="torch fill_", p50_ms=1.0, gb_per_s=4700.0, copy_fraction=None
     ),
 ]
 
@@ -79,6 +82,11 @@ def write_rows(folder):
     append(folder / "rows" / "cpu.csv", ROWS)
     append(folder / "rows" / "gpu.csv", ON_GPU)
     return folder / "rows"
+
+
+def test_the_roof_is_what_copies_reach():
+    assert roof(ON_GPU, "A GPU").median == 4300.0
+    assert roof(ROWS, CPU.device) is None
 
 
 def entry_of(rows, name, cell=0):
@@ -115,11 +123,12 @@ def test_decoding_alone_is_not_a_rival():
     assert next(e for e in cells(ROWS)[2].entries if e.name == "decode alone").ratio is None
 
 
-def test_files_with_other_columns_are_as_good_as_absent(folder):
-    (folder / "old.csv").write_text("date,commit\n2026-01-01,abc\n")
-    (folder / "empty.csv").write_text("")
+def test_files_with_other_columns_are_refused(folder):
     assert load(folder) == ROWS + ON_GPU
     assert load(folder / "nowhere") == []
+    (folder / "old.csv").write_text("date,commit\n2026-01-01,abc\n")
+    with pytest.raises(ValueError, match=r"old\.csv"):
+        load(folder)
 
 
 def test_goals_are_judged_cell_by_cell():
