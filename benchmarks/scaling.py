@@ -16,7 +16,7 @@ from typing import Any
 from PIL import Image
 
 from benchmarks.blocks import NOT_MEASURED, Block, markdown_table, run
-from benchmarks.comparisons import BANDWIDTH, END_TO_END, PREPROCESS, cells, load, on_gpu
+from benchmarks.comparisons import BANDWIDTH, COPY, END_TO_END, PREPROCESS, cells, load, on_gpu
 from benchmarks.formats import significant
 from benchmarks.goals import CPU_PAIR_OUT, GPU_PAIR_OUT
 from benchmarks.rows import RESULTS, Row
@@ -165,7 +165,7 @@ def from_rows(rows: Sequence[Row], own: Mapping[str, Any] | None = None) -> Inpu
                 source["resize_ms"] = f"rows: {_PUBLISHED} less decoding alone, {cell.name}, {cell.device}"
             break
     for row in rows:
-        if row.suite == BANDWIDTH and on_gpu(row) and row.gb_per_s:
+        if (row.suite, row.cell) == (BANDWIDTH, COPY) and on_gpu(row) and row.gb_per_s:
             measured["memory"] = row.gb_per_s
             source["memory"] = f"row: {row.name}, {row.device}"
     source |= dict.fromkeys(own, "yours")
