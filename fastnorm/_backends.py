@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from types import ModuleType
 
 import torch
+from torch.autograd.graph import increment_version
 
 from fastnorm import _cpu, reference
 from fastnorm._branch import Branch
@@ -29,6 +30,7 @@ def write(planes: torch.Tensor, targets: Sequence[Normalization], outputs: Seque
     kernels = kernels_for(planes)
     if kernels is not None:
         kernels.normalize(planes, constants(targets), outputs)
+        increment_version(outputs)  # autograd learns of a write that torch has not seen
     elif planes.device.type == "cpu":
         _cpu.normalize(planes, targets, outputs)
     else:
@@ -64,6 +66,7 @@ def launch_preprocess(kernels: ModuleType, pictures: Images, branches: Sequence[
         for branch in branches
     ]
     kernels.preprocess(pictures.places(), jobs, pictures.device)
+    increment_version([branch.output for branch in branches])
 
 
 def preprocess_eagerly(pictures: Images, branches: Sequence[Branch]) -> None:

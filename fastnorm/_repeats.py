@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 import torch._C._dynamo.guards
+from torch.autograd.graph import increment_version
 
 from fastnorm import _backends
 from fastnorm._normalization import Normalization
@@ -102,7 +103,11 @@ def repeat(key: Key, batch: torch.Tensor, out: Sequence[torch.Tensor] | None = N
         outputs = tuple(out)
     else:
         return None  # the checks tell whether any element is shared
-    return outputs if call.launch.launch(batch, outputs) else None
+    if not call.launch.launch(batch, outputs):
+        return None
+    if out is not None:
+        increment_version(outputs)
+    return outputs
 
 
 def _are_apart(tensors: Sequence[torch.Tensor], extents: Sequence[int]) -> bool:

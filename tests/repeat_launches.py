@@ -105,6 +105,18 @@ def overlapping_outputs_go_to_the_checks():
     return refused
 
 
+def versions_of_outputs():
+    """Autograd's count of writes to an output, before and after an ordinary and a repeated call."""
+    batch, targets, _ = fixed_call()
+    out = [torch.zeros(2, 3, 16, 24) for _ in range(2)]
+    _repeats.forget()
+    counts = []
+    for _ in range(3):
+        counts.append(out[1]._version)
+        fastnorm.fused_normalize(batch, targets, out=out)
+    return counts
+
+
 def fixed_call():
     return MEMORY[: 2 * 16 * 24 * 3].view(2, 16, 24, 3), (VAE, CLIP), {"dtype": BF16}
 
@@ -191,6 +203,7 @@ def main():
             {
                 "agree": uncached_and_cached_calls_agree(),
                 "overlaps": overlapping_outputs_go_to_the_checks(),
+                "versions": versions_of_outputs(),
                 "hooks": hooks_are_called(),
                 "knobs": knobs_are_heeded(),
                 "device": another_current_device_takes_the_ordinary_way(driver),

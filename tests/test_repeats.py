@@ -35,6 +35,10 @@ def test_a_remembered_call_does_not_excuse_outputs_that_share_memory(seen):
     assert seen["overlaps"] == [[True, True], [True, True], [True, False]]
 
 
+def test_autograd_sees_that_outputs_are_written(seen):
+    assert seen["versions"] == [0, 1, 2]
+
+
 def test_a_profiler_s_hook_sees_every_launch_with_its_name_and_bytes(seen):
     hooks = seen["hooks"]
     assert hooks["before"] is True
