@@ -104,6 +104,7 @@ def fused_dual_preprocess(
         flip=flip,
         flip_first=flip_first,
         pillow=pillow,
+        return_offsets=return_offsets,
     )
     return (DualOutput(*outputs), places) if return_offsets else DualOutput(*outputs)
 
@@ -177,31 +178,38 @@ def fused_preprocess(
         flip=flip,
         flip_first=flip_first,
         pillow=pillow,
+        return_offsets=return_offsets,
     )
     return (outputs, places) if return_offsets else outputs
 
 
 def run(
-    images: object, targets: tuple[Target, ...], write: Write, **options: Unpack[Options]
+    images: object,
+    targets: tuple[Target, ...],
+    write: Write,
+    *,
+    return_offsets: bool = False,
+    **options: Unpack[Options],
 ) -> tuple[tuple[torch.Tensor, ...], Offsets]:
-    """Every preprocess call: plan, allocate, `write`; returns the outputs and the crops' offsets."""
+    """Every preprocess call: plan, allocate, `write`; returns the outputs, and the crops' offsets if asked to."""
     if torch.compiler.is_compiling():
-        return _run_untraced(images, targets, write, **options)
-    return _run(images, targets, write, **options)
+        return _run_untraced(images, targets, write, return_offsets, **options)
+    return _run(images, targets, write, return_offsets, **options)
 
 
 @_disable_dynamo  # the public decorator would import the compiler along with this module
 def _run_untraced(
-    images: object, targets: tuple[Target, ...], write: Write, **options: Unpack[Options]
+    images: object, targets: tuple[Target, ...], write: Write, return_offsets: bool, **options: Unpack[Options]
 ) -> tuple[tuple[torch.Tensor, ...], Offsets]:
     """A graph break for torch.compile: what happens depends on sizes and on PIL, which no graph holds."""
-    return _run(images, targets, write, **options)
+    return _run(images, targets, write, return_offsets, **options)
 
 
 def _run(
     images: object,
     targets: tuple[Target, ...],
     write: Write,
+    return_offsets: bool,
     *,
     layout: str = "auto",
     alpha: str = "error",
@@ -222,7 +230,8 @@ def _run(
     ]
     if len(pictures) > 0:
         write(pictures, branches)
-    return outputs, tuple(offsets(geometries, flips, flip_first) for geometries in plans)
+    places = tuple(offsets(geometries, flips, flip_first) for geometries in plans) if return_offsets else ()
+    return outputs, places
 
 
 def _pass_order(pillow: object) -> PassOrder:
