@@ -56,7 +56,8 @@ def main():
     for arch in (name for name, target in ARCHS.items() if target.backend == "cuda"):
         for arguments in VARIANTS.values():
             for launch in variant(*arguments):
-                key = (arch, launch.kernel.__name__, *map(str, launch.constants.values()))
+                dtypes = (tensor.dtype for tensor in launch.tensors)
+                key = (arch, launch.kernel.__name__, *dtypes, *launch.constants.values())
                 if key not in seen:
                     seen.add(key)
                     print(json.dumps(offline_resize.report(launch, arch)), flush=True)

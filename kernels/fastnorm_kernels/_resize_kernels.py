@@ -9,8 +9,8 @@ in int32, which no order of the taps overflows. A *line* is what the first pass 
 column where the vertical pass comes first. The second pass runs across the lines and looks the normalised value of
 each code up.
 
-What is to be done is said by records of int64 numbers, one per job, that hold absolute addresses; a launch has one
-program index per job, so that images of any sizes, strides and places share it. A job's coefficients lie in a table
+What is to be done is said by records of int64 numbers, one per job, with the images' addresses in them; a launch has
+one program index per job, so that images of any sizes, strides and places share it. A job's coefficients lie in a table
 indexed by the pixels of the crop, tap by tap: padding is pixels whose coefficients are all zero, and a mirrored axis is
 a table in reverse. Tables and lines are padded to whole tiles, so neither is ever masked. Compile with
 `enable_fp_fusion=False`: the tables are float64 arithmetic to the last bit.
@@ -53,8 +53,9 @@ _HALF = tl.constexpr(1 << 21)
 
 def _launch_metadata(grid, metadata, args):
     """What profilers show of a launch: the variant's name, and how many jobs it does."""
-    variant = "_".join(str(args[name]) for name in ("PIXELS", "DTYPE", "VECTOR") if name in args)
-    return {"name": f"{metadata.name.strip('_').removesuffix('_kernel')}_{variant}_x{grid[2]}"}
+    variant = [str(args["output_ptr"].dtype).removeprefix("torch.")] if "output_ptr" in args else []
+    variant += [f"{name.lower()}_{args[name]}" for name in ("PIXELS", "VECTOR") if name in args]
+    return {"name": "_".join([metadata.name.strip("_").removesuffix("_kernel"), *variant, f"x{grid[2]}"])}
 
 
 @triton.jit
@@ -98,21 +99,21 @@ def _line_job(jobs_ptr):
 
 
 @triton.jit
-def _output_job(jobs_ptr):
-    """The fields of `resize.OutputJob`."""
+def _output_job(jobs_ptr, VECTOR: tl.constexpr):
+    """The fields of `resize.OutputJob`. What is said of a value has to be said where it is loaded."""
     field = _record(jobs_ptr, 12)
     return (
-        tl.load(field),
-        tl.load(field + 1).to(tl.int32),
+        tl.multiple_of(tl.load(field), 4),
+        tl.multiple_of(tl.load(field + 1).to(tl.int32), 4),
         tl.load(field + 2),
         tl.load(field + 3).to(tl.int32),
         tl.load(field + 4).to(tl.int32),
         tl.load(field + 5),
-        tl.load(field + 6),
+        tl.multiple_of(tl.load(field + 6), VECTOR),
         tl.load(field + 7),
-        tl.load(field + 8),
-        tl.load(field + 9),
-        tl.load(field + 10).to(tl.int32),
+        tl.multiple_of(tl.load(field + 8), VECTOR),
+        tl.multiple_of(tl.load(field + 9), VECTOR),
+        tl.multiple_of(tl.load(field + 10).to(tl.int32), VECTOR),
         tl.load(field + 11).to(tl.int32),
     )
 
@@ -183,6 +184,12 @@ def _funnel(low, high, shift):
 
 
 @triton.jit
+def _each_line(columns, LINES: tl.constexpr):
+    """What belongs to the columns of a tile, for each of its pixels."""
+    return tl.broadcast_to(columns[None, :], (LINES, columns.shape[0])).reshape((LINES * columns.shape[0],))
+
+
+@triton.jit
 def _two_taps(pair_ptr):
     """The coefficients of two taps, which lie in the halves of one 64-bit word."""
     pair = tl.load(pair_ptr)
@@ -190,14 +197,14 @@ def _two_taps(pair_ptr):
 
 
 @triton.jit
-def _four_taps(pair_ptr, pitch):
+def _four_taps(pair_ptr, pitch, LINES: tl.constexpr):
     c0, c1 = _two_taps(pair_ptr)
     c2, c3 = _two_taps(pair_ptr + pitch)
-    return c0[None, :], c1[None, :], c2[None, :], c3[None, :]
+    return _each_line(c0, LINES), _each_line(c1, LINES), _each_line(c2, LINES), _each_line(c3, LINES)
 
 
 @triton.jit
-def _sum_interleaved(total, address, pair_ptr, pitch, taps):
+def _sum_interleaved(total, address, pair_ptr, pitch, taps, LINES: tl.constexpr):
     """Three channels' sums, four pixels a step: twelve bytes, cut out of four aligned words of which one is kept."""
     word_ptr, shift = _aligned(address)
     # Where the pixels begin with a word, that before it may lie outside the image, and all of it is shifted out.
@@ -212,7 +219,7 @@ def _sum_interleaved(total, address, pair_ptr, pitch, taps):
         x0 = _funnel(w0, w1, shift)
         x1 = _funnel(w1, w2, shift)
         x2 = _funnel(w2, w3, shift)
-        c0, c1, c2, c3 = _four_taps(pair_ptr, pitch)
+        c0, c1, c2, c3 = _four_taps(pair_ptr, pitch, LINES)
         r += c0 * _byte(x0, 0) + c1 * _byte(x0, 3) + c2 * _byte(x1, 2) + c3 * _byte(x2, 1)
         g += c0 * _byte(x0, 1) + c1 * _byte(x1, 0) + c2 * _byte(x1, 3) + c3 * _byte(x2, 2)
         b += c0 * _byte(x0, 2) + c1 * _byte(x1, 1) + c2 * _byte(x2, 0) + c3 * _byte(x2, 3)
@@ -223,14 +230,14 @@ def _sum_interleaved(total, address, pair_ptr, pitch, taps):
 
 
 @triton.jit
-def _sum_plane(total, address, pair_ptr, pitch, taps):
+def _sum_plane(total, address, pair_ptr, pitch, taps, LINES: tl.constexpr):
     """One channel's sum, four pixels a step: likewise cut out of two aligned words."""
     word_ptr, shift = _aligned(address)
     w0 = tl.load(word_ptr, mask=(address.to(tl.int32) & 3) != 0, other=0)
     for _ in range(0, taps, 4):
         w1 = tl.load(word_ptr + 1)
         x = _funnel(w0, w1, shift)
-        c0, c1, c2, c3 = _four_taps(pair_ptr, pitch)
+        c0, c1, c2, c3 = _four_taps(pair_ptr, pitch, LINES)
         total += c0 * _byte(x, 0) + c1 * _byte(x, 1) + c2 * _byte(x, 2) + c3 * _byte(x, 3)
         w0 = w1
         word_ptr += 1
@@ -239,11 +246,12 @@ def _sum_plane(total, address, pair_ptr, pitch, taps):
 
 
 @triton.jit
-def _sum_strided(total, address, coefficient_ptr, pitch, taps, step):
+def _sum_strided(total, address, coefficient_ptr, pitch, taps, step, LINES: tl.constexpr):
     """One channel's sum, byte by byte."""
     for tap in range(taps):
         code = tl.load(address.to(tl.pointer_type(tl.uint8)))
-        total += tl.load(coefficient_ptr + (tap >> 1) * (2 * pitch) + (tap & 1))[None, :] * code.to(tl.int32)
+        coefficient = tl.load(coefficient_ptr + (tap >> 1) * (2 * pitch) + (tap & 1))
+        total += _each_line(coefficient, LINES) * code.to(tl.int32)
         address += step
     return total
 
@@ -260,7 +268,7 @@ def _code(total):
 
 
 @triton.jit(do_not_specialize_on_alignment=["jobs_ptr"], launch_metadata=_launch_metadata)
-def _along_lines_kernel(jobs_ptr, PIXELS: tl.constexpr, LINES: tl.constexpr, COLS: tl.constexpr):
+def _along_lines_kernel(jobs_ptr, middle_ptr, PIXELS: tl.constexpr, LINES: tl.constexpr, COLS: tl.constexpr):
     """The first pass: uint8 lines of an image to int32 lines of the intermediate, a pixel's three codes in each.
 
     Program (i, j, job) owns pixels [i * COLS, (i + 1) * COLS) of every line that it takes: LINES at a time, blocks j,
@@ -268,39 +276,39 @@ def _along_lines_kernel(jobs_ptr, PIXELS: tl.constexpr, LINES: tl.constexpr, COL
     """
     source, step, line_step, channel_step, lines, table, taps, pitch, middle = _line_job(jobs_ptr)
     if tl.program_id(0) * COLS < pitch:
-        pixel = tl.program_id(0) * COLS + tl.arange(0, COLS)
-        start = tl.load(table.to(tl.pointer_type(tl.int32)) + pixel).to(tl.int64)
-        coefficients = table + pitch.to(tl.int64) * 4 + pixel.to(tl.int64) * 8
-        pair_ptr = coefficients.to(tl.pointer_type(tl.int64))
-        first = (source + start * step)[None, :]
-        target = (middle + pixel.to(tl.int64) * 4)[None, :]
-        half = tl.full((LINES, COLS), _HALF, tl.int32)
+        column = tl.program_id(0) * COLS + tl.arange(0, COLS)
+        start = tl.load(table.to(tl.pointer_type(tl.int32)) + column).to(tl.int64)
+        pair_ptr = (table + pitch.to(tl.int64) * 4).to(tl.pointer_type(tl.int64)) + column
+        first = _each_line(source + start * step, LINES)
+        # A tile is flat, line after line, so that neighbouring threads have neighbouring pixels.
+        pixel = tl.arange(0, LINES * COLS)
+        target_ptr = middle_ptr + (middle + tl.program_id(0) * COLS + pixel % COLS)
+        half = tl.full((LINES * COLS,), _HALF, tl.int32)
         for block in range(tl.program_id(1) * LINES, lines, tl.num_programs(1) * LINES):
             # Past the last line it is computed again, with the same result.
-            line = tl.minimum(block + tl.arange(0, LINES), lines - 1)[:, None]
+            line = tl.minimum(block + pixel // COLS, lines - 1)
             if PIXELS == _STRIDED:
                 address = first + line.to(tl.int64) * line_step
             else:
                 address = first + _product(line, line_step)
             if PIXELS == _INTERLEAVED:
-                r, g, b = _sum_interleaved(half, address, pair_ptr, pitch, taps)
+                r, g, b = _sum_interleaved(half, address, pair_ptr, pitch, taps, LINES)
             elif PIXELS == _PLANAR:
-                r = _sum_plane(half, address, pair_ptr, pitch, taps)
-                g = _sum_plane(half, address + channel_step, pair_ptr, pitch, taps)
-                b = _sum_plane(half, address + 2 * channel_step, pair_ptr, pitch, taps)
+                r = _sum_plane(half, address, pair_ptr, pitch, taps, LINES)
+                g = _sum_plane(half, address + channel_step, pair_ptr, pitch, taps, LINES)
+                b = _sum_plane(half, address + 2 * channel_step, pair_ptr, pitch, taps, LINES)
             else:
                 coefficient_ptr = pair_ptr.to(tl.pointer_type(tl.int32))
-                r = _sum_strided(half, address, coefficient_ptr, pitch, taps, step)
-                g = _sum_strided(half, address + channel_step, coefficient_ptr, pitch, taps, step)
-                b = _sum_strided(half, address + 2 * channel_step, coefficient_ptr, pitch, taps, step)
-            target_ptr = (target + _product(line, pitch * 4)).to(tl.pointer_type(tl.int32))
-            tl.store(target_ptr, _code(r) | (_code(g) << 8) | (_code(b) << 16))
+                r = _sum_strided(half, address, coefficient_ptr, pitch, taps, step, LINES)
+                g = _sum_strided(half, address + channel_step, coefficient_ptr, pitch, taps, step, LINES)
+                b = _sum_strided(half, address + 2 * channel_step, coefficient_ptr, pitch, taps, step, LINES)
+            tl.store(target_ptr + _product(line, pitch), _code(r) | (_code(g) << 8) | (_code(b) << 16))
 
 
 @triton.jit
-def _sum_across(word_ptr, pair_ptr, pitch, table_pitch, taps, ROWS: tl.constexpr, COLS: tl.constexpr):
+def _sum_across(word_ptr, pair_ptr, pitch, table_pitch, taps):
     """Three channels' sums for a tile of the output, two lines a step."""
-    r = tl.full((ROWS, COLS), _HALF, tl.int32)
+    r = tl.full(word_ptr.shape, _HALF, tl.int32)
     g = r
     b = r
     for _ in range(0, taps, 2):
@@ -318,8 +326,15 @@ def _sum_across(word_ptr, pair_ptr, pitch, table_pitch, taps, ROWS: tl.constexpr
 
 
 @triton.jit
-def _concatenate4(x, y):
-    """The columns of two tiles in turns of four: a thread that holds four columns of each then holds eight in a row."""
+def _value(values_ptr, total):
+    # The hint is not true of the codes, but makes neighbours in a row neighbouring threads with every Triton release;
+    # no load gets wider for it, which would take an alignment too.
+    return tl.load(tl.max_contiguous(values_ptr + _code(total), [1, 2]))
+
+
+@triton.jit
+def _in_turns(x, y):
+    """Four columns of x, four of y, and so on: a thread with four in a row of each then has eight in a row."""
     ROWS: tl.constexpr = x.shape[0]
     FOURS: tl.constexpr = x.shape[1] // 4
     both = tl.join(x.reshape((ROWS, FOURS, 4)), y.reshape((ROWS, FOURS, 4)))
@@ -327,46 +342,44 @@ def _concatenate4(x, y):
 
 
 @triton.jit(do_not_specialize_on_alignment=["jobs_ptr"], launch_metadata=_launch_metadata)
-def _across_lines_kernel(jobs_ptr, DTYPE: tl.constexpr, VECTOR: tl.constexpr, ROWS: tl.constexpr, COLS: tl.constexpr):
-    """The second pass: lines of the intermediate to an output of DTYPE, through a table of each channel's 256 values.
+def _across_lines_kernel(
+    jobs_ptr, middle_ptr, values_ptr, output_ptr, VECTOR: tl.constexpr, ROWS: tl.constexpr, COLS: tl.constexpr
+):
+    """The second pass: lines of the intermediate to an output, through a table of each channel's 256 values.
 
     Program (i, j, job) owns a tile of COLS pixels along the lines and ROWS across them. With a VECTOR of 4 or 8,
     pixels along a line are neighbours in the output and VECTOR of them make 16 bytes, of which the address, all steps
     and the size along are multiples; with 1, the output may have any strides.
     """
     middle, pitch, table, table_pitch, taps, values, output, along_step, across_step, channel_step, along, across = (
-        _output_job(jobs_ptr)
+        _output_job(jobs_ptr, VECTOR)
     )
     if (tl.program_id(0) * COLS < along) & (tl.program_id(1) * ROWS < across):
         row = tl.program_id(1) * ROWS + tl.arange(0, ROWS)
         start = tl.load(table.to(tl.pointer_type(tl.int32)) + row)
         pair_ptr = (table + table_pitch.to(tl.int64) * 4).to(tl.pointer_type(tl.int64)) + row
-        values_ptr = values.to(tl.pointer_type(DTYPE))
-        # A load of words has four pixels a thread: for a store of eight, every other four are summed up apart.
+        # A thread loads four pixels at a time: for a store of eight, every other four are summed up apart.
         PARTS: tl.constexpr = 2 if VECTOR == 8 else 1
         piece = tl.arange(0, COLS // PARTS)
         piece = tl.program_id(0) * COLS + piece // 4 * (4 * PARTS) + piece % 4
-        pitch = tl.multiple_of(pitch, 4)
-        middle_ptr = tl.multiple_of(middle.to(tl.pointer_type(tl.int32)), 16)
-        word_ptr = middle_ptr + (start.to(tl.int64) * pitch)[:, None] + piece[None, :]
-        r, g, b = _sum_across(word_ptr, pair_ptr, pitch, table_pitch, taps, ROWS, COLS // PARTS)
-        r = tl.load(values_ptr + _code(r))
-        g = tl.load(values_ptr + 256 + _code(g))
-        b = tl.load(values_ptr + 512 + _code(b))
+        word_ptr = middle_ptr + middle + (start.to(tl.int64) * pitch)[:, None] + piece[None, :]
+        r_ptr = values_ptr + values
+        g_ptr = r_ptr + 256
+        b_ptr = g_ptr + 256
+        r, g, b = _sum_across(word_ptr, pair_ptr, pitch, table_pitch, taps)
+        r = _value(r_ptr, r)
+        g = _value(g_ptr, g)
+        b = _value(b_ptr, b)
         if PARTS == 2:
-            r1, g1, b1 = _sum_across(word_ptr + 4, pair_ptr, pitch, table_pitch, taps, ROWS, COLS // PARTS)
-            r = _concatenate4(r, tl.load(values_ptr + _code(r1)))
-            g = _concatenate4(g, tl.load(values_ptr + 256 + _code(g1)))
-            b = _concatenate4(b, tl.load(values_ptr + 512 + _code(b1)))
+            r1, g1, b1 = _sum_across(word_ptr + 4, pair_ptr, pitch, table_pitch, taps)
+            r = _in_turns(r, _value(r_ptr, r1))
+            g = _in_turns(g, _value(g_ptr, g1))
+            b = _in_turns(b, _value(b_ptr, b1))
 
         col = tl.program_id(0) * COLS + tl.arange(0, COLS)
-        output_ptr = tl.multiple_of(output.to(tl.pointer_type(DTYPE)), 16 if VECTOR > 1 else 1)
-        across_step = tl.multiple_of(across_step, VECTOR)
-        channel_step = tl.multiple_of(channel_step, VECTOR)
-        along = tl.multiple_of(along, VECTOR)
-        offset = col.to(tl.int64) if VECTOR > 1 else col * along_step
-        output_ptr += (row * across_step)[:, None] + offset[None, :]
+        at = col if VECTOR > 1 else col * along_step
+        target_ptr = output_ptr + output + (row * across_step)[:, None] + at[None, :]
         inside = (row < across)[:, None] & (col < along)[None, :]
-        tl.store(output_ptr, r, mask=inside)
-        tl.store(output_ptr + channel_step, g, mask=inside)
-        tl.store(output_ptr + 2 * channel_step, b, mask=inside)
+        tl.store(target_ptr, r, mask=inside)
+        tl.store(target_ptr + channel_step, g, mask=inside)
+        tl.store(target_ptr + 2 * channel_step, b, mask=inside)

@@ -36,7 +36,8 @@ def report(launch: Launch, arch: str) -> dict[str, Any]:
     row = {
         "kernel": launch.kernel.__name__,
         "arch": arch,
-        "constants": {name: str(value) for name, value in launch.constants.items()},
+        "dtypes": [str(tensor.dtype).removeprefix("torch.") for tensor in launch.tensors],
+        "constants": launch.constants,
         "shared_bytes": compiled.metadata.shared,
         **counts,
         "loops": [dataclasses.asdict(loop) for loop in found],
@@ -60,7 +61,7 @@ def thread_instructions(launch: Launch, instructions: int, found: list[Loop]) ->
             executed += job.pitch // TILE * per_column
         else:
             output = OutputJob(*record)
-            tiles = -(-output.along // TILE) * -(-output.across // launch.constants["ROWS"])
+            tiles = -(-output.along // TILE) * -(-output.across // TILE)
             executed += tiles * (straight + outer * output.taps // PAIR)
     return executed * OPTIONS["num_warps"] * 32
 
@@ -103,7 +104,7 @@ def _main() -> None:
         for layout in options.layout:
             for name in options.dtype:
                 for launch in example(layout, DTYPES[name]):
-                    print(json.dumps({"layout": layout, "dtype": name, **report(launch, arch)}), flush=True)
+                    print(json.dumps({"layout": layout, **report(launch, arch)}), flush=True)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import triton
-import triton.language as tl
 
 from fastnorm_kernels import _resize_kernels as kernels
 from fastnorm_kernels._resize_kernels import Pixels, Weight
@@ -49,7 +48,6 @@ GROUP = 4  # taps that a first pass by words takes at a time
 PAIR = 2  # taps that the second pass takes at a time
 SLACK = 2.0**-26  # pixels; more than float64 is off by, less than what makes a coefficient other than zero
 WEIGHTS = {weight.name.lower(): weight for weight in Weight}
-DTYPES = {torch.float32: tl.float32, torch.float16: tl.float16, torch.bfloat16: tl.bfloat16}
 
 
 class Source(NamedTuple):
@@ -86,19 +84,19 @@ class LineJob(NamedTuple):
     table: int  # address
     taps: int  # a multiple of GROUP if read by words
     pitch: int  # pixels from line to line of the intermediate, and from pair to pair of the table
-    middle: int  # address of the intermediate's first line
+    middle: int  # where its lines begin in the intermediate, in pixels
 
 
 class OutputJob(NamedTuple):
     """The second pass of one job."""
 
-    middle: int  # address of the intermediate's line 0, whether or not it is there
+    middle: int  # where line 0 of the image is in the intermediate, or would be
     pitch: int
     table: int  # address
     table_pitch: int
     taps: int  # a multiple of PAIR
-    values: int  # address of the 3 x 256 normalised values
-    output: int  # address of the image's first element
+    values: int  # where the 3 x 256 normalised values begin, in elements of the output's dtype
+    output: int  # the image's first element, counted from that of the tensor that is launched with
     along_step: int  # elements from pixel to pixel along the lines
     across_step: int  # elements from pixel to pixel across the lines
     channel_step: int  # elements from channel to channel
@@ -141,19 +139,20 @@ class Axis(NamedTuple):
 
 @dataclass(frozen=True)
 class Launch:
-    """One launch: the kernel, its grid, and the records of the jobs along the grid's last axis."""
+    """One launch: the kernel, its grid, the records of the jobs along the grid's last axis, and the other arguments."""
 
     kernel: Any
     grid: tuple[int, int, int]
     jobs: torch.Tensor
-    constants: dict[str, Any]
+    tensors: tuple[torch.Tensor, ...]
+    constants: dict[str, int]
 
     def run(self) -> None:
-        self.kernel[self.grid](self.jobs, **self.constants, **OPTIONS)
+        self.kernel[self.grid](self.jobs, *self.tensors, **self.constants, **OPTIONS)
 
     def compile(self) -> Any:  # noqa: ANN401 - a CompiledKernel, whose class moves between Triton releases
         """Compile for the active driver's current device, without launching."""
-        return self.kernel.warmup(self.jobs, grid=self.grid, **self.constants, **OPTIONS)
+        return self.kernel.warmup(self.jobs, *self.tensors, grid=self.grid, **self.constants, **OPTIONS)
 
 
 def preprocess(sources: Sequence[Source], branches: Sequence[Branch], device: torch.device) -> None:
@@ -184,7 +183,7 @@ def bytes_moved(branches: Sequence[Branch]) -> int:
 
 
 def launches(sources: Sequence[Source], branches: Sequence[Branch], device: torch.device) -> Iterator[Launch]:
-    """What `preprocess` launches, in order. The memory that the launches share lasts as long as the iterator."""
+    """What `preprocess` launches, in order."""
     if not sources:
         return
     plan = _Plan(branches)
@@ -196,36 +195,35 @@ def launches(sources: Sequence[Source], branches: Sequence[Branch], device: torc
         ]
     )
     lines, outputs = _records(LineJob, plan.lines)[which], _records(OutputJob, plan.outputs)[which]
-    lines["source"] += np.repeat([source.address for source in sources], len(branches))
-    first_image = [branch.output.data_ptr() for branch in branches]
-    image_step = [branch.output.stride(0) * branch.output.element_size() for branch in branches]
-    outputs["output"] = (first_image + np.arange(len(sources))[:, None] * image_step).ravel()
-
     chunk, begin, most = _chunks(np.array(plan.pixels)[which])
     middle = torch.empty(most, dtype=torch.int32, device=device)
-    lines["middle"] += middle.data_ptr() + 4 * begin
-    outputs["middle"] += middle.data_ptr() + 4 * begin
+    lines["source"] += np.repeat([source.address for source in sources], len(branches))
+    lines["middle"] += begin
+    outputs["middle"] += begin
+    outputs["output"] += np.outer(range(len(sources)), [branch.output.stride(0) for branch in branches]).ravel()
 
     tables = _records(TableJob, plan.tables)
     lines, line_runs = _runs(lines, chunk, np.array(plan.line_kinds)[which])
     outputs, output_runs = _runs(outputs, chunk, np.array(plan.output_kinds)[which])
-    table_jobs, line_jobs, output_jobs = _upload(plan, tables, lines, outputs, device)
+    memory, (table_jobs, line_jobs, output_jobs) = _upload(plan, tables, lines, outputs, device)
     for first in range(0, len(tables), MOST_JOBS):
         part = slice(first, first + MOST_JOBS)
         yield _make_tables(tables[part], table_jobs[part])
-    first_pass = [(c, 1, _along_lines(Pixels(kind), lines[part], line_jobs[part])) for c, kind, part in line_runs]
-    second_pass = [
-        (c, 2, _across_lines(*plan.stores[kind], outputs[part], output_jobs[part])) for c, kind, part in output_runs
-    ]
-    for _, _, launch in sorted(first_pass + second_pass, key=lambda step: step[:2]):
+    passes = [(c, 1, _along_lines(Pixels(kind), lines[jobs], line_jobs[jobs], middle)) for c, kind, jobs in line_runs]
+    stores = list(plan.stores.items())
+    for c, kind, jobs in output_runs:
+        (dtype, vector), output = stores[kind]
+        tensors = middle, memory.view(dtype), output
+        passes.append((c, 2, _across_lines(vector, outputs[jobs], output_jobs[jobs], tensors)))
+    for _, _, launch in sorted(passes, key=lambda step: step[:2]):
         yield launch
 
 
 class _Plan:
-    """The distinct jobs of a call, without addresses, and the distinct tables that they need.
+    """The distinct jobs of a call, and the distinct tables that they need.
 
-    A job's `table` is the table's number, its `values` the branch's, and its `middle` what to add to the place that
-    it is given.
+    A job's `table` is the table's number, its `values` the branch's. To its `source`, its `middle` and its `output` is
+    yet to be added where the image, its part of the intermediate and its part of the output begin.
     """
 
     def __init__(self, branches: Sequence[Branch]) -> None:
@@ -234,8 +232,8 @@ class _Plan:
         self.line_kinds: list[Pixels] = []
         self.outputs: list[OutputJob] = []
         self.output_kinds: list[int] = []  # indices of `stores`
+        self.stores: dict[tuple[torch.dtype, int], torch.Tensor] = {}  # dtype and vector; an output of that kind
         self.pixels: list[int] = []  # of the intermediate
-        self.stores = [_store(branch.output) for branch in branches]
         self.tables: list[TableJob] = []  # those that the device makes
         self.given: dict[int, Words] = {}  # the others, by number
         self.table_words: list[int] = []  # of 64 bits, by number
@@ -258,12 +256,13 @@ class _Plan:
         along, across = columns, rows
         step, line_step = source.pixel_stride, source.row_stride
         along_step, across_step = output.stride(3), output.stride(2)
-        dtype, vector = self.stores[index]
+        vector = _vector(output)
         if geometry.vertical_first:
             along, across = rows, columns
             step, line_step = line_step, step
             along_step, across_step = across_step, along_step
             vector = 1
+        base = self.stores.setdefault((output.dtype, vector), output)
 
         taps = _taps(along, branch)
         kind = Pixels.STRIDED if geometry.vertical_first else _pixels(source, taps)
@@ -287,16 +286,16 @@ class _Plan:
                 middle=0,
             )
         )
-        self.output_kinds.append(self._store_index(dtype, vector))
+        self.output_kinds.append(list(self.stores).index((output.dtype, vector)))
         self.outputs.append(
             OutputJob(
-                middle=-4 * top * pitch,
+                middle=-top * pitch,
                 pitch=pitch,
                 table=self._table(across, across_taps, branch),
                 table_pitch=_round_up(across.length, TILE),
                 taps=across_taps,
                 values=index,
-                output=0,
+                output=(output.data_ptr() - base.data_ptr()) // output.element_size(),
                 along_step=along_step,
                 across_step=across_step,
                 channel_step=output.stride(1),
@@ -306,11 +305,6 @@ class _Plan:
         )
         # A pair of taps may reach past the image's last line; whatever is read there counts nothing.
         self.pixels.append((bottom - top) * pitch)
-
-    def _store_index(self, dtype: torch.dtype, vector: int) -> int:
-        if (dtype, vector) not in self.stores:
-            self.stores.append((dtype, vector))
-        return self.stores.index((dtype, vector))
 
     def _table(self, axis: Axis, taps: int, branch: Branch) -> int:
         key = (axis, taps)
@@ -415,12 +409,12 @@ def _pixels(source: Source, taps: int) -> Pixels:
     return Pixels.STRIDED
 
 
-def _store(output: torch.Tensor) -> tuple[torch.dtype, int]:
-    """An output's dtype, and how many pixels of a row one store takes: 16 bytes of them, or one."""
+def _vector(output: torch.Tensor) -> int:
+    """How many pixels of a row one store takes: 16 bytes of them, or one."""
     vector = 16 // output.element_size()
     steps = (output.stride(0), output.stride(1), output.stride(2), output.shape[3])
     whole = output.stride(3) == 1 and output.data_ptr() % 16 == 0 and all(step % vector == 0 for step in steps)
-    return output.dtype, vector if whole else 1
+    return vector if whole else 1
 
 
 @functools.lru_cache(maxsize=256)  # of 1.5 or 3 KB
@@ -455,10 +449,10 @@ def _runs(jobs: Records, chunk: Words, kind: Words) -> tuple[Records, list[tuple
 
 def _upload(
     plan: _Plan, tables: Records, lines: Records, outputs: Records, device: torch.device
-) -> tuple[torch.Tensor, ...]:
-    """Write the addresses of tables and values into the records; bring everything to the device: the records there.
+) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    """Write the places of tables and values into the records and bring everything to the device.
 
-    One piece of memory holds it all, first what is uploaded, then the tables that are made on the device.
+    Returns the memory that holds it all, first what is uploaded, then the tables that are made there; and the records.
     """
     values = [_values(branch.mean, branch.std, branch.output.dtype) for branch in plan.branches]
     records = (tables, lines, outputs)
@@ -468,40 +462,40 @@ def _upload(
     ends = np.cumsum([*(part.size for part in uploaded), *made])
     memory = torch.empty(int(ends[-1]), dtype=torch.int64, device=device)
 
-    address = memory.data_ptr() + 8 * np.concatenate(([0], ends[:-1]))
-    value_address, table_address = np.split(address[len(records) :], [len(values)])
-    table_address[numbers] = table_address.copy()
+    begins = np.concatenate(([0], ends[:-1]))[len(records) :]
+    table_begins = np.empty(len(numbers), dtype=np.int64)
+    table_begins[numbers] = begins[len(values) :]
     for part in records:
-        part["table"] = table_address[part["table"]]
-    outputs["values"] = value_address[outputs["values"]]
+        part["table"] = memory.data_ptr() + 8 * table_begins[part["table"]]
+    elements = [8 // branch.output.element_size() for branch in plan.branches]
+    outputs["values"] = (begins[: len(values)] * elements)[outputs["values"]]
 
     host = torch.empty(sum(part.size for part in uploaded), dtype=torch.int64, pin_memory=device.type == "cuda")
     np.concatenate(uploaded, out=host.numpy())
     memory[: host.numel()].copy_(host, non_blocking=True)
-    return tuple(
+    return memory, [
         memory[end - part.nbytes // 8 : end].view(len(part), part.itemsize // 8)
         for part, end in zip(records, ends.tolist(), strict=False)
-    )
+    ]
 
 
 def _make_tables(tables: Records, jobs: torch.Tensor) -> Launch:
     grid = (int(tables["pitch"].max()) // TILE, 1, len(tables))
-    return Launch(kernels._tables_kernel, grid, jobs, {"PIXELS": TILE, "TAPS": TABLE_TAPS})
+    return Launch(kernels._tables_kernel, grid, jobs, (), {"PIXELS": TILE, "TAPS": TABLE_TAPS})
 
 
-def _along_lines(kind: Pixels, lines: Records, jobs: torch.Tensor) -> Launch:
+def _along_lines(kind: Pixels, lines: Records, jobs: torch.Tensor, middle: torch.Tensor) -> Launch:
     columns = int(lines["pitch"].max()) // TILE
     most = triton.cdiv(int(lines["lines"].max()), LINES)
     programs = min(most, triton.cdiv(PROGRAMS, columns * len(lines)))
     constants = {"PIXELS": int(kind), "LINES": LINES, "COLS": TILE}
-    return Launch(kernels._along_lines_kernel, (columns, programs, len(lines)), jobs, constants)
+    return Launch(kernels._along_lines_kernel, (columns, programs, len(lines)), jobs, (middle,), constants)
 
 
-def _across_lines(dtype: torch.dtype, vector: int, outputs: Records, jobs: torch.Tensor) -> Launch:
+def _across_lines(vector: int, outputs: Records, jobs: torch.Tensor, tensors: tuple[torch.Tensor, ...]) -> Launch:
     rows, columns = (triton.cdiv(int(outputs[axis].max()), TILE) for axis in ("across", "along"))
-    grid = (columns, rows, len(outputs))
-    constants = {"DTYPE": DTYPES[dtype], "VECTOR": vector, "ROWS": TILE, "COLS": TILE}
-    return Launch(kernels._across_lines_kernel, grid, jobs, constants)
+    constants = {"VECTOR": vector, "ROWS": TILE, "COLS": TILE}
+    return Launch(kernels._across_lines_kernel, (columns, rows, len(outputs)), jobs, tensors, constants)
 
 
 def _round_up(value: int, multiple: int) -> int:
