@@ -11,8 +11,8 @@ each code up.
 
 What is to be done is said by records of int64 numbers, one per job, with the images' addresses in them; a launch has
 one program index per job, so that images of any sizes, strides and places share it. A job's coefficients lie in a table
-indexed by the pixels of the crop, tap by tap: padding is pixels whose coefficients are all zero, and a mirrored axis is
-a table in reverse. Tables and lines are padded to whole tiles, so neither is ever masked. Compile with
+indexed by the pixels of the crop: padding is pixels whose coefficients are all zero, and a mirrored axis is a table in
+reverse. Tables and lines are padded to whole tiles, so neither is ever masked. Compile with
 `enable_fp_fusion=False`: the tables are float64 arithmetic to the last bit.
 """
 
@@ -133,8 +133,8 @@ def _weight(x, kind):
 def _tables_kernel(jobs_ptr, PIXELS: tl.constexpr, TAPS: tl.constexpr):
     """Pillow's coefficients: weights in float64, divided by their sum, rounded to fixed point.
 
-    Program (i, _, job) owns pixels [i * PIXELS, (i + 1) * PIXELS) of one table, all taps. A table is int32,
-    (1 + taps, pitch): every pixel's first tap, then its coefficients, tap by tap.
+    Program (i, _, job) owns pixels [i * PIXELS, (i + 1) * PIXELS) of one table, all taps. A table is int32: the first
+    tap of each of its `pitch` pixels, then (pairs, pitch, 2) coefficients, so that one load fetches those of two taps.
     """
     table, pitch, taps, source, resized, kind, origin, direction, low, high = _table_job(jobs_ptr)
     pixel = tl.program_id(0) * PIXELS + tl.arange(0, PIXELS)
@@ -150,7 +150,7 @@ def _tables_kernel(jobs_ptr, PIXELS: tl.constexpr, TAPS: tl.constexpr):
         stop = tl.minimum((centre + support + 0.5).to(tl.int32), source)
 
         total = tl.zeros((PIXELS,), tl.float64)
-        for t in range(taps + 1):  # one more than have coefficients: see `resize._taps`
+        for t in range(taps + 1):  # one more than has a coefficient: see `resize._taps`
             x = first + t
             weight = _weight((x.to(tl.float64) - centre + 0.5) * inverse, kind)
             total += tl.where(x < stop, weight, 0.0)
@@ -172,7 +172,7 @@ def _tables_kernel(jobs_ptr, PIXELS: tl.constexpr, TAPS: tl.constexpr):
 
 @triton.jit
 def _aligned(address):
-    """The aligned word that holds the byte before each address, and by how many bits it begins earlier: 8 to 32."""
+    """The aligned word that holds the byte before each address, and at which of its bits the address is: 8 to 32."""
     before = address - 1
     return (before & -4).to(tl.pointer_type(tl.uint32)), ((before & 3) * 8 + 8).to(tl.uint64)
 
@@ -205,9 +205,12 @@ def _four_taps(pair_ptr, pitch, LINES: tl.constexpr):
 
 @triton.jit
 def _sum_interleaved(total, address, pair_ptr, pitch, taps, LINES: tl.constexpr):
-    """Three channels' sums, four pixels a step: twelve bytes, cut out of four aligned words of which one is kept."""
+    """Three channels' sums, four pixels a step: twelve bytes, cut out of four aligned words, the last of which is kept.
+
+    Each word that is read holds a byte of the pixels. Only the first might not, where they begin with the word after
+    it: then it is not read, and all of it is shifted out.
+    """
     word_ptr, shift = _aligned(address)
-    # Where the pixels begin with a word, that before it may lie outside the image, and all of it is shifted out.
     w0 = tl.load(word_ptr, mask=(address.to(tl.int32) & 3) != 0, other=0)
     r = total
     g = total
@@ -264,7 +267,7 @@ def _product(x, y):
 
 @triton.jit
 def _code(total):
-    return tl.maximum(tl.minimum(total >> _FRACTION_BITS, 255), 0)  # in this order one instruction
+    return tl.minimum(tl.maximum(total >> _FRACTION_BITS, 0), 255)
 
 
 @triton.jit(do_not_specialize_on_alignment=["jobs_ptr"], launch_metadata=_launch_metadata)

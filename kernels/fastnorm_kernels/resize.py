@@ -163,7 +163,8 @@ def preprocess(sources: Sequence[Source], branches: Sequence[Branch], device: to
         branches: What to make of them.
         device: Where everything lies. Work goes to its current stream.
 
-    Nothing is checked here, and the host waits for nothing.
+    Nothing is checked here, and the host waits for nothing. A call uploads its records, so a CUDA graph cannot hold it.
+    Its launches are as many for any number of images, as long as the intermediate stays within MOST_PIXELS.
     """
     with torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext():
         for launch in launches(sources, branches, device):
@@ -228,6 +229,8 @@ class _Plan:
 
     def __init__(self, branches: Sequence[Branch]) -> None:
         self.branches = branches
+        self.strides = [branch.output.stride() for branch in branches]
+        self.vectors = [_vector(branch.output) for branch in branches]
         self.lines: list[LineJob] = []
         self.line_kinds: list[Pixels] = []
         self.outputs: list[OutputJob] = []
@@ -237,6 +240,7 @@ class _Plan:
         self.tables: list[TableJob] = []  # those that the device makes
         self.given: dict[int, Words] = {}  # the others, by number
         self.table_words: list[int] = []  # of 64 bits, by number
+        self._geometries: list[Geometry] = []  # which are told apart by their ids, and so have to stay
         self._templates: dict[tuple[int, ...], int] = {}
         self._numbers: dict[tuple[Axis, int], int] = {}
 
@@ -246,6 +250,7 @@ class _Plan:
         number = self._templates.get(key)
         if number is None:
             number = self._templates[key] = len(self.lines)
+            self._geometries.append(geometry)
             self._add(index, source, geometry)
         return number
 
@@ -255,8 +260,8 @@ class _Plan:
         output = branch.output
         along, across = columns, rows
         step, line_step = source.pixel_stride, source.row_stride
-        along_step, across_step = output.stride(3), output.stride(2)
-        vector = _vector(output)
+        _, channel_step, across_step, along_step = self.strides[index]
+        vector = self.vectors[index]
         if geometry.vertical_first:
             along, across = rows, columns
             step, line_step = line_step, step
@@ -298,7 +303,7 @@ class _Plan:
                 output=(output.data_ptr() - base.data_ptr()) // output.element_size(),
                 along_step=along_step,
                 across_step=across_step,
-                channel_step=output.stride(1),
+                channel_step=channel_step,
                 along=along.length,
                 across=across.length,
             )
