@@ -28,19 +28,18 @@ def guarded(pages):
 
 
 def main():
-    pages = 2
-    memory = guarded(pages)
+    memory = guarded(pages=2)
     memory.copy_(torch.randint(0, 256, memory.shape, dtype=torch.uint8))
-    for height, width in ((40, 50), (41, 43)):
-        size = 3 * height * width
-        for flat in (memory[:size], memory[-size:]):
-            for image in (flat.view(height, width, 3), flat.view(3, height, width).permute(1, 2, 0)):
-                plan = geometry(Size(height, width), 16, None, CropRule.TORCHVISION, PassOrder.HORIZONTAL_FIRST)
-                output = torch.full((1, 3, *plan.output), float("nan"))
-                branch = Branch(BICUBIC, coefficients, (0.0,) * 3, (1.0,) * 3, [plan], output)
-                preprocess([Source(image.data_ptr(), height, width, *image.stride())], [branch], torch.device("cpu"))
-                codes = resize_and_crop(image, plan, BICUBIC).permute(2, 0, 1)
-                print("same" if torch.equal(output[0], codes / 255.0) else "different")
+    height, width = 41, 43
+    plan = geometry(Size(height, width), 16, None, CropRule.TORCHVISION, PassOrder.HORIZONTAL_FIRST)
+    size = 3 * height * width
+    for flat in (memory[:size], memory[-size:]):
+        for image in (flat.view(height, width, 3), flat.view(3, height, width).permute(1, 2, 0)):
+            output = torch.full((1, 3, *plan.output), float("nan"))
+            branch = Branch(BICUBIC, coefficients, (0.0,) * 3, (1.0,) * 3, [plan], output)
+            preprocess([Source(image.data_ptr(), height, width, *image.stride())], [branch], torch.device("cpu"))
+            codes = resize_and_crop(image, plan, BICUBIC).permute(2, 0, 1)
+            print("same" if torch.equal(output[0], codes / 255.0) else "different")
 
 
 if __name__ == "__main__":

@@ -128,11 +128,6 @@ def four_bytes_a_pixel(pixels):
     return memory[..., :3].copy_(pixels)
 
 
-def blue_first(pixels):
-    memory = pixels.flip(2)
-    return memory.as_strided(pixels.shape, memory.stride()).flip(2)  # a copy: torch has no negative strides
-
-
 def one_row(pixels):
     """The first row again and again, without a step between rows."""
     return pixels[:1].expand(pixels.shape)
@@ -231,7 +226,7 @@ def test_views_of_a_larger_image():
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last], ids=["NCHW", "NHWC"])
 @pytest.mark.parametrize("width", [32, 20, 25])
 def test_outputs_of_every_kind(dtype, memory_format, width):
-    images = packed((30, 40), (50, 28))
+    images = packed((30, 40), (27, 28))
     target = Target(whole(24, width), BILINEAR, dtype=dtype, memory_format=memory_format)
     check(images, target)
 
@@ -266,10 +261,10 @@ def test_values_that_no_reciprocal_gets_right():
         check([image], Target(whole(16, 16), normalization=extreme, dtype=dtype))
 
 
-@pytest.mark.parametrize("resized", [(40, 50), (40, 31), (23, 50)], ids=["both", "rows", "columns"])
+@pytest.mark.parametrize("resized", [(20, 25), (20, 16), (12, 25)], ids=["both", "rows", "columns"])
 @every_filter
 def test_an_axis_that_keeps_its_size_keeps_its_pixels(kernel, resized):
-    check([noise(40, 50)], Target(whole(*resized), kernel))
+    check([noise(20, 25)], Target(whole(*resized), kernel))
 
 
 def test_one_pixel_in_and_one_pixel_out():
@@ -333,7 +328,7 @@ def geometries(draw):
     dtype=st.sampled_from(DTYPES),
     memory_format=st.sampled_from([torch.contiguous_format, torch.channels_last]),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=50, deadline=None)
 @example(  # a window of as many taps as there are pixels, in words
     Geometry(Size(4, 4), Size(1, 1), Span(0, 1, 0, 1), Span(0, 1, 0, 1), False),
     BILINEAR, interleaved, noise, torch.float32, torch.contiguous_format,
@@ -410,7 +405,15 @@ def test_nothing_outside_an_image_is_read():
     result = subprocess.run(
         script, env={**environment, "PYTHONPATH": path}, capture_output=True, text=True, check=False
     )
-    assert (result.returncode, result.stdout.split()) == (0, ["same"] * 8), result.stderr
+    assert (result.returncode, result.stdout.split()) == (0, ["same"] * 4), result.stderr
+
+
+def test_profilers_see_what_was_launched():
+    from fastnorm_kernels import _resize_kernels as kernels
+
+    metadata = type("Metadata", (), {"name": "_across_lines_kernel"})
+    arguments = {"output_ptr": torch.empty(1, dtype=torch.bfloat16), "VECTOR": 8}
+    assert kernels._launch_metadata((7, 7, 128), metadata, arguments) == {"name": "across_lines_bfloat16_vector_8_x128"}
 
 
 def test_bytes_moved_counts_an_image_once():
@@ -490,7 +493,7 @@ def a_span(length, seed):
 def test_tables_made_on_the_device_are_the_hosts(kernel):
     from fastnorm_kernels import resize
 
-    for number, (source, resized) in enumerate(pairs_of_lengths(110, 120)):
+    for number, (source, resized) in enumerate(pairs_of_lengths(70, 90)):
         span = a_span(resized, number)
         axis = resize._axis(source, resized, span, kernel)
         for multiple in (1, 2, 4):
@@ -504,7 +507,7 @@ def test_tables_made_on_the_device_are_the_hosts(kernel):
 def test_uploaded_tables_are_the_hosts(kernel):
     from fastnorm_kernels import resize
 
-    for number, (source, resized) in enumerate(pairs_of_lengths(100, 600)):
+    for number, (source, resized) in enumerate(pairs_of_lengths(60, 400)):
         span, table = a_span(resized, number), coefficients(source, resized, kernel)
         if source == resized:
             continue
