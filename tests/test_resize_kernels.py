@@ -24,9 +24,6 @@ from helpers import DTYPES, assert_same_bits, dtype_name, poisoned, random_pixel
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 TESTS = pathlib.Path(__file__).parent
 
-# Triton 3.6's interpreter makes numbers of arrays that hold one: all that numpy has against it is its shape.
-pytestmark = pytest.mark.filterwarnings("ignore:Conversion of an array with ndim > 0 to a scalar:DeprecationWarning")
-
 every_filter = pytest.mark.parametrize("kernel", FILTERS.values(), ids=FILTERS)
 
 
