@@ -174,7 +174,6 @@ class Reader(html.parser.HTMLParser):
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory):
     """The folder of charts and page; drawn once."""
-    pytest.importorskip("matplotlib")
     folder = tmp_path_factory.mktemp("report")
     report.write(load(write_rows(folder)), folder / "out", ["test_x: <b>wrong</b>"])
     return folder / "out"
@@ -230,7 +229,6 @@ def test_charts_are_written_as_files(drawn):
 
 
 def test_cells_beyond_a_few_are_folded_away():
-    pytest.importorskip("matplotlib")
     more = [
         row for n in range(5)
         for row in (dataclasses.replace(CPU, cell=f"cell {n}", shape="1x2x3x3"),
@@ -255,7 +253,6 @@ def test_the_verdict_counts_values():
 
 
 def test_the_command_writes_beside_the_rows_and_prints_a_short_table(folder, capsys):
-    pytest.importorskip("matplotlib")
     assert report.main([str(folder)]) == 0
     out = capsys.readouterr().out
     assert re.search(r"torchvision v2 +9\.00x +8\.00 to 10\.0 +5\n", out)
@@ -322,7 +319,8 @@ def test_a_block_is_written_once_and_drifts_when_edited(tmp_path, capsys):
 
 
 def test_bytes_are_those_that_the_code_counts():
-    kernels = pytest.importorskip("fastnorm_kernels._normalize_kernels")
+    from fastnorm_kernels import _normalize_kernels as kernels
+
     assert f"add up to {scaling.eager_bytes(2)}" in " ".join(reference.eager.__doc__.split())
     assert scaling.fused_bytes(2) == kernels.bytes_moved(1, [4, 4])
     assert scaling.outputs() == 3 * 512 * 512 + 3 * 224 * 224
