@@ -136,7 +136,7 @@ def _provenance(rows: Sequence[Row]) -> list[str]:
         threads = " or ".join(sorted({str(row.threads) for row in mine}))
         versions = " or ".join(sorted({row.torch for row in mine}))
         where = f"{device}, driver {mine[0].driver}" if gpu else f"{device}, {threads} threads"
-        lines.append(f"{'GPU' if gpu else 'CPU'}: {where}, torch {versions}, up to {runs} runs a cell.")
+        lines.append(f"{'GPU' if gpu else 'CPU'}: {where}, torch {versions}; {runs} {'run' if runs == 1 else 'runs'}.")
     if not lines:
         return []
     return ["", "3x: that peer takes three times as long (range over runs). " + " ".join(lines)]

@@ -238,7 +238,11 @@ def measured_table(rows: Sequence[Row]) -> list[tuple[str, ...]]:
         for entry in cell.entries if cell.suite == END_TO_END else [cell.ours] if part else []:
             if entry is not None and entry.images_per_s is not None:
                 speed, row = entry.images_per_s.median, entry.first
-                device = row.device if cell.on_gpu else f"{row.device}, {row.threads} threads"
+                device = (
+                    row.device
+                    if cell.on_gpu
+                    else f"{row.device}, {row.threads} {'thread' if row.threads == 1 else 'threads'}"
+                )
                 hours = f"1e6 / {significant(speed)} / 3600 = {significant(1e6 / speed / 3600)}"
                 lines.append((f"{cell.suite}: {entry.name}, {cell.name}", hours, device))
     for device, gpu in (("CPU", False), ("GPU", True)):
