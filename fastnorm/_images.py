@@ -22,8 +22,15 @@ if TYPE_CHECKING:
 MOST_SOURCE_PIXELS = 2**31 - 1
 
 
+ALPHA_CHOICES = ("error", "drop", "white")
+EXIF_CHOICES = ("ignore", "apply", "error")
+
+
 class Place(NamedTuple):
-    """Where a picture lies in its device's memory; strides in bytes."""
+    """Where a picture lies in its device's memory; strides in bytes.
+
+    The fields of `fastnorm_kernels.Source`, which is not imported before something is launched.
+    """
 
     address: int
     height: int
@@ -48,7 +55,7 @@ class Images:
 
     def name(self, index: int) -> str:
         """What messages call a picture."""
-        return "the image" if self.leading == () else f"images[{index}]"
+        return _name(index, self.leading)
 
     def views(self) -> list[Image.Image | torch.Tensor]:
         """Each picture as a PIL image of mode RGB, or as a uint8 view (H, W, 3)."""
@@ -100,13 +107,17 @@ def read_images(images: object, layout: str, alpha: str, exif: str) -> Images:
     return found
 
 
+def _name(index: int, leading: tuple[int, ...]) -> str:
+    return "the image" if leading == () else f"images[{index}]"
+
+
 def _check_choices(alpha: object, exif: object) -> None:
-    if alpha not in ("error", "drop", "white"):
+    if alpha not in ALPHA_CHOICES:
         raise ValueError(
             f"alpha: got {alpha!r}, wanted 'error', 'drop' (as torchvision pipelines, which call convert('RGB')) or "
             f"'white' (as transformers' image processors)"
         )
-    if exif not in ("ignore", "apply", "error"):
+    if exif not in EXIF_CHOICES:
         raise ValueError(f"exif: got {exif!r}, wanted 'ignore' (as published pipelines), 'apply' or 'error'")
 
 
@@ -131,15 +142,12 @@ def _of_batch(planes: torch.Tensor) -> Images:
 
 
 def _of_list(images: Sequence[object], layout: str, alpha: str, exif: str, leading: tuple[int, ...]) -> Images:
-    def name(index: int) -> str:
-        return "the image" if leading == () else f"images[{index}]"
-
     # Files that PIL has not decoded yet are decoded here, on several threads; an image that comes twice, once.
     first = {id(image): index for index, image in reversed(list(enumerate(images))) if is_picture(image)}
-    jobs = [functools.partial(_of_pil, images[index], name(index), alpha, exif) for index in first.values()]
+    jobs = [functools.partial(_of_pil, images[index], _name(index, leading), alpha, exif) for index in first.values()]
     decoded = dict(zip(first, _threads.run(jobs), strict=True))
     pictures = tuple(
-        decoded[id(image)] if id(image) in decoded else _of_tensor(image, layout, name(index))
+        decoded[id(image)] if id(image) in decoded else _of_tensor(image, layout, _name(index, leading))
         for index, image in enumerate(images)
     )
 
@@ -171,6 +179,7 @@ def _of_pil(image: object, name: str, alpha: str, exif: str) -> Image.Image:
 
     if not isinstance(image, Image.Image):
         raise TypeError(f"{name}: got {type(image).__name__}, wanted a PIL.Image.Image, a uint8 tensor or an array")
+    _check_size(_size_of(image), name)  # before it is decoded
     try:
         return _pictures.to_rgb(image, alpha, exif)
     except _pictures.PictureError as error:

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from PIL import Image, ImageOps
 
-ALPHA_CHOICES = ("error", "drop", "white")
-EXIF_CHOICES = ("ignore", "apply", "error")
-
 _DEEP_MODES = {"I": "32-bit integer grayscale", "F": "32-bit float grayscale"}
 _OPAQUE = 255
 _ORIENTATION = 0x0112  # EXIF's tag; 1 is upright

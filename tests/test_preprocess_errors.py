@@ -32,6 +32,14 @@ REFUSED = [
     ("ambiguous", call(random_pixels(3, 9, 3)), ValueError, "images[1]", "layout='NHWC'"),
     ("a string", call("cat.jpg"), TypeError, "images[1]: got str", "uint8 torch.Tensor"),
     ("a string by itself", lambda: fastnorm.fused_preprocess("cat.jpg", [SMALL]), TypeError, "images: got str", "PIL"),
+    (
+        "a PIL image without rows",
+        call(Image.new("RGB", (5, 0))),
+        ValueError,
+        "images[1]: got 0 x 5 pixels",
+        "leave it out",
+    ),
+    ("a transparent one", call(Image.new("RGBA", (5, 0))), ValueError, "images[1]: got 0 x 5 pixels", "leave it out"),
     ("no rows", call(GOOD[:0]), ValueError, "images[1]: got 0 x 40 pixels", "at least one on each side"),
     (
         "no columns in a batch",

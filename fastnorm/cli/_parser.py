@@ -7,9 +7,9 @@ from pathlib import Path
 
 import fastnorm
 from fastnorm._arguments import OUTPUT_DTYPES
+from fastnorm._images import ALPHA_CHOICES
 from fastnorm._normalization import PRESETS
 
-ALPHA_CHOICES = ("error", "drop", "white")
 LARGEST_SIZE = 4096
 
 _EXAMPLES = """\
