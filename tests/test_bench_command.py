@@ -68,7 +68,8 @@ def quick(tmp_path):
 
 
 @pytest.mark.usefixtures("checkout")
-def test_everything_runs_and_is_drawn(quick, tmp_path, capfd):
+def test_everything_runs_and_is_drawn(quick, tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     assert main(quick) == 0
     captured = capfd.readouterr()
     out = tmp_path / "out"

@@ -471,27 +471,27 @@ def test_a_sheet_has_the_permissions_of_any_new_file_and_stays_behind_its_link(t
 # demo: what it says about files
 
 
-def tagged(folder, name, orientation):
+def tagged(folder, name, orientation, size=(90, 60)):
     exif = Image.Exif()
     exif[0x0112] = orientation
-    Image.effect_noise((90, 60), 60).convert("RGB").save(folder / name, exif=exif)
+    Image.effect_noise(size, 60).convert("RGB").save(folder / name, exif=exif)
 
 
 def test_demo_takes_an_exif_orientation_as_the_library_does_and_says_how_many_there_were(tmp_path, sheet, capsys):
     for index in range(5):
         tagged(tmp_path, f"turned{index}.jpg", 6)
-    tagged(tmp_path, "upright.jpg", 1)
+    tagged(tmp_path, "upright.jpg", 1, (80, 80))
     arguments = ["demo", str(tmp_path), *QUICK, "--output", str(sheet)]
     assert main(arguments) == 0
     captured = capsys.readouterr()
-    assert "60 x 90 pixels, height x width" in captured.out
+    assert "60 x 90 to 80 x 80 pixels, height x width" in captured.out
     first = ", ".join(str(tmp_path / f"turned{index}.jpg") for index in range(3))
     assert f"note: 5 images ({first} and 2 more): an EXIF orientation, which is ignored" in captured.err
     assert "--exif apply" in captured.err
 
     assert main([*arguments, "--exif", "apply"]) == 0
     captured = capsys.readouterr()
-    assert "60 x 90 to 90 x 60 pixels, height x width" in captured.out
+    assert "90 x 60 to 80 x 80 pixels, height x width" in captured.out
     assert "EXIF" not in captured.err
 
     assert main([*arguments, "--exif", "error"]) == 0

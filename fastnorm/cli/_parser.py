@@ -97,7 +97,7 @@ def _add_check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     _add_device(check)
     check.add_argument("--mean", type=float, nargs="+", metavar="M", help="check these constants instead of presets")
     check.add_argument("--std", type=float, nargs="+", metavar="S", help="goes with --mean; one number or three")
-    check.add_argument("--config", type=Path, metavar="FILE", help="check a preprocessor_config.json, or its folder")
+    check.add_argument("--config", metavar="FILE", help="check a preprocessor_config.json, or its folder")
 
 
 def _add_explain(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from fastnorm._normalization import PRESETS, Normalization
 from fastnorm.cli._errors import CommandError
+
+CONFIG_FILE = "preprocessor_config.json"
 
 
 def by_name(text: str) -> Normalization:
@@ -16,7 +19,12 @@ def by_name(text: str) -> Normalization:
     if preset is not None:
         return preset
     if Path(text).exists():
-        return from_config(Path(text))
+        return from_config(text)
+    name = Path(text).name.lower()
+    if name in PRESETS:
+        raise CommandError(f"{text}: no such file; the preset is: fastnorm explain {name}")
+    if _is_model_id(text):
+        raise CommandError(f"{text}: no such file; {_how_to_download(text)}")
     close = difflib.get_close_matches(text.lower(), PRESETS, n=1)
     hint = f"did you mean {close[0]}?" if close else "check the spelling or the path"
     raise CommandError(
@@ -25,14 +33,43 @@ def by_name(text: str) -> Normalization:
     )
 
 
-def from_config(path: Path) -> Normalization:
+def from_config(text: str) -> Normalization:
+    """The configuration file or folder of that path."""
     try:
-        return Normalization.from_config(path)
+        return Normalization.from_config(Path(text))
+    except FileNotFoundError as error:
+        if Path(text).is_dir():
+            raise CommandError(f"{text}: {_without_configuration(text) or error}") from None
+        hint = f"{text}: no such file; {_how_to_download(text)}" if _is_model_id(text) else str(error)
+        raise CommandError(hint) from None
     except OSError as error:
-        raise CommandError(f"{path}: cannot be read ({error.strerror})" if error.strerror else str(error)) from None
+        raise CommandError(f"{text}: cannot be read ({error.strerror})" if error.strerror else str(error)) from None
     except (TypeError, ValueError) as error:
-        text = str(error)
-        raise CommandError(text if str(path) in text else f"{path}: {text}") from None
+        reason = str(error)
+        raise CommandError(reason if str(Path(text)) in reason else f"{text}: {reason}") from None
+
+
+def _is_model_id(text: str) -> bool:
+    """Whether this could be a model's name on the Hugging Face Hub, as openai/clip-vit-large-patch14."""
+    return re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", text) is not None
+
+
+def _how_to_download(model: str) -> str:
+    return (
+        f"nothing is downloaded here; if this is a model on the Hugging Face Hub, this prints the path to give: "
+        f"hf download {model} {CONFIG_FILE}"
+    )
+
+
+def _without_configuration(folder: str) -> str:
+    """What can be explained of a folder that holds no configuration of pictures itself; empty where nothing can."""
+    path = Path(folder)
+    below = sorted(part.parent for part in path.glob(f"*/{CONFIG_FILE}"))
+    commands = ", ".join(f"fastnorm explain {part}" for part in below)
+    if (path / "model_index.json").is_file():
+        more = f"; below it: {commands}" if below else ""
+        return f"a diffusers pipeline; its VAE's pictures: fastnorm explain vae{more}"
+    return f"no configuration of pictures in this folder; below it: {commands}" if below else ""
 
 
 def from_numbers(mean: Sequence[float] | None, std: Sequence[float] | None) -> Normalization:
