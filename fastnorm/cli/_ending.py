@@ -36,7 +36,7 @@ def quietly(name: str, command: Callable[[], int]) -> int:
         if error.errno not in _NO_ROOM or error.filename is not None:
             raise
         _discard_stdout()
-        complain(f"{name}: error: standard output cannot be written ({error.strerror}); make room, or redirect it")
+        complain(f"{name}: error: output cannot be written ({error.strerror}); make room, or write it elsewhere")
         return WRONG_CALL
 
 
