@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import collections
 import functools
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -142,10 +144,16 @@ def _of_batch(planes: torch.Tensor) -> Images:
 
 
 def _of_list(images: Sequence[object], layout: str, alpha: str, exif: str, leading: tuple[int, ...]) -> Images:
-    # Files that PIL has not decoded yet are decoded here, on several threads; an image that comes twice, once.
+    # Files that PIL has not decoded yet are decoded here; an image that comes twice, once.
     first = {id(image): index for index, image in reversed(list(enumerate(images))) if is_picture(image)}
-    jobs = [functools.partial(_of_pil, images[index], _name(index, leading), alpha, exif) for index in first.values()]
-    decoded = dict(zip(first, _threads.run(jobs), strict=True))
+    decode = {
+        key: functools.partial(_of_pil, images[index], _name(index, leading), alpha, exif)
+        for key, index in first.items()
+    }
+    private = _with_private_files([images[index] for index in first.values()])
+    # The others in order: two decoders that read one file move each other's place in it.
+    decoded = {key: job() for key, job in decode.items() if key not in private}
+    decoded |= zip(private, _threads.run([decode[key] for key in private]), strict=True)
     pictures = tuple(
         decoded[id(image)] if id(image) in decoded else _of_tensor(image, layout, _name(index, leading))
         for index, image in enumerate(images)
@@ -160,6 +168,22 @@ def _of_list(images: Sequence[object], layout: str, alpha: str, exif: str, leadi
             )
     memory = tuple(picture for picture in pictures if isinstance(picture, torch.Tensor))
     return Images(device, tuple(map(_size_of, pictures)), leading, memory, pictures)
+
+
+def _with_private_files(images: Sequence[Any]) -> list[int]:
+    """The ids of those PIL images that no other reader's file handle can disturb while they are decoded.
+
+    They are decoded already, PIL has opened their files itself, or their bytes lie in a buffer of their own.
+    """
+    handles = [getattr(image, "fp", None) for image in images]
+    users = collections.Counter(map(id, handles))
+    return [
+        id(image)
+        for image, handle in zip(images, handles, strict=True)
+        if handle is None
+        or getattr(image, "_exclusive_fp", False)
+        or (type(handle) is io.BytesIO and users[id(handle)] == 1)
+    ]
 
 
 def _of_tensor(image: object, layout: str, name: str) -> torch.Tensor:
