@@ -9,6 +9,7 @@
 
 from fastnorm import reference
 from fastnorm._functional import DualOutput, fused_dual_normalize, fused_normalize
+from fastnorm._host_memory import empty_host_cache, set_host_cache_limit
 from fastnorm._normalization import CLIP, DINOV2, IMAGENET, SIGLIP, VAE, Normalization
 from fastnorm._packed import PackedImages
 from fastnorm._preprocess import fused_dual_preprocess, fused_preprocess
@@ -30,9 +31,11 @@ __all__ = [
     "Normalization",
     "PackedImages",
     "Target",
+    "empty_host_cache",
     "fused_dual_normalize",
     "fused_dual_preprocess",
     "fused_normalize",
     "fused_preprocess",
     "reference",
+    "set_host_cache_limit",
 ]

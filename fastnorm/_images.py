@@ -14,7 +14,7 @@ import torch
 
 from fastnorm import _threads
 from fastnorm._geometry import Size
-from fastnorm._inputs import as_planes, check_layout, is_picture
+from fastnorm._inputs import address_of, as_planes, check_layout, file_hint, is_picture
 from fastnorm._packed import PackedImages
 
 if TYPE_CHECKING:
@@ -102,8 +102,14 @@ def read_images(images: object, layout: str, alpha: str, exif: str) -> Images:
     else:
         raise TypeError(
             f"images: got {type(images).__name__}, wanted a list of pictures (PIL images, uint8 tensors or arrays), a "
-            f"batch (N, H, W, 3) or (N, 3, H, W), or a fastnorm.PackedImages"
+            f"batch (N, H, W, 3) or (N, 3, H, W), or a fastnorm.PackedImages{file_hint(images, 'images')}"
         )
+    for tensor in found.memory:
+        if tensor.numel() > 0 and tensor.device.type != "meta" and address_of(tensor) == 0:
+            raise TypeError(
+                f"images: got a {type(tensor).__name__} without memory of its own (traced or fake), expected pixels; "
+                f"call it outside of torch.func transforms and FakeTensorMode"
+            )
     for index, size in enumerate(found.sizes):
         _check_size(size, found.name(index))
     return found
@@ -187,6 +193,9 @@ def _with_private_files(images: Sequence[Any]) -> list[int]:
 
 
 def _of_tensor(image: object, layout: str, name: str) -> torch.Tensor:
+    if not isinstance(image, (torch.Tensor, np.ndarray)):
+        hint = file_hint(image, name)
+        raise TypeError(f"{name}: got {type(image).__name__}, wanted a PIL image, or a uint8 tensor or array{hint}")
     planes = as_planes(image, layout, name)
     if planes.dim() != 3:
         raise ValueError(

@@ -55,7 +55,7 @@ def offsets(plans: Sequence[Geometry], flips: Sequence[bool], flip_first: bool) 
         if flip:
             columns = columns.of_mirrored(geometry.resized.width) if flip_first else columns.mirror()
         pairs.append((geometry.rows.position, columns.position))
-    return torch.tensor(pairs, dtype=torch.int64).view(-1, 2)
+    return torch.tensor(pairs, dtype=torch.int64, device="cpu").view(-1, 2)
 
 
 def _resized(source: Size, target: Target, name: str) -> Size:
@@ -101,7 +101,7 @@ def _draw(resized: Size, crop: Size) -> Position:
     if resized == crop:
         return Position(0, 0)
     top, left = (
-        min(margin, 0) + int(torch.randint(0, abs(margin) + 1, size=(1,)))
+        min(margin, 0) + int(torch.randint(0, abs(margin) + 1, size=(1,), device="cpu"))
         for margin in (resized.height - crop.height, resized.width - crop.width)
     )
     return Position(top, left)

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Literal, TypedDict, overload
 
 import torch
-from torch._compile import _disable_dynamo
 
 from fastnorm import _backends
 from fastnorm._arguments import resolve_dtypes
@@ -19,6 +18,7 @@ from fastnorm._outputs import check_memory, check_output, new
 from fastnorm._planning import offsets, output_size, plan
 from fastnorm._resampling import FILTERS
 from fastnorm._target import CLIP_224, VAE_512, Target, check_target, check_targets
+from fastnorm._torch_internals import graph_break
 
 if TYPE_CHECKING:
     import numpy as np
@@ -197,7 +197,7 @@ def run(
     return _run(images, targets, write, return_offsets, **options)
 
 
-@_disable_dynamo  # the public decorator would import the compiler along with this module
+@graph_break
 def _run_untraced(
     images: object, targets: tuple[Target, ...], write: Write, return_offsets: bool, **options: Unpack[Options]
 ) -> tuple[tuple[torch.Tensor, ...], Offsets]:

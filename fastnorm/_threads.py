@@ -9,6 +9,8 @@ from typing import TypeVar
 
 import torch
 
+from fastnorm._torch_internals import on_this_thread_alone
+
 Result = TypeVar("Result")
 
 
@@ -40,9 +42,11 @@ def run(jobs: Sequence[Callable[[], Result]]) -> list[Result]:
                 failures[index] = error
 
     def work_elsewhere() -> None:
-        with torch.inference_mode(inference):
+        with torch.inference_mode(inference), on_this_thread_alone():
             work()
 
+    if min(torch.get_num_threads(), len(jobs)) < 2:
+        return [job() for job in jobs]
     helpers = []
     try:
         for _ in range(min(torch.get_num_threads(), len(jobs)) - 1):
@@ -52,7 +56,8 @@ def run(jobs: Sequence[Callable[[], Result]]) -> list[Result]:
             except RuntimeError:  # the interpreter shuts down
                 break
             helpers.append(thread)
-        work()
+        with on_this_thread_alone():
+            work()
     finally:
         waiting.clear()
         for thread in helpers:

@@ -1,5 +1,7 @@
 """Calls made inside torch's modes and transforms: fake tensors, tracing, functionalisation, a default device."""
 
+import warnings
+
 import pytest
 import torch
 from torch._subclasses import FakeTensorMode
@@ -55,6 +57,16 @@ def test_a_dispatch_mode_sees_one_operator():
     assert not {"aten::div", "aten::div_.Tensor", "aten::sub.out", "aten::copy_"} & set(seen.names)
 
 
+@pytest.fixture
+def tracing():
+    """torch.jit is deprecated, and still in use; while it traces, it warns of every size that is looked at."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".torch.jit")
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)
+        yield
+
+
+@pytest.mark.usefixtures("tracing")
 def test_a_traced_function_serves_other_batch_sizes():
     with torch.no_grad():
         traced = torch.jit.trace(lambda batch: tuple(dual(batch)), random_pixels(2, 64, 64, 3))
@@ -62,6 +74,7 @@ def test_a_traced_function_serves_other_batch_sizes():
     same(traced(batch), expected_of(batch))
 
 
+@pytest.mark.usefixtures("tracing")
 def test_a_traced_function_writes_all_of_its_outputs():
     def into(batch, first, second):
         return fastnorm.fused_normalize(batch, [VAE, CLIP], layout="NHWC", out=(first, second))
@@ -75,20 +88,24 @@ def test_a_traced_function_writes_all_of_its_outputs():
     same(outputs, fastnorm.reference.normalize(batch, [VAE, CLIP]))
 
 
-@pytest.mark.parametrize(
-    "transform",
-    [
-        torch.func.functionalize,
-        lambda function: lambda batch: torch.func.jvp(function, (batch,), (torch.zeros_like(batch),))[0],
-    ],
-    ids=["functionalize", "jvp"],
-)
-def test_functional_transforms(transform):
+def test_functionalized_tensors_go_to_the_operator():
     batch = random_pixels(2, 8, 12, 3)
     with Record() as seen:
-        got = transform(lambda x: tuple(dual(x)))(batch)
+        got = torch.func.functionalize(lambda x: tuple(dual(x)))(batch)
     same(got, expected_of(batch))
     assert "fastnorm::normalize" in seen.names
+
+
+def test_preprocessing_refuses_tensors_without_memory():
+    images = [random_pixels(20, 20, 3)]
+    with FakeTensorMode() as mode:
+        fake_images, fake_out = [mode.from_tensor(images[0])], torch.empty(1, 3, 8, 8)
+    with pytest.raises(TypeError, match="images: got a FakeTensor without memory"):
+        fastnorm.fused_preprocess(fake_images, [fastnorm.Target(VAE, size=8)])
+    with pytest.raises(TypeError, match="without memory"):
+        torch.func.functionalize(lambda x: fastnorm.fused_preprocess([x], [fastnorm.Target(VAE, size=8)])[0])(images[0])
+    with pytest.raises(TypeError, match=r"targets\[0\].out: got a traced or fake tensor"):
+        fastnorm.fused_preprocess(images, [fastnorm.Target(VAE, size=8, out=fake_out)])
 
 
 @pytest.mark.parametrize("out", ["the same twice", "overlapping views"])
@@ -118,7 +135,8 @@ def meta_by_default():
     torch.set_default_device(None)
 
 
-def test_a_default_device_changes_nothing(meta_by_default):
+@pytest.mark.usefixtures("meta_by_default")
+def test_a_default_device_changes_nothing():
     batch = random_pixels(2, 40, 50, 3, device="cpu")
     same(dual(batch), expected_of(batch))
     images = [batch[0], batch[1, :30]]

@@ -269,6 +269,19 @@ def test_expanded_images():
     same(small([grey]), small([grey.contiguous()]))
 
 
+def test_packed_images_cannot_be_changed_and_can_be_sliced():
+    packed = PackedImages.pack(pictures())
+    for name in ("buffer", "offsets", "sizes"):
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(packed, name, getattr(packed, name))
+    for part in (slice(1, None), slice(None, None, -1), slice(-2, None), slice(5, 9)):
+        some = packed[part]
+        assert some.sizes == packed.sizes[part]
+        assert some.buffer is packed.buffer
+        assert all(torch.equal(some[index], image) for index, image in enumerate(pictures()[part]))
+    assert torch.equal(packed[-1], pictures()[-1])
+
+
 def test_packed_images():
     packed = PackedImages.pack([as_pil(pictures()[0]), pictures()[1].permute(2, 0, 1), pictures()[2].numpy()])
     assert len(packed) == 3

@@ -1,5 +1,6 @@
 """What fused_preprocess refuses: each message says what came, what was wanted, what mends it, and which image."""
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -30,7 +31,23 @@ REFUSED = [
     ("grayscale", call(random_pixels(9, 9)), ValueError, "images[1]", "images[1].unsqueeze(-1)"),
     ("a batch in a list", call(GOOD[None]), ValueError, "images[1]: got 4 axes", "goes in by itself"),
     ("ambiguous", call(random_pixels(3, 9, 3)), ValueError, "images[1]", "layout='NHWC'"),
-    ("a string", call("cat.jpg"), TypeError, "images[1]: got str", "uint8 torch.Tensor"),
+    ("a string", call("cat.jpg"), TypeError, "images[1]: got str", "PIL.Image.open(images[1])"),
+    ("bytes", call(b"\xff\xd8"), TypeError, "images[1]: got bytes", "PIL.Image.open(io.BytesIO(images[1]))"),
+    ("a sample", call({"image": GOOD}), TypeError, "images[1]: got dict", "images[1]['image']"),
+    (
+        "a batch of samples",
+        lambda: fastnorm.fused_preprocess({"jpg": GOOD}, [SMALL]),
+        TypeError,
+        "dict",
+        "images['image']",
+    ),
+    (
+        "a ragged array of objects",
+        lambda: fastnorm.fused_preprocess(np.array([GOOD.numpy(), None], dtype=object), [SMALL]),
+        TypeError,
+        "images: got an array of 2 objects",
+        "list(images)",
+    ),
     ("a string by itself", lambda: fastnorm.fused_preprocess("cat.jpg", [SMALL]), TypeError, "images: got str", "PIL"),
     (
         "a PIL image without rows",
@@ -235,6 +252,27 @@ REFUSED = [
         ValueError,
         "images[1]: 1 x 2 pixels at byte 3595",
         "3600",
+    ),
+    (
+        "a size in floats",
+        lambda: PackedImages(GOOD.flatten(), [0], [(1.9, 1)]),
+        TypeError,
+        "sizes[0]: got 1.9",
+        "whole",
+    ),
+    (
+        "an offset in floats",
+        lambda: PackedImages(GOOD.flatten(), [0.5], [(1, 1)]),
+        TypeError,
+        "offsets: got 0.5",
+        "whole",
+    ),
+    (
+        "a size of three numbers",
+        lambda: PackedImages(GOOD.flatten(), [0], [(1, 1, 3)]),
+        ValueError,
+        "sizes[0]: got 3 numbers",
+        "(height, width)",
     ),
     (
         "fewer sizes",

@@ -30,6 +30,18 @@ def test_results_are_in_order():
     assert _threads.run([functools.partial(int, str(i)) for i in range(100)]) == list(range(100))
 
 
+def test_torch_s_own_threads_have_no_part_in_it():
+    assert set(_threads.run([torch.get_num_threads] * 20)) == {1}
+    assert torch.get_num_threads() == 4
+
+
+def test_jobs_run_in_the_caller_s_inference_mode():
+    jobs = [lambda: (time.sleep(0.001), torch.is_inference_mode_enabled())[1]] * 20
+    assert set(_threads.run(jobs)) == {False}
+    with torch.inference_mode():
+        assert set(_threads.run(jobs)) == {True}
+
+
 def test_the_first_failing_job_s_exception_is_raised_and_no_job_starts_after_it():
     started = []
 
