@@ -143,11 +143,20 @@ def _only_decodes(row: Row) -> bool:
     return row.suite == END_TO_END and not is_ours(row.name) and "decod" in row.name.lower()
 
 
+def _computes_on_the_cpu(row: Row) -> bool:
+    """Host time without a GPU: torch.compile's call computes there; the others' launches reach a driver that does
+    nothing."""
+    return row.suite == HOST and not on_gpu(row) and row.name.startswith("torch.compile")
+
+
 def _entry(rows: Sequence[Row], baseline_of: dict[str, Row]) -> Entry:
     def spread(column: str) -> Spread | None:
         return Spread.of(value for row in rows if (value := getattr(row, column)) is not None)
 
-    ratios = (_ratio(row, baseline_of[row.run]) for row in rows if row.run in baseline_of and not _only_decodes(row))
+    rivals = (
+        row for row in rows if row.run in baseline_of and not _only_decodes(row) and not _computes_on_the_cpu(row)
+    )
+    ratios = (_ratio(row, baseline_of[row.run]) for row in rivals)
     counts = [row.mismatches for row in rows if row.mismatches is not None]
     reasons = [row.note.removeprefix(NOT_RUN) for row in rows if row.note.startswith(NOT_RUN)]
     return Entry(

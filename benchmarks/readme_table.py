@@ -27,6 +27,7 @@ from benchmarks.comparisons import (
 from benchmarks.formats import milliseconds, significant, times
 from benchmarks.goals import CPU_PAIR_FRESH, CPU_PAIR_OUT, GOALS, GPU_PAIR_FRESH, GPU_PAIR_OUT, ONE_CALL, Where, named
 from benchmarks.rows import RESULTS, Row
+from fastnorm.cli._ending import quietly
 
 START = "<!-- speed table: python -m benchmarks.readme_table --write -->"
 END = "<!-- end of speed table -->"
@@ -75,8 +76,11 @@ def _range(spread: Spread) -> str:
 def _host_time(cell: Cell) -> str:
     if cell.ours is None or cell.ours.p50_ms is None:
         return ""
+    own = milliseconds(cell.ours.p50_ms.median)
+    if not cell.on_gpu:
+        return f"{own}, launching on a driver that does nothing"
     peers = _against("torch.compile")(cell)
-    return milliseconds(cell.ours.p50_ms.median) + (f"; {peers}" if peers else "")
+    return own + (f"; {peers}" if peers else "")
 
 
 def _samples(cell: Cell) -> str:
@@ -153,4 +157,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(quietly("benchmarks.readme_table", main))

@@ -37,6 +37,7 @@ from benchmarks.comparisons import (
 from benchmarks.formats import milliseconds, significant, times
 from benchmarks.goals import CPU_PAIR_FRESH, CPU_PAIR_OUT, GPU_PAIR_FRESH, GPU_PAIR_OUT, GPU_VARYING, Goal, judge
 from benchmarks.rows import RESULTS, Row
+from fastnorm.cli._ending import quietly
 from fastnorm.cli._text import plural, table
 
 if TYPE_CHECKING:
@@ -434,4 +435,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(quietly("benchmarks.report", main))

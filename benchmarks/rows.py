@@ -10,6 +10,7 @@ import csv
 import datetime
 import functools
 import importlib.metadata
+import io
 import os
 import platform
 import subprocess
@@ -129,29 +130,61 @@ def quantile(values: Sequence[float], q: float) -> float:
 
 
 def append(path: Path, rows: Iterable[Row]) -> None:
-    """Add rows to a file, which gets its header when it is new; a file with other columns is refused."""
+    """Add rows to a file, which gets its header when it is new; a file with other columns is refused.
+
+    All or nothing: where the disk is full, the file is as it was.
+    """
     names = [field.name for field in fields(Row)]
     path.parent.mkdir(parents=True, exist_ok=True)
-    new = not path.exists() or path.stat().st_size == 0
-    if not new:
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, names, lineterminator="\n")
+    if not path.exists() or path.stat().st_size == 0:
+        writer.writeheader()
+    else:
         with path.open(newline="") as file:
             _check_header(path, next(csv.reader(file)))
-    with path.open("a", newline="") as file:
-        writer = csv.DictWriter(file, names, lineterminator="\n")
-        if new:
-            writer.writeheader()
-        writer.writerows(asdict(r) for r in rows)  # None is written as an empty field
+        if not path.read_bytes().endswith(b"\n"):
+            text.write("\n")  # a torn line, which these rows must not run into; `read` names it
+    writer.writerows(asdict(r) for r in rows)  # None is written as an empty field
+    with path.open("ab", buffering=0) as file:
+        before = file.tell()
+        left = memoryview(text.getvalue().encode())
+        try:
+            while left:
+                left = left[file.write(left) :]  # a full disk takes a part first, then raises
+        except BaseException:
+            file.truncate(before)
+            raise
 
 
 def read(path: Path) -> list[Row]:
-    """The rows of a file, in its order."""
+    """The rows of a file, in its order; a line that is no whole row raises, and the error names it."""
     with path.open(newline="") as file:
-        reader = csv.DictReader(file)
-        _check_header(path, reader.fieldnames or [])
-        return [Row(**{name: _parsed(name, text) for name, text in line.items()}) for line in reader]
+        text = file.read()
+    lines = csv.reader(io.StringIO(text, newline=""), strict=True)
+    _check_header(path, next(lines, []))
+    found: list[Row] = []
+    while True:
+        first = lines.line_num + 1
+        try:
+            values = next(lines, None)
+            if values is None:
+                return found
+            if lines.line_num > text.count("\n"):
+                raise ValueError("a last line without its end")
+            if values:
+                found.append(_row_of(values))
+        except (csv.Error, ValueError) as error:
+            raise ValueError(f"{path}, line {first}: got {error}, expected a whole row; delete that line") from None
 
 
 _TYPES: dict[str, str] = {field.name: str(field.type) for field in fields(Row)}
+
+
+def _row_of(values: Sequence[str]) -> Row:
+    if len(values) != len(_TYPES):
+        raise ValueError(f"{len(values)} columns of {len(_TYPES)}")
+    return Row(**{name: _parsed(name, text) for name, text in zip(_TYPES, values, strict=True)})
 
 
 def _parsed(column: str, text: str) -> Any:

@@ -20,6 +20,8 @@ from benchmarks.comparisons import BANDWIDTH, COPY, END_TO_END, PREPROCESS, cell
 from benchmarks.formats import significant
 from benchmarks.goals import CPU_PAIR_OUT, GPU_PAIR_OUT
 from benchmarks.rows import RESULTS, Row
+from fastnorm.cli._ending import quietly
+from fastnorm.cli._text import table
 
 START = "<!-- worked example: python -m benchmarks.scaling --write -->"
 END = "<!-- end of worked example -->"
@@ -282,8 +284,6 @@ def block() -> Block:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    from fastnorm.cli._text import table
-
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--write", action="store_true", help="write the worked example into SCALING.md")
     parser.add_argument("--check", action="store_true", help="exit 1 where SCALING.md and the rows differ")
@@ -312,4 +312,4 @@ def _positive(text: str) -> float:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(quietly("benchmarks.scaling", main))

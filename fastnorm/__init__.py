@@ -7,13 +7,10 @@
 `fastnorm.reference` defines what is correct; `fastnorm check` on the command line proves it on your machine.
 """
 
-from fastnorm import reference
-from fastnorm._functional import DualOutput, fused_dual_normalize, fused_normalize
-from fastnorm._host_memory import empty_host_cache, set_host_cache_limit
-from fastnorm._normalization import CLIP, DINOV2, IMAGENET, SIGLIP, VAE, Normalization
-from fastnorm._packed import PackedImages
-from fastnorm._preprocess import fused_dual_preprocess, fused_preprocess
-from fastnorm._target import CLIP_224, VAE_512, VAE_1024, Crop, Target
+import importlib
+import pathlib
+import sys
+from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
 
@@ -39,3 +36,41 @@ __all__ = [
     "reference",
     "set_host_cache_limit",
 ]
+
+
+def _is_command() -> bool:
+    """Whether this process is the command `fastnorm` or `python -m fastnorm`, as far as can be told."""
+    program = sys.argv[0] if getattr(sys, "argv", None) else ""
+    if program == "-m":  # Python is looking for the module to run
+        after = sys.orig_argv.index("-m") + 1 if "-m" in sys.orig_argv else len(sys.orig_argv)
+        return sys.orig_argv[after : after + 1] == [__name__]
+    return pathlib.PurePath(program).stem == __name__
+
+
+# Everywhere but in the command's own process, importing this package imports torch and registers
+# torch.ops.fastnorm.normalize. The command does without until it needs them: --help is quick, Ctrl-C is quiet.
+if TYPE_CHECKING or not _is_command():
+    from fastnorm import reference
+    from fastnorm._functional import DualOutput, fused_dual_normalize, fused_normalize
+    from fastnorm._host_memory import empty_host_cache, set_host_cache_limit
+    from fastnorm._normalization import CLIP, DINOV2, IMAGENET, SIGLIP, VAE, Normalization
+    from fastnorm._packed import PackedImages
+    from fastnorm._preprocess import fused_dual_preprocess, fused_preprocess
+    from fastnorm._target import CLIP_224, VAE_512, VAE_1024, Crop, Target
+else:
+    _HOMES = {
+        "_functional": ("DualOutput", "fused_dual_normalize", "fused_normalize"),
+        "_host_memory": ("empty_host_cache", "set_host_cache_limit"),
+        "_normalization": ("CLIP", "DINOV2", "IMAGENET", "SIGLIP", "VAE", "Normalization"),
+        "_packed": ("PackedImages",),
+        "_preprocess": ("fused_dual_preprocess", "fused_preprocess"),
+        "_target": ("CLIP_224", "VAE_512", "VAE_1024", "Crop", "Target"),
+    }
+
+    def __getattr__(name: str) -> object:
+        if name == "reference":
+            return importlib.import_module("fastnorm.reference")
+        home = next((home for home, names in _HOMES.items() if name in names), None)
+        if home is None:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(importlib.import_module(f"fastnorm.{home}"), name)

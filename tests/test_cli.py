@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from importlib import metadata
@@ -13,8 +14,21 @@ import torch
 from PIL import Image
 
 import fastnorm
+from fastnorm._arguments import OUTPUT_DTYPES
+from fastnorm._images import ALPHA_CHOICES, EXIF_CHOICES
 from fastnorm._normalization import PRESET_SOURCES, PRESETS
-from fastnorm.cli import check_resize, contact_sheet, explain, main, oracle, pillow_chain, published, tally, timing
+from fastnorm.cli import (
+    _parser,
+    check_resize,
+    contact_sheet,
+    explain,
+    main,
+    oracle,
+    pillow_chain,
+    published,
+    tally,
+    timing,
+)
 from fastnorm.cli.files import shipped_photographs
 
 QUICK = ["--size", "64", "--clip-size", "32", "--rounds", "1", "--device", "cpu"]
@@ -117,11 +131,105 @@ def test_a_device_that_does_not_serve_is_a_wrong_call(command, device, capsys):
     assert f"--device {device}: " in capsys.readouterr().err
 
 
+def environment():
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+
+
 def run_module(*argv, **options):
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     return subprocess.Popen(
-        [sys.executable, *argv], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options
+        [sys.executable, *argv], env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options
     )
+
+
+@pytest.mark.parametrize(
+    "start",
+    [("-m", "fastnorm"), ("-c", "import sys; sys.argv[0] = '/bin/fastnorm'; from fastnorm.cli import main; main()")],
+    ids=["module", "script"],
+)
+@pytest.mark.parametrize("option", ["--help", "--version"])
+def test_the_help_and_the_version_need_no_torch(start, option):
+    process = run_module("-X", "importtime", *start, option)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0
+    assert "fastnorm" in out
+    imported = {line.rpartition("|")[2].strip() for line in err.splitlines() if line.startswith("import time:")}
+    assert "fastnorm.cli._parser" in imported
+    assert not {"torch", "numpy", "PIL"} & imported
+
+
+def test_in_the_command_s_own_process_the_public_names_come_when_they_are_asked_for():
+    program = (
+        "import sys; sys.argv[0] = '/bin/fastnorm'; import fastnorm; assert 'torch' not in sys.modules; "
+        "[getattr(fastnorm, name) for name in fastnorm.__all__]; assert fastnorm.VAE is fastnorm._normalization.VAE; "
+        "assert not hasattr(fastnorm, 'no_such_name'); import torch; torch.ops.fastnorm.normalize"
+    )
+    process = run_module("-c", program)
+    assert process.communicate(timeout=120) == ("", "")
+    assert process.returncode == 0
+
+
+def test_everywhere_else_importing_registers_the_operator():
+    process = run_module("-c", "import fastnorm, torch; torch.ops.fastnorm.normalize.default")
+    assert process.communicate(timeout=120) == ("", "")
+    assert process.returncode == 0
+
+
+def test_the_parser_s_choices_are_the_library_s():
+    actions = {
+        action.dest: action.choices
+        for action in _parser.build_parser()._subparsers._group_actions[0].choices["demo"]._actions
+    }
+    assert tuple(actions["alpha"]) == ALPHA_CHOICES
+    assert tuple(actions["exif"]) == EXIF_CHOICES
+    assert tuple(actions["dtype"]) == tuple(str(dtype).removeprefix("torch.") for dtype in OUTPUT_DTYPES)
+
+
+@pytest.mark.parametrize("module", ["fastnorm.cli._parser", "fastnorm.cli.explain", "torch", "numpy", "torch.nn"])
+def test_ctrl_c_while_something_is_being_imported_exits_quietly(module):
+    program = (
+        "import os, signal, sys\n"
+        "class Interrupts:\n"
+        "    def find_spec(name, *_):\n"
+        f"        if name == {module!r}:\n"
+        "            try: os.kill(os.getpid(), signal.SIGINT)\n"
+        f"            except KeyboardInterrupt:\n"
+        f"                if name == 'fastnorm.cli._parser': raise\n"
+        "                os.abort()  # as torch's C++ code does\n"
+        "sys.meta_path.insert(0, Interrupts)\n"
+        "sys.argv = ['/bin/fastnorm', 'explain', 'clip']\n"
+        "from fastnorm.cli import main\n"
+        "sys.exit(main())"
+    )
+    process = run_module("-c", program)
+    assert process.communicate(timeout=120) == ("", "")
+    assert process.returncode == 130
+
+
+@pytest.mark.parametrize(("where", "why"), [(">/dev/full", "No space left on device"), (">&-", "is closed")])
+def test_an_output_that_cannot_be_written_is_one_line(where, why):
+    command = f"{shlex.quote(sys.executable)} -m fastnorm explain clip {where}"
+    result = subprocess.run(command, shell=True, env=environment(), capture_output=True, text=True, check=False)
+    assert result.returncode == 2
+    assert result.stderr.startswith("fastnorm: error: standard output ")
+    assert why in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_a_closed_stderr_does_no_harm(sheet):
+    arguments = [
+        sys.executable,
+        "-m",
+        "fastnorm",
+        "demo",
+        str(shipped_photographs()[0]),
+        *QUICK,
+        "--output",
+        str(sheet),
+    ]
+    result = subprocess.run(
+        f"{shlex.join(arguments)} 2>&-", shell=True, env=environment(), stdout=subprocess.PIPE, check=False
+    )
+    assert result.returncode == 0
 
 
 def test_a_reader_that_leaves_early_causes_no_traceback():

@@ -1,6 +1,7 @@
 """What the compiled kernels hold, for GPUs that are not here: the offline compiler's machine code, counted."""
 
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import pytest
 
 import stub_driver
 from compile_variants import EVERYWHERE, VARIANTS
+from fastnorm_kernels import offline, offline_resize
 
 TESTS = pathlib.Path(__file__).parent
 ARCHS = ("sm_80", "sm_90", "sm_100", "gfx942")
@@ -119,3 +121,63 @@ def test_the_command_line_reports():
     assert row["layout"] == "NHWC"
     assert row["arch"] == "sm_90"
     assert row["stores"] == {"128": 6}
+
+
+def one_line(text):
+    assert text.count("\n") == 1, text
+    return text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "wanted"),
+    [
+        (["--arch", "sm_1"], "invalid choice: 'sm_1'"),
+        (["--dtypes", "fp64"], "got 'fp64', expected dtypes of fp32, fp16, bf16, one per target, such as fp32,bf16"),
+        (["--dtypes", "fp32"], "got 'fp32' for 2 targets, expected one dtype per target"),
+        (["--targets", '{"a":'], "expected JSON such as [[[0.5,0.5,0.5],[0.5,0.5,0.5]]]"),
+        (["--targets", '{"a": 1}'], "expected JSON such as"),
+        (["--targets", "[]"], "expected JSON such as"),
+        (["--targets", "[[[0.5,0.5,0.5],[0.5,0.5]]]"], "expected JSON such as"),
+        (["--targets", "[[[0.5,0.5,0.5],[0.5,0.5,0]]]"], "expected JSON such as"),
+        (["--targets", "[[[0.5,0.5,NaN],[0.5,0.5,0.5]]]"], "expected JSON such as"),
+        (["--targets", '[[[0.5,0.5,"x"],[0.5,0.5,0.5]]]'], "expected JSON such as"),
+        (["--size", "0", "5", "5"], "got '0', expected a whole number of at least 1"),
+        (["--size", "1", "x", "5"], "got 'x', expected a whole number of at least 1"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_arguments_that_cannot_work_are_one_line(arguments, wanted, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        offline._main(arguments)
+    assert exit_.value.code == 2
+    assert wanted in one_line(capsys.readouterr().err)
+
+
+def test_arguments_of_the_resizing_tool_that_cannot_work_are_one_line(capsys):
+    with pytest.raises(SystemExit) as exit_:
+        offline_resize._main(["--dtype", "fp64"])
+    assert exit_.value.code == 2
+    assert "invalid choice: 'fp64'" in one_line(capsys.readouterr().err)
+
+
+@pytest.fixture
+def without_triton(tmp_path):
+    """The environment of a child process in which Triton cannot be imported."""
+    (tmp_path / "triton.py").write_text("raise ModuleNotFoundError(\"No module named 'triton'\", name='triton')\n")
+    environment = stub_driver.without_interpreter()
+    return environment | {"PYTHONPATH": os.pathsep.join([str(tmp_path), environment["PYTHONPATH"]])}
+
+
+@pytest.mark.parametrize("module", ["offline", "offline_resize"])
+def test_without_triton_the_tools_say_so_in_one_line(module, without_triton):
+    command = [sys.executable, "-m", f"fastnorm_kernels.{module}"]
+    result = subprocess.run(command, env=without_triton, capture_output=True, text=True, check=False)
+    assert result.returncode == 2
+    assert one_line(result.stderr).endswith("error: Triton is not installed; pip install triton\n")
+
+
+def test_without_triton_importing_the_kernels_raises_an_import_error(without_triton):
+    program = "try: import fastnorm_kernels\nexcept ModuleNotFoundError as error: print(error.name)"
+    command = [sys.executable, "-c", program]
+    result = subprocess.run(command, env=without_triton, capture_output=True, text=True, check=True)
+    assert result.stdout == "triton\n"

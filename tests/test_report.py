@@ -3,8 +3,11 @@
 import ast
 import dataclasses
 import html.parser
+import os
 import pathlib
 import re
+import subprocess
+import sys
 
 import pytest
 
@@ -51,7 +54,8 @@ ROWS = [
     dataclasses.replace(CPU, run="2", p50_ms=20.0),
     peer(CPU, "torchvision v2", 200.0, run="2", mismatches=5),
     CALL,
-    peer(CALL, "torch.compile on cpu", 0.018, mismatches=None),
+    peer(CALL, "Triton kernel[grid]", 0.018, mismatches=None),
+    peer(CALL, "torch.compile (dynamic=False)", 0.027, mismatches=None),
     *(
         loaded(name, speed * workers, workers, mismatches=differing)
         for workers in (1, 2)
@@ -121,6 +125,29 @@ def test_a_peer_that_ran_in_one_run_has_no_reason():
 
 def test_decoding_alone_is_not_a_rival():
     assert next(e for e in cells(ROWS)[2].entries if e.name == "decode alone").ratio is None
+
+
+def test_a_call_that_the_cpu_executes_is_no_rival_of_launches_that_do_nothing():
+    """Host time without a GPU: torch.compile computes there, while launches reach a driver that does nothing."""
+    of_call = next(cell for cell in cells(ROWS) if cell.suite == "host")
+    ratios = {entry.name: entry.ratio for entry in of_call.entries}
+    assert ratios["torch.compile (dynamic=False)"] is None
+    assert ratios["Triton kernel[grid]"].median == 2.0
+    on_gpu = dataclasses.replace(CALL, driver="570.1")
+    (cell,) = cells([on_gpu, peer(on_gpu, "torch.compile (dynamic=False)", 0.027)])
+    assert cell.peers[0].ratio.median == 3.0
+
+
+def test_no_published_row_of_host_time_was_executed_on_the_cpu():
+    rows = [row for row in load() if row.suite == "host" and not row.driver]
+    assert rows
+    assert {row.name for row in rows} == {"fastnorm", "Triton kernel[grid]"}
+
+
+def test_host_time_on_a_gpu_is_beside_torch_compile_s(tmp_path):
+    on_gpu = dataclasses.replace(CALL, driver="570.1", device="A GPU")
+    append(tmp_path / "host.csv", [on_gpu, peer(on_gpu, "torch.compile (dynamic=False)", 0.027)])
+    assert "| 9.00 us; 3.00x torch.compile (dynamic=False) (goal 2) |" in readme_table.render(tmp_path)
 
 
 def test_files_with_other_columns_are_refused(folder):
@@ -278,7 +305,7 @@ def test_the_readme_table_shows_ratios_ranges_and_goals(folder):
     text = readme_table.render(folder)
     assert "9.00x torchvision v2 (8.00 to 10.0; goal 8), 0.90x DALI CPU (goal 1)" in text
     assert "| 93% of copy bandwidth, 1.10x torch.compile (dynamic=False) |" in text
-    assert "9.00 us; 2.00x torch.compile on cpu" in text
+    assert "| 9.00 us, launching on a driver that does nothing |" in text
     assert "40.0 before (Pillow backend), **80.0 fastnorm, in workers**, **100 fastnorm, in main**" in text
     assert "CPU: A <CPU> & co, 2 threads, torch 2.15.0" in text
     assert "GPU: A GPU, driver 570.1" in text
@@ -358,6 +385,22 @@ def test_the_calculator_takes_the_reader_s_numbers(capsys):
     with pytest.raises(SystemExit):
         scaling.main(["--cores", "none"])
     assert "got 'none', wanted a number above 0" in capsys.readouterr().err
+
+
+def test_a_reader_that_leaves_early_causes_no_traceback():
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "benchmarks.scaling"],
+        env=environment,
+        cwd=blocks.ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    process.stdout.close()
+    err = process.stderr.read()
+    process.stderr.close()
+    assert process.wait(timeout=120) == 141
+    assert err == b""
 
 
 def test_matplotlib_is_imported_only_to_draw():

@@ -1,7 +1,9 @@
 """Benchmark rows: what is written is read back, and says where it comes from."""
 
+import contextlib
 import csv
 import dataclasses
+import resource
 
 import pytest
 import torch
@@ -50,6 +52,61 @@ def test_files_with_other_columns_are_refused(tmp_path):
         append(path, [measured()])
     with pytest.raises(ValueError, match="use another file"):
         read(path)
+
+
+@contextlib.contextmanager
+def a_disk_with_room_for(size):
+    """Files cannot grow beyond `size` bytes: a write stops in the middle, as on a full disk."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def test_a_full_disk_leaves_no_torn_line(tmp_path):
+    path = tmp_path / "rows.csv"
+    rows = [measured(), measured()]
+    append(path, rows)
+    before = path.read_bytes()
+    with a_disk_with_room_for(len(before) + 40), pytest.raises(OSError, match="File too large"):
+        append(path, [measured()])
+    assert path.read_bytes() == before
+    append(path, [measured()])
+    assert read(path)[:2] == rows
+    assert len(read(path)) == 3
+
+
+def test_a_full_disk_leaves_no_torn_header(tmp_path):
+    path = tmp_path / "rows.csv"
+    with a_disk_with_room_for(40), pytest.raises(OSError, match="File too large"):
+        append(path, [measured()])
+    assert path.read_bytes() == b""
+    append(path, [measured()])
+    assert len(read(path)) == 1
+
+
+@pytest.mark.parametrize(
+    "torn",
+    ["2026-11-22,4fcab", ",".join(["x"] * 25) + ',"checks, out', ",".join(["x"] * 27), ",".join(["1"] * 26) + ",note"],
+    ids=["few columns", "open quote", "no numbers", "in the last column"],
+)
+def test_a_torn_line_is_named_and_costs_no_other_row(tmp_path, torn):
+    """What a process that was killed while writing left behind, and rows that came after it."""
+    path = tmp_path / "rows.csv"
+    good = [measured(note="first"), measured(note="second"), measured(note="third")]
+    append(path, good[:2])
+    with path.open("a") as file:
+        file.write(torn)
+    with pytest.raises(ValueError, match=r"rows\.csv, line 4: .*expected .*; delete that line"):
+        read(path)
+    append(path, good[2:])
+    if "note" not in torn:  # that one has become a whole line, with a shorter note than it had
+        with pytest.raises(ValueError, match=r"rows\.csv, line 4: .*; delete that line"):
+            read(path)
+    path.write_text("".join(line for line in path.read_text().splitlines(keepends=True) if torn not in line))
+    assert read(path) == good
 
 
 def test_columns_stand_in_the_published_order(tmp_path):

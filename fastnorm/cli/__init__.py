@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import importlib
 import io
-import os
 import sys
 from collections.abc import Sequence
 
+from fastnorm.cli._ending import WRONG_CALL, complain, importing, quietly
 from fastnorm.cli._errors import CommandError
-from fastnorm.cli._parser import build_parser
-
-INTERRUPTED = 130  # what a shell reports for Ctrl-C: 128 + SIGINT
-BROKEN_PIPE = 141  # 128 + SIGPIPE
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -20,21 +16,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # file names need not fit the terminal's encoding
+    return quietly("fastnorm", lambda: _run(argv))
+
+
+def _run(argv: Sequence[str] | None) -> int:
+    from fastnorm.cli._parser import build_parser  # here, where Ctrl-C is quiet
+
     parser = build_parser()
     args = parser.parse_args(argv)
     if args.command is None:
         parser.print_help()
-        return 2
+        return WRONG_CALL
     try:
-        status: int = importlib.import_module(f"fastnorm.cli.{args.command}").run(args)
-        sys.stdout.flush()
+        with importing():
+            command = importlib.import_module(f"fastnorm.cli.{args.command}")
+        status: int = command.run(args)
     except CommandError as error:
-        print(f"fastnorm {args.command}: error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return INTERRUPTED
-    except BrokenPipeError:
-        # The reader, such as `head`, has left; without a new target Python would complain again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return BROKEN_PIPE
+        complain(f"fastnorm {args.command}: error: {error}")
+        return WRONG_CALL
     return status

@@ -1,4 +1,4 @@
-"""Every argument of every command, so that `--help` needs none of the commands' own imports."""
+"""Every argument of every command, so that `--help` needs none of the commands' own imports, nor torch."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ import argparse
 from pathlib import Path
 
 import fastnorm
-from fastnorm._arguments import OUTPUT_DTYPES
-from fastnorm._images import ALPHA_CHOICES
 from fastnorm._normalization import PRESETS
 
 LARGEST_SIZE = 4096
+
+# The library's own, which are in modules that import torch; a test compares them.
+_ALPHA_CHOICES = ("error", "drop", "white")
+_EXIF_CHOICES = ("ignore", "apply", "error")
+_DTYPES = ("float32", "float16", "bfloat16")
 
 _EXAMPLES = """\
 examples:
@@ -61,13 +64,18 @@ def _add_demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     demo.add_argument("--rounds", type=_at_least(1), default=7, help="timing rounds (default: 7)")
     demo.add_argument(
         "--alpha",
-        choices=ALPHA_CHOICES,
+        choices=_ALPHA_CHOICES,
         default="error",
         help="images with transparent pixels: leave them out, drop their alpha, or put them on white (default: error)",
     )
     demo.add_argument(
-        "--dtype", choices=[_dtype_name(d) for d in OUTPUT_DTYPES], default="float32", help="default: float32"
+        "--exif",
+        choices=_EXIF_CHOICES,
+        default="ignore",
+        help="images with an EXIF orientation: take the pixels as they are stored, as published pipelines and this "
+        "library do, turn them upright, or leave them out (default: ignore)",
     )
+    demo.add_argument("--dtype", choices=_DTYPES, default="float32", help="default: float32")
     _add_device(demo)
     demo.add_argument(
         "--output",
@@ -129,10 +137,6 @@ def _add_bench(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def _add_device(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", help="such as cpu or cuda:1 (default: cuda where there is one, else cpu)")
-
-
-def _dtype_name(dtype: object) -> str:
-    return str(dtype).removeprefix("torch.")
 
 
 class _Whole:

@@ -7,8 +7,17 @@
 Only torch and Triton are needed. Importing this package imports Triton; no CUDA context is made before a launch.
 """
 
-from fastnorm_kernels.launching import Repeatable
-from fastnorm_kernels.normalize import normalize, prepare
-from fastnorm_kernels.resize import Branch, Source, preprocess
+import sys
+
+try:
+    from fastnorm_kernels.launching import Repeatable
+    from fastnorm_kernels.normalize import normalize, prepare
+    from fastnorm_kernels.resize import Branch, Source, preprocess
+except ModuleNotFoundError as error:
+    if error.name != "triton" or sys.argv[:1] != ["-m"]:
+        raise
+    # Python is about to run one of this package's tools, which say what is missing instead of where.
+    print("fastnorm_kernels: error: Triton is not installed; pip install triton", file=sys.stderr)
+    raise SystemExit(2) from None
 
 __all__ = ["Branch", "Repeatable", "Source", "normalize", "prepare", "preprocess"]

@@ -8,12 +8,11 @@ the tensors (CPU or meta tensors do), and Triton specialises on them. Triton's i
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import dataclasses
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -21,11 +20,12 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import CompiledKernel
 
+from fastnorm_kernels._offline_arguments import DTYPES, Parser, dtype_names, positive
+from fastnorm_kernels._offline_arguments import targets as targets_of
 from fastnorm_kernels.launching import OPTIONS, Launch
 from fastnorm_kernels.machine_code import count
 from fastnorm_kernels.normalize import choose, plans_of
 
-DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 LAYOUTS = ("NHWC", "NCHW")
 
 ARCHS = {
@@ -136,25 +136,37 @@ def example(
     return choose(x, outputs, plans_of(targets), threads=OPTIONS["num_warps"] * ARCHS[arch].warp_size)
 
 
-def _main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m fastnorm_kernels.offline", description=__doc__)
+def _main(argv: Sequence[str] | None = None) -> None:
+    parser = Parser(prog="python -m fastnorm_kernels.offline", description=__doc__)
     parser.add_argument("--arch", nargs="+", choices=ARCHS, default=list(ARCHS))
-    parser.add_argument("--dtypes", nargs="+", default=["fp32,fp32", "bf16,bf16"], help="one dtype per target")
+    parser.add_argument(
+        "--dtypes",
+        nargs="+",
+        type=dtype_names,
+        default=[["fp32", "fp32"], ["bf16", "bf16"]],
+        help="one dtype per target (default: fp32,fp32 bf16,bf16)",
+    )
     parser.add_argument("--layout", nargs="+", choices=LAYOUTS, default=LAYOUTS)
-    parser.add_argument("--size", type=int, nargs=3, metavar=("N", "H", "W"), default=(64, 512, 512))
+    parser.add_argument("--size", type=positive, nargs=3, metavar=("N", "H", "W"), default=(64, 512, 512))
     parser.add_argument(
         "--targets",
+        type=targets_of,
         default="[[[0.5,0.5,0.5],[0.5,0.5,0.5]],[[0.48145466,0.4578275,0.40821073],[0.26862954,0.26130258,0.27577711]]]",
         help="JSON: mean and std of each target; VAE and CLIP by default",
     )
-    options = parser.parse_args()
-    targets = tuple((tuple(mean), tuple(std)) for mean, std in json.loads(options.targets))
+    options = parser.parse_args(argv)
+    targets = options.targets
+    for names in options.dtypes:
+        if len(names) != len(targets):
+            parser.error(
+                f"argument --dtypes: got {','.join(names)!r} for {len(targets)} targets, expected one dtype per target"
+            )
     for arch in options.arch:
         for layout in options.layout:
             for names in options.dtypes:
-                dtypes = tuple(DTYPES[name] for name in names.split(","))
+                dtypes = tuple(DTYPES[name] for name in names)
                 launch = example(dtypes, layout, size=tuple(options.size), targets=targets, arch=arch)
-                row = {"layout": layout, "dtypes": names, **dataclasses.asdict(report(launch, arch))}
+                row = {"layout": layout, "dtypes": ",".join(names), **dataclasses.asdict(report(launch, arch))}
                 print(json.dumps(row), flush=True)
 
 

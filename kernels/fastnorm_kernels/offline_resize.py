@@ -9,18 +9,19 @@ as often as the launch's records say.
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import json
 import sys
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
 import torch
 
+from fastnorm_kernels._offline_arguments import DTYPES, Parser
 from fastnorm_kernels.launching import OPTIONS
 from fastnorm_kernels.machine_code import Loop, count, loops
-from fastnorm_kernels.offline import ARCHS, DTYPES, LAYOUTS, compile_launch
+from fastnorm_kernels.offline import ARCHS, LAYOUTS, compile_launch
 from fastnorm_kernels.resize import GROUP, LINES, PAIR, TILE, Branch, Launch, LineJob, OutputJob, Source, launches
 
 FILTERS = {"bilinear": 1.0, "bicubic": 2.0}  # support in pixels
@@ -93,13 +94,13 @@ def _no_table(source: int, resized: int) -> object:
     raise NotImplementedError(f"{source} to {resized}: the device makes the tables of both filters")
 
 
-def _main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m fastnorm_kernels.offline_resize", description=__doc__)
+def _main(argv: Sequence[str] | None = None) -> None:
+    parser = Parser(prog="python -m fastnorm_kernels.offline_resize", description=__doc__)
     nvidia = [arch for arch, target in ARCHS.items() if target.backend == "cuda"]
     parser.add_argument("--arch", nargs="+", choices=nvidia, default=nvidia)
     parser.add_argument("--dtype", nargs="+", choices=DTYPES, default=["fp32", "bf16"])
     parser.add_argument("--layout", nargs="+", choices=LAYOUTS, default=LAYOUTS)
-    options = parser.parse_args()
+    options = parser.parse_args(argv)
     for arch in options.arch:
         for layout in options.layout:
             for name in options.dtype:
