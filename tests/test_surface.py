@@ -57,7 +57,7 @@ def test_public_names():
         (fastnorm.Target, "normalization, size, resample, crop, pad, dtype, memory_format, out"),
         (fastnorm.Crop, "size, at"),
         (fastnorm.PackedImages, "buffer, offsets, sizes"),
-        (fastnorm.Normalization, "mean, std, name"),
+        (fastnorm.Normalization, "mean, std, name, *, allow_unusual"),
         (fastnorm.Normalization.from_config, "config"),
         (fastnorm.reference.normalize, "batch, normalizations, *, dtype, layout"),
         (fastnorm.reference.preprocess, "images, targets, options"),
