@@ -12,7 +12,17 @@ from fastnorm._functional import DualOutput, fused_dual_normalize, fused_normali
 from fastnorm._normalization import CLIP, DINOV2, IMAGENET, SIGLIP, VAE, Normalization
 from fastnorm._packed import PackedImages
 from fastnorm._preprocess import fused_dual_preprocess, fused_preprocess
-from fastnorm._target import CLIP_224, VAE_512, VAE_1024, Crop, Target
+from fastnorm._presets import (
+    CLIP_224,
+    DINOV2_224,
+    DINOV2_224_HF,
+    VAE_512,
+    VAE_512_LANCZOS,
+    VAE_1024,
+    VAE_1024_IP_ADAPTER,
+    VAE_1024_LANCZOS,
+)
+from fastnorm._target import Crop, Target
 
 __version__ = "0.1.0"
 
@@ -20,11 +30,16 @@ __all__ = [
     "CLIP",
     "CLIP_224",
     "DINOV2",
+    "DINOV2_224",
+    "DINOV2_224_HF",
     "IMAGENET",
     "SIGLIP",
     "VAE",
     "VAE_512",
+    "VAE_512_LANCZOS",
     "VAE_1024",
+    "VAE_1024_IP_ADAPTER",
+    "VAE_1024_LANCZOS",
     "Crop",
     "DualOutput",
     "Normalization",

@@ -11,6 +11,7 @@ from fastnorm import _backends, _operator, _repeats
 from fastnorm._arguments import check_normalization, check_normalizations
 from fastnorm._inputs import as_planes
 from fastnorm._normalization import CLIP, VAE, Normalization
+from fastnorm._options import Layout
 from fastnorm._outputs import prepare, resolve_outputs
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def fused_dual_normalize(
     vae: Normalization = VAE,
     clip: Normalization = CLIP,
     dtype: torch.dtype | Sequence[torch.dtype] | None = None,
-    layout: str = "auto",
+    layout: Layout = "auto",
     memory_format: torch.memory_format | Sequence[torch.memory_format] | None = None,
     out: Sequence[torch.Tensor] | None = None,
 ) -> DualOutput:
@@ -65,7 +66,7 @@ def fused_normalize(
     normalizations: Sequence[Normalization],
     *,
     dtype: torch.dtype | Sequence[torch.dtype] | None = None,
-    layout: str = "auto",
+    layout: Layout = "auto",
     memory_format: torch.memory_format | Sequence[torch.memory_format] | None = None,
     out: Sequence[torch.Tensor] | None = None,
 ) -> tuple[torch.Tensor, ...]:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import fastnorm
 from fastnorm._arguments import OUTPUT_DTYPES
-from fastnorm._images import ALPHA_CHOICES
 from fastnorm._normalization import PRESETS
+from fastnorm._options import ALPHA_CHOICES
 
 LARGEST_SIZE = 4096
 
