@@ -11,6 +11,7 @@ FilterName = Literal["bilinear", "bicubic", "lanczos", "box", "hamming"]
 Placement = Literal["torchvision", "transformers", "random"]
 
 ALPHA_CHOICES: tuple[Alpha, ...] = get_args(Alpha)
+FILTER_NAMES: tuple[FilterName, ...] = get_args(FilterName)
 EXIF_CHOICES: tuple[Exif, ...] = get_args(Exif)
 
 

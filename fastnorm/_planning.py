@@ -40,8 +40,9 @@ def plan(
     at_random = [index for index, target in enumerate(targets) if _is_random(target.crop)]
     positions: dict[int, Sequence[Position | None]] = {}
     if at_random:
-        index, crop = at_random[0], targets[at_random[0]].crop
-        positions[index], flips = _draws.draw(resized[index], crop and crop.size, flips, flip_first)
+        index = at_random[0]
+        crop = targets[index].crop
+        positions[index], flips = _draws.draw(resized[index], crop.size if crop else None, flips, flip_first)
     elif flips is None:
         _, flips = _draws.draw(pictures.sizes, None, None, flip_first)
     for index, (target, name) in enumerate(zip(targets, names, strict=True)):
