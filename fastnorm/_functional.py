@@ -11,6 +11,7 @@ from fastnorm import _backends, _operator, _repeats
 from fastnorm._arguments import check_normalization, check_normalizations
 from fastnorm._inputs import as_planes
 from fastnorm._normalization import CLIP, VAE, Normalization
+from fastnorm._options import Layout
 from fastnorm._outputs import check_memory, named, prepare, resolve_outputs
 from fastnorm._torch_internals import is_observed
 
@@ -40,7 +41,7 @@ def fused_dual_normalize(
     vae: Normalization = VAE,
     clip: Normalization = CLIP,
     dtype: torch.dtype | Sequence[torch.dtype] | None = None,
-    layout: str = "auto",
+    layout: Layout = "auto",
     memory_format: torch.memory_format | Sequence[torch.memory_format] | None = None,
     out: Sequence[torch.Tensor] | None = None,
 ) -> DualOutput:
@@ -75,7 +76,7 @@ def fused_normalize(
     normalizations: Sequence[Normalization],
     *,
     dtype: torch.dtype | Sequence[torch.dtype] | None = None,
-    layout: str = "auto",
+    layout: Layout = "auto",
     memory_format: torch.memory_format | Sequence[torch.memory_format] | None = None,
     out: Sequence[torch.Tensor] | None = None,
 ) -> tuple[torch.Tensor, ...]:

@@ -15,6 +15,7 @@ import torch
 from fastnorm import _threads
 from fastnorm._geometry import Size
 from fastnorm._inputs import address_of, as_planes, check_layout, file_hint, is_picture
+from fastnorm._options import check_alpha, check_exif
 from fastnorm._packed import PackedImages
 
 if TYPE_CHECKING:
@@ -22,10 +23,6 @@ if TYPE_CHECKING:
 
 # Positions within one picture are 32-bit numbers.
 MOST_SOURCE_PIXELS = 2**31 - 1
-
-
-ALPHA_CHOICES = ("error", "drop", "white")
-EXIF_CHOICES = ("ignore", "apply", "error")
 
 
 class Place(NamedTuple):
@@ -59,6 +56,13 @@ class Images:
         """What messages call a picture."""
         return _name(index, self.leading)
 
+    def same_pixels(self, other: Images) -> bool:
+        """Whether `other`, read from the same pictures with another `alpha`, shows the same pixels, by its objects."""
+        if not isinstance(self.pictures, tuple) or not isinstance(other.pictures, tuple):
+            return True  # tensors have no alpha
+        pairs = zip(self.pictures, other.pictures, strict=True)
+        return all(mine is its or isinstance(mine, torch.Tensor) for mine, its in pairs)
+
     def views(self) -> list[Image.Image | torch.Tensor]:
         """Each picture as a PIL image of mode RGB, or as a uint8 view (H, W, 3)."""
         if isinstance(self.pictures, torch.Tensor):
@@ -90,7 +94,8 @@ class Images:
 def read_images(images: object, layout: str, alpha: str, exif: str) -> Images:
     """Check the pictures' kinds and bring PIL images to mode RGB; every message names the picture it is about."""
     check_layout(layout)
-    _check_choices(alpha, exif)
+    check_alpha(alpha)
+    check_exif(exif)
     if isinstance(images, PackedImages):
         found = Images(images.device, images.sizes, (len(images),), (images.buffer,), images)
     elif isinstance(images, (torch.Tensor, np.ndarray)):
@@ -117,16 +122,6 @@ def read_images(images: object, layout: str, alpha: str, exif: str) -> Images:
 
 def _name(index: int, leading: tuple[int, ...]) -> str:
     return "the image" if leading == () else f"images[{index}]"
-
-
-def _check_choices(alpha: object, exif: object) -> None:
-    if alpha not in ALPHA_CHOICES:
-        raise ValueError(
-            f"alpha: got {alpha!r}, wanted 'error', 'drop' (as torchvision pipelines, which call convert('RGB')) or "
-            f"'white' (as transformers' image processors)"
-        )
-    if exif not in EXIF_CHOICES:
-        raise ValueError(f"exif: got {exif!r}, wanted 'ignore' (as published pipelines), 'apply' or 'error'")
 
 
 def _check_size(size: Size, name: str) -> None:

@@ -104,7 +104,7 @@ def _check(
 @functools.lru_cache(maxsize=256)
 def _targets(mean: tuple[float, ...], std: tuple[float, ...]) -> tuple[Normalization, ...]:
     starts = range(0, len(mean), CHANNELS)
-    return tuple(Normalization(mean[i : i + CHANNELS], std[i : i + CHANNELS]) for i in starts)
+    return tuple(Normalization(mean[i : i + CHANNELS], std[i : i + CHANNELS], allow_unusual=True) for i in starts)
 
 
 _LIBRARY.impl("normalize", _normalize, "CompositeExplicitAutograd")

@@ -12,6 +12,7 @@ import torch
 
 from fastnorm._geometry import Size
 from fastnorm._normalization import CHANNELS
+from fastnorm._options import Alpha, Exif, Layout
 
 
 @dataclass(frozen=True, eq=False, init=False, repr=False)
@@ -71,9 +72,9 @@ class PackedImages:
         cls,
         images: Sequence[object],
         *,
-        layout: str = "auto",
-        alpha: str = "error",
-        exif: str = "ignore",
+        layout: Layout = "auto",
+        alpha: Alpha = "error",
+        exif: Exif = "ignore",
     ) -> PackedImages:
         """Copy pictures into one new buffer on the CPU; arguments and errors as for `fused_preprocess`."""
         from fastnorm._images import read_images  # which reads packed images too

@@ -551,6 +551,7 @@ def test_check_of_a_configuration(tmp_path, capsys):
         (["--std", "0.5"], "got --std alone"),
         (["--mean", "0.5", "--std", "0"], "wanted a value > 0"),
         (["--mean", "1", "2", "--std", "1"], "got 2 values"),
+        (["--mean", "123.675", "--std", "58.395"], "divide by 255"),
         (["--config", "gone.json"], "gone.json: no such file"),
         (["--config", "gone.json", "--mean", "1", "--std", "1"], "wanted one of the two"),
     ],

@@ -202,6 +202,11 @@ BAD_NORMALIZATIONS = [
     ("names as means", lambda: fastnorm.Normalization(("a",) * 3, 0.5), TypeError, "type str", "numbers", "plain"),
     ("a bool", lambda: fastnorm.Normalization((True,) * 3, 0.5), TypeError, "type bool", "numbers", "plain"),
     ("None as std", lambda: fastnorm.Normalization(0.5, None), TypeError, "NoneType", "3 numbers", "1 for all"),
+    ("a set as mean", lambda: fastnorm.Normalization({0.5, 0.1, 0.9}, 0.5), TypeError, "set", "3 numbers", "no order"),
+    ("a huge mean", lambda: fastnorm.Normalization(10**400, 0.5), ValueError, "got inf", "finite", "0.5"),
+    ("a huge std", lambda: fastnorm.Normalization(0.5, -(10**400)), ValueError, "got -inf", "finite", "0.5"),
+    ("codes as mean", lambda: fastnorm.Normalization(123.675, 0.2), ValueError, "123.675", "-1 to 2", "divide by 255"),
+    ("codes as std", lambda: fastnorm.Normalization(0.5, 58.395), ValueError, "58.395", "0 to 2", "divide by 255"),
     ("a dict as mean", lambda: fastnorm.Normalization({"r": 1}, 0.5), TypeError, "dict", "3 numbers", "1 for all"),
     ("a name that is none", lambda: fastnorm.Normalization(0.5, 0.5, 7), TypeError, "got int", "a string", "'clip'"),
 ]
