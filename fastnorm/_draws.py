@@ -38,11 +38,11 @@ def draw(
         if flip_first:
             flip = random.random() < 0.5 if flip is None else flip
             if flip:
-                torch.rand(1)  # RandomHorizontalFlip(p=1.0) compares one with its probability
+                torch.rand(1, device="cpu")  # RandomHorizontalFlip(p=1.0) compares one with its probability
         if crop is not None:
             positions.append(position(size, crop))
         if flip is None:
-            flip = bool(torch.rand(1) < 0.5)
+            flip = bool(torch.rand(1, device="cpu") < 0.5)
         mirrored.append(flip)
     return positions, mirrored
 
@@ -52,7 +52,7 @@ def position(resized: Size, crop: Size) -> Position:
     if resized == crop:
         return Position(0, 0)
     top, left = (
-        min(margin, 0) + int(torch.randint(0, abs(margin) + 1, size=(1,)))
+        min(margin, 0) + int(torch.randint(0, abs(margin) + 1, size=(1,), device="cpu"))
         for margin in (resized.height - crop.height, resized.width - crop.width)
     )
     return Position(top, left)

@@ -15,8 +15,8 @@ from PIL import Image
 
 import fastnorm
 from fastnorm._arguments import OUTPUT_DTYPES
-from fastnorm._images import ALPHA_CHOICES, EXIF_CHOICES
 from fastnorm._normalization import PRESET_SOURCES, PRESETS
+from fastnorm._options import ALPHA_CHOICES, EXIF_CHOICES
 from fastnorm.cli import (
     _parser,
     check_resize,

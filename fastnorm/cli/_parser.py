@@ -7,7 +7,6 @@ from pathlib import Path
 
 import fastnorm
 from fastnorm._normalization import PRESETS
-from fastnorm._options import ALPHA_CHOICES
 
 LARGEST_SIZE = 4096
 
