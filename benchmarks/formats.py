@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
+from fastnorm.cli._text import significant
 
-def significant(value: float) -> str:
-    """Three significant figures, without an exponent."""
-    if value >= 100:
-        return f"{value:,.0f}"
-    return f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+__all__ = ["milliseconds", "significant", "times"]
 
 
 def times(ratio: float) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import shlex
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from fastnorm._normalization import PRESET_SOURCES, PRESETS
 from fastnorm._options import ALPHA_CHOICES, EXIF_CHOICES
 from fastnorm.cli import (
     _parser,
+    _text,
     check_resize,
     contact_sheet,
     explain,
@@ -266,7 +268,6 @@ def test_demo_of_the_shipped_photographs(sheet, capsys):
     assert "samples/s" in captured.out
     assert "one fused_dual_preprocess call on the same PIL images" in flat
     assert "speed is against the faster published chain" in flat
-    assert f"{count}/{count}" in captured.err, "a progress bar"
     assert all(len(line) <= 100 for line in captured.out.splitlines() if str(sheet) not in line)
     with Image.open(sheet) as image:
         assert image.format == "PNG"
@@ -286,9 +287,9 @@ def test_the_speed_is_against_the_faster_published_chain(monkeypatch, sheet, cap
     photographs = [str(path) for path in shipped_photographs()[:2]]
     assert main(["demo", *photographs, *QUICK, "--output", str(sheet)]) == 0
     rows = [line.split() for line in capsys.readouterr().out.splitlines()]
-    assert ["fastnorm", "4", "250.000", "4.0", "x"] in rows
-    assert ["published", "chain,", "2", "threads", "1", "1000.000", "1.0", "x"] in rows
-    assert ["other", "0", "2000.000", "0.5", "x"] in [row[-5:] for row in rows], "one picture after the other"
+    assert ["fastnorm", "4.00", "250", "4.0", "x"] in rows
+    assert ["published", "chain,", "2", "threads", "1.00", "1,000", "1.0", "x"] in rows
+    assert ["other", "0.50", "2,000", "0.5", "x"] in [row[-5:] for row in rows], "one picture after the other"
 
 
 def test_demo_on_one_thread_times_the_published_chain_once(monkeypatch, sheet, capsys):
@@ -417,6 +418,143 @@ def test_demo_exits_1_when_a_value_differs(monkeypatch, sheet, tmp_path, capsys)
     assert "16 of 240 values differ" in capsys.readouterr().out
 
 
+# demo: what it writes
+
+
+def test_demo_refuses_to_overwrite_a_picture_that_it_reads(pictures, capsys):
+    mine = pictures / "mine.png"
+    Image.new("RGB", (80, 80), (1, 2, 3)).save(mine)
+    before = mine.read_bytes()
+    link = pictures.parent / "link.png"
+    link.symlink_to(mine)
+    for images, output in [(mine, mine), (pictures, mine), (mine, link), (link, mine)]:
+        assert main(["demo", str(images), *QUICK, "--output", str(output)]) == 2
+        captured = capsys.readouterr()
+        assert f"--output {output}: this is one of the pictures to read, expected another file" in captured.err
+        assert captured.err.count("\n") == 1
+        assert mine.read_bytes() == before
+
+
+def test_demo_of_a_folder_may_replace_the_sheet_that_an_earlier_one_left_there(pictures, capsys):
+    arguments = ["demo", str(pictures), *QUICK, "--output", str(pictures / "sheet.png")]
+    assert main(arguments) == 0
+    assert main(arguments) == 0
+    assert "3 images (3 left out, listed above)" in capsys.readouterr().out, "the sheet is none of the pictures"
+
+
+def test_demo_on_a_full_disk_keeps_the_existing_sheet(sheet, capsys):
+    photograph = str(shipped_photographs()[0])
+    assert main(["demo", photograph, *QUICK, "--output", str(sheet)]) == 0
+    before = sheet.read_bytes()
+    sheet.chmod(0o644)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) // 2, limits[1]))
+    try:
+        assert main(["demo", photograph, *QUICK, "--output", str(sheet)]) == 2
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert f"--output {sheet}: cannot be written (File too large)" in capsys.readouterr().err
+    assert sheet.read_bytes() == before
+    assert list(sheet.parent.iterdir()) == [sheet]
+
+
+def test_a_sheet_has_the_permissions_of_any_new_file_and_stays_behind_its_link(tmp_path):
+    kept = tmp_path / "kept.png"
+    link = tmp_path / "link.png"
+    link.symlink_to(kept)
+    assert main(["demo", str(shipped_photographs()[0]), *QUICK, "--output", str(link)]) == 0
+    (tmp_path / "new").touch()
+    assert link.is_symlink()
+    assert kept.stat().st_mode == (tmp_path / "new").stat().st_mode
+
+
+# demo: what it says about files
+
+
+def tagged(folder, name, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.effect_noise((90, 60), 60).convert("RGB").save(folder / name, exif=exif)
+
+
+def test_demo_takes_an_exif_orientation_as_the_library_does_and_says_how_many_there_were(tmp_path, sheet, capsys):
+    for index in range(5):
+        tagged(tmp_path, f"turned{index}.jpg", 6)
+    tagged(tmp_path, "upright.jpg", 1)
+    arguments = ["demo", str(tmp_path), *QUICK, "--output", str(sheet)]
+    assert main(arguments) == 0
+    captured = capsys.readouterr()
+    assert "60 x 90 pixels, height x width" in captured.out
+    first = ", ".join(str(tmp_path / f"turned{index}.jpg") for index in range(3))
+    assert f"note: 5 images ({first} and 2 more): an EXIF orientation, which is ignored" in captured.err
+    assert "--exif apply" in captured.err
+
+    assert main([*arguments, "--exif", "apply"]) == 0
+    captured = capsys.readouterr()
+    assert "60 x 90 to 90 x 60 pixels, height x width" in captured.out
+    assert "EXIF" not in captured.err
+
+    assert main([*arguments, "--exif", "error"]) == 0
+    captured = capsys.readouterr()
+    assert "1 image (5 left out, listed above)" in captured.out
+    assert "an EXIF orientation of 6; wanted an upright picture; choose --exif ignore" in captured.err
+
+
+def test_many_bad_files_are_listed_by_a_few_unless_all_are_wanted(tmp_path, sheet, capsys):
+    Image.new("RGB", (80, 80)).save(tmp_path / "good.png")
+    for index in range(40):
+        (tmp_path / f"bad{index:02}.jpg").write_bytes(b"")
+    arguments = ["demo", str(tmp_path), *QUICK, "--output", str(sheet)]
+    assert main(arguments) == 0
+    captured = capsys.readouterr()
+    assert captured.err.splitlines()[0] == "left out 40, used 1:"
+    assert captured.err.count("an empty file") == 5
+    assert captured.err.splitlines()[-1] == "  and 35 more; --verbose lists them all"
+    assert main([*arguments, "--verbose"]) == 0
+    captured = capsys.readouterr()
+    assert captured.err.count("an empty file") == 40
+    assert "more" not in captured.err
+
+
+def test_verbose_names_every_picture_that_a_note_is_about(tmp_path, sheet, capsys):
+    for index in range(9):
+        tagged(tmp_path, f"turned{index}.jpg", 6)
+    assert main(["demo", str(tmp_path), *QUICK, "--verbose", "--output", str(sheet)]) == 0
+    err = capsys.readouterr().err
+    assert all(f"turned{index}.jpg" in err for index in range(9))
+
+
+def test_a_dangling_link_is_mentioned(pictures, sheet, capsys):
+    (pictures / "moved.jpg").symlink_to("/nowhere/at all.jpg")
+    (pictures / "notes").symlink_to("/nowhere/notes")  # which nobody would take for a picture
+    assert main(["demo", str(pictures), *QUICK, "--output", str(sheet)]) == 0
+    captured = capsys.readouterr()
+    assert "(4 left out, listed above)" in captured.out
+    wanted = f"  {pictures / 'moved.jpg'}: a link to /nowhere/at all.jpg, which does not exist; "
+    assert wanted in captured.err
+    assert main(["demo", str(pictures / "moved.jpg"), *QUICK, "--output", str(sheet)]) == 2
+    assert wanted in capsys.readouterr().err
+
+
+# demo: progress and figures
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_bar_is_drawn_on_terminals_only(terminal, sheet, monkeypatch, capsys):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
+    photographs = [str(path) for path in shipped_photographs()[:2]]
+    assert main(["demo", *photographs, *QUICK, "--output", str(sheet)]) == 0
+    err = capsys.readouterr().err
+    assert ("2/2" in err) if terminal else (err == "")
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"), [(1234.4, "1,234"), (123.4, "123"), (45.67, "45.7"), (4.0, "4.00"), (0.4567, "0.46")]
+)
+def test_figures_have_three_digits(value, shown):
+    assert _text.significant(value) == shown
+
+
 # The chain that the demo compares with, where it is not the published code itself
 
 
@@ -466,7 +604,6 @@ def test_check_passes_for_every_preset_and_dtype(capsys):
         assert row[-1] == "0"
     assert all(len(line) <= 100 for line in captured.out.splitlines())
     assert "passed: 0 of" in captured.out
-    assert "100%" in captured.err, "a progress bar"
 
 
 @pytest.mark.usefixtures("few_resizes")
@@ -630,3 +767,44 @@ def test_explain_of_an_unusable_configuration_is_a_wrong_call(content, wanted, t
 def test_explain_suggests_the_preset_that_was_meant(capsys):
     assert main(["explain", "imagnet"]) == 2
     assert "did you mean imagenet?" in capsys.readouterr().err
+
+
+def said(argument, capsys):
+    assert main(["explain", argument]) == 2
+    text = capsys.readouterr().err
+    assert text.startswith(f"fastnorm explain: error: {argument}: ")
+    assert text.count("\n") == 1
+    return text
+
+
+def test_explain_of_a_preset_written_as_a_path_names_the_preset(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert "no such file; the preset is: fastnorm explain siglip" in said("./siglip", capsys)
+
+
+def test_explain_of_a_model_s_id_says_how_to_get_its_configuration(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    wanted = "hf download openai/clip-vit-large-patch14 preprocessor_config.json"
+    assert wanted in said("openai/clip-vit-large-patch14", capsys)
+    assert main(["check", "--config", "openai/clip-vit-large-patch14"]) == 2
+    assert wanted in capsys.readouterr().err
+    assert "hf download" not in said("./clip", capsys)
+    assert "hf download" not in said("sd15/", capsys)
+    assert "hf download" not in said("a/b/c", capsys)
+
+
+def test_explain_of_a_pipeline_s_folder_names_what_can_be_explained(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for part in ("feature_extractor", "image_encoder", "vae"):
+        (tmp_path / "sd15" / part).mkdir(parents=True)
+    (tmp_path / "sd15" / "feature_extractor" / "preprocessor_config.json").write_text("{}")
+    (tmp_path / "sd15" / "vae" / "config.json").write_text("{}")
+    assert "below it: fastnorm explain sd15/feature_extractor" in said("sd15/", capsys)
+    (tmp_path / "sd15" / "model_index.json").write_text("{}")
+    text = said("sd15", capsys)
+    assert "a diffusers pipeline; its VAE's pictures: fastnorm explain vae; " in text
+    assert "fastnorm explain sd15/feature_extractor" in text
+
+
+def test_explain_of_a_folder_without_any_configuration(tmp_path, capsys):
+    assert "found none" in said(str(tmp_path), capsys)

@@ -1,17 +1,21 @@
 """The contact sheet: its size, its pictures and its histograms."""
 
+import unicodedata
+
 import numpy as np
 import pytest
 import torch
+from PIL import ImageDraw
 
 import fastnorm
-from fastnorm.cli import contact_sheet
+from fastnorm.cli import contact_sheet, fonts
 
 TARGETS = (
     fastnorm.Target(fastnorm.VAE, 16, crop=16),
     fastnorm.Target(fastnorm.CLIP, 8, resample="bicubic", crop=fastnorm.Crop(8, "transformers")),
 )
 NORMALIZATIONS = (fastnorm.VAE, fastnorm.CLIP)
+SAME = contact_sheet.Verdict(0, 76_800, "torchvision 0.29.1 and transformers 5.24.0")
 
 
 def noise(height, width):
@@ -25,7 +29,7 @@ def row(name="picture.jpg", height=20, width=31):
 
 @pytest.mark.parametrize("count", [1, 3])
 def test_the_sheet_has_one_row_per_image(count):
-    sheet = contact_sheet.draw([row()] * count, TARGETS, "title", "subtitle", "footer")
+    sheet = contact_sheet.draw([row()] * count, TARGETS, "title", "subtitle", SAME)
     height = contact_sheet.HEADER + count * contact_sheet.ROW + contact_sheet.FOOTER
     assert sheet.size == (contact_sheet.WIDTH, height)
     rows = np.asarray(sheet)[contact_sheet.HEADER : height - contact_sheet.FOOTER]
@@ -53,11 +57,67 @@ def test_a_row_keeps_no_view_of_the_batch():
 
 @pytest.mark.parametrize("name", ["a" * 300 + ".jpg", "line\nbreak.jpg", "undecodable \udcff.jpg", "写真 é.jpg"])
 def test_any_file_name_can_be_drawn(name):
-    plain = contact_sheet.draw([row("a.jpg")], TARGETS, "title", "subtitle", "footer")
-    drawn = contact_sheet.draw([row(name)], TARGETS, "title", "subtitle", "footer")
+    plain = contact_sheet.draw([row("a.jpg")], TARGETS, "title", "subtitle", SAME)
+    drawn = contact_sheet.draw([row(name)], TARGETS, "title", "subtitle", SAME)
     assert drawn.size == plain.size
     top = contact_sheet.HEADER + contact_sheet.CAPTION
     assert np.array_equal(np.asarray(drawn)[top:], np.asarray(plain)[top:]), "a caption stays in its place"
+
+
+def only_pillow_s(monkeypatch):
+    """As on a machine without matplotlib and without fonts."""
+    monkeypatch.setattr(fonts, "FILES", ("no such font.ttf",))
+    monkeypatch.setattr(fonts, "_of_matplotlib", list)
+
+
+@pytest.mark.parametrize("name", ["Größe é Ж.jpg", "ASCII.jpg", "e\u0301.jpg", "שלום.png"])
+def test_a_name_is_drawn_in_a_font_that_has_its_characters(name):
+    """DejaVu Sans comes with matplotlib, which the tests need anyway."""
+    drawn, font = fonts.lettered(name, 14)
+    assert drawn == unicodedata.normalize("NFC", name)
+    assert font.getname()[0] == ("Aileron" if name.isascii() else "DejaVu Sans")
+
+
+@pytest.mark.parametrize(
+    ("name", "spelled"),
+    [
+        ("Größe é.jpg", "Gro\\xdfe e.jpg"),
+        ("写真.jpg", "\\u5199\\u771f.jpg"),
+        ("\U0001f600.jpg", "\\U0001f600.jpg"),
+        ("undecodable \udcff.jpg", "undecodable \\udcff.jpg"),
+        ("a\u00a0b", "a b"),
+    ],
+)
+def test_without_such_a_font_characters_are_spelled_out_and_never_drawn_as_boxes(name, spelled, monkeypatch):
+    only_pillow_s(monkeypatch)
+    drawn, font = fonts.lettered(name, 14)
+    assert drawn == spelled
+    assert font.getname()[0] == "Aileron"
+
+
+def test_the_font_that_lacks_the_fewest_characters_is_taken(monkeypatch):
+    monkeypatch.setattr(fonts, "FILES", ())
+    drawn, font = fonts.lettered("é Ж 写.jpg", 14)
+    assert drawn == "é Ж \\u5199.jpg"
+    assert font.getname()[0] == "DejaVu Sans"
+
+
+@pytest.mark.parametrize("differing", [0, 3])
+def test_what_the_comparison_found_is_the_largest_text_and_coloured(differing, monkeypatch):
+    texts = []
+    right = ImageDraw.ImageDraw.text
+
+    def text(pen, at, shown, ink, font, **options):
+        texts.append((shown, ink, font.size))
+        right(pen, at, shown, ink, font, **options)
+
+    monkeypatch.setattr(ImageDraw.ImageDraw, "text", text)
+    contact_sheet.draw([row()], TARGETS, "title", "subtitle", SAME._replace(differing=differing))
+    (found,) = ((ink, size) for shown, ink, size in texts if shown == f"{differing} of 76,800 values differ")
+    assert found[1] == max(size for _, _, size in texts)
+    red, green, _ = found[0]
+    assert (green > red) == (differing == 0)
+    assert any(shown.startswith("from torchvision 0.29.1") for shown, _, _ in texts)
 
 
 def test_the_vae_tensor_is_displayed_as_its_pixels():

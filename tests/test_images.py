@@ -61,14 +61,42 @@ def test_other_8_bit_modes_become_rgb_as_pillow_converts_them(tmp_path, mode, na
     assert same(read_rgb(path).image, wanted)
 
 
-@pytest.mark.parametrize("orientation", range(1, 9))
-def test_exif_orientation_is_applied(tmp_path, orientation):
+def turned(folder, orientation):
     exif = Image.Exif()
     exif[ORIENTATION] = orientation
-    path = saved(tmp_path, "a.png", colours(), exif=exif)
+    return saved(folder, "a.png", colours(), exif=exif)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation_is_ignored_with_a_note_as_the_library_ignores_it(tmp_path, orientation):
+    path = turned(tmp_path, orientation)
+    picture = read_rgb(path)
+    with Image.open(path) as stored:
+        assert same(picture.image, fastnorm.PackedImages.pack([stored])[0])
+    assert same(picture.image, colours())
+    assert [note.partition(",")[0] for note in picture.notes] == ["an EXIF orientation"] * (orientation > 1)
+
+
+def test_exif_orientation_can_be_refused(tmp_path):
+    assert "an EXIF orientation of 6" in (text := error_of(turned(tmp_path, 6), exif="error"))
+    assert "--exif ignore" in text
+    assert "--exif apply" in text
+    assert same(read_rgb(turned(tmp_path, 1), exif="error").image, colours())
+
+
+def test_a_damaged_exif_tag_is_no_reason_to_refuse_a_picture(tmp_path):
+    path = saved(tmp_path, "a.jpg", colours(), exif=b"Exif\0\0MM\0*\0\0\0\x08\0\xff")
+    assert read_rgb(path).image.size == (WIDTH, HEIGHT)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation_can_be_applied(tmp_path, orientation):
+    path = turned(tmp_path, orientation)
     with Image.open(path) as stored:
         wanted = ImageOps.exif_transpose(stored)
-    image = read_rgb(path).image
+    picture = read_rgb(path, exif="apply")
+    assert picture.notes == ()
+    image = picture.image
     assert image.size == ((WIDTH, HEIGHT) if orientation < 5 else (HEIGHT, WIDTH))
     assert same(image, wanted)
     assert same(image, colours()) == (orientation == 1)
@@ -212,7 +240,7 @@ def test_the_dataset_gives_decoded_pictures_and_errors_as_values(tmp_path):
     good, other = saved(tmp_path, "good.png", colours()), saved(tmp_path, "other.png", colours(9, 31))
     bad = tmp_path / "bad.png"
     bad.write_bytes(b"")
-    dataset = ImageFiles([bad, good, other], "error", TARGETS)
+    dataset = ImageFiles([bad, good, other], "error", "ignore", TARGETS)
     batch = collate([dataset[index] for index in range(len(dataset))])
     assert batch.paths == [str(good), str(other)]
     assert batch.errors == [f"{bad}: an empty file (0 bytes); wanted an image; copy or save it again"]
@@ -225,16 +253,18 @@ def test_the_dataset_gives_decoded_pictures_and_errors_as_values(tmp_path):
 
 def test_a_strip_that_no_batch_can_hold_is_an_error_of_its_file(tmp_path):
     thin = saved(tmp_path, "thin.png", Image.new("RGB", (1, 60000)))
-    sample = ImageFiles([thin], "error", TARGETS)[0]
+    sample = ImageFiles([thin], "error", "ignore", TARGETS)[0]
     assert sample.pixels is None
     assert sample.error.startswith(f"{thin}: vae: the image of 60000 x 1 pixels would become 30720000 x 512, wanted ")
     with pytest.raises(ValueError, match="60000 x 1 pixels would become 30720000 x 512"):
         fastnorm.fused_dual_preprocess([Image.open(thin)])
-    assert ImageFiles([thin], "error", {"clip": fastnorm.Target(fastnorm.CLIP, 8, crop=8)})[0].pixels is not None
+    assert (
+        ImageFiles([thin], "error", "ignore", {"clip": fastnorm.Target(fastnorm.CLIP, 8, crop=8)})[0].pixels is not None
+    )
 
 
 def test_a_batch_of_errors_has_no_pictures(tmp_path):
-    batch = collate([ImageFiles([tmp_path / "gone.png"], "error", TARGETS)[0]])
+    batch = collate([ImageFiles([tmp_path / "gone.png"], "error", "ignore", TARGETS)[0]])
     assert batch.pictures is None
     assert len(batch.errors) == 1
 
@@ -277,10 +307,8 @@ def test_the_shipped_photographs_are_sound():
     for path in photographs:
         assert f"| `{path.name}` |" in sources, "every photograph states its source and licence"
         picture = read_rgb(path)
-        assert picture.notes == ()
+        assert picture.notes == (), "no EXIF orientation either"
         sizes[path.name] = picture.image.size
         assert max(picture.image.size) <= 640
     assert any(height > width for width, height in sizes.values()), "one is upright"
-    with Image.open(PHOTOS / "astronaut.jpg") as lying:
-        assert lying.getexif()[ORIENTATION] == 6
     assert sum(path.stat().st_size for path in photographs) < 400_000

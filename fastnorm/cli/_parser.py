@@ -77,6 +77,7 @@ def _add_demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     )
     demo.add_argument("--dtype", choices=_DTYPES, default="float32", help="default: float32")
     _add_device(demo)
+    demo.add_argument("--verbose", action="store_true", help="name every image that was left out, not the first few")
     demo.add_argument(
         "--output",
         type=Path,

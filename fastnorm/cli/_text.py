@@ -33,6 +33,13 @@ def plural(count: int, noun: str) -> str:
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
+def significant(value: float) -> str:
+    """Three significant figures, at most two decimals, no exponent."""
+    if value >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+
+
 def printable(name: str) -> str:
     """A file name that keeps to its line: control characters and undecodable bytes become question marks."""
     return "".join(character if character.isprintable() else "?" for character in name)

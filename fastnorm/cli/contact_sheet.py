@@ -1,8 +1,9 @@
 """The contact sheet: for every image the picture, both tensors as pictures, and the tensors' histograms.
 
-A row reads from left to right: the decoded picture, all of it; the VAE's and CLIP's tensors, each with its smallest
-possible value shown black and its largest white; and how often each value occurs, per channel. CLIP's channels have
-different means and standard deviations, so its picture is tinted where the VAE's is not.
+What the comparison found stands below the title. A row reads from left to right: the decoded picture, all of it; the
+VAE's and CLIP's tensors, each with its smallest possible value shown black and its largest white; and how often each
+value occurs, per channel. CLIP's channels have different means and standard deviations, so its picture is tinted where
+the VAE's is not.
 """
 
 from __future__ import annotations
@@ -13,12 +14,12 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image, ImageChops, ImageDraw, ImageFont
+from PIL import Image, ImageChops, ImageDraw
 
 from fastnorm._geometry import Size
 from fastnorm._normalization import CHANNELS, Normalization
 from fastnorm._target import Target
-from fastnorm.cli import oracle
+from fastnorm.cli import fonts, oracle
 
 MARGIN = 40
 GAP = 20
@@ -27,12 +28,13 @@ THUMB = 224  # the height of all panels, and CLIP's own size, whose pixels are t
 HISTOGRAM = 400
 CAPTION = 34
 ROW = CAPTION + THUMB + 26
-HEADER = 146
-FOOTER = 62
+HEADER = 194
+FOOTER = 22
 WIDTH = 2 * MARGIN + SOURCE + 2 * THUMB + 3 * GAP + HISTOGRAM
 
 _PAPER, _PANEL, _RANGE = (22, 24, 29), (30, 33, 40), (40, 44, 53)
 _INK, _SOFT, _LINE = (236, 238, 242), (150, 156, 168), (88, 94, 107)
+_GOOD, _BAD = (98, 214, 138), (255, 118, 104)
 _CHANNEL_COLOURS = ((232, 78, 78), (74, 190, 98), (82, 126, 246))
 _BINS = 64  # four codes each
 _FINER = 3  # histograms are drawn this much larger, then reduced, which smooths their edges
@@ -56,6 +58,25 @@ class Row(NamedTuple):
         return cls(name, Size(*pixels.shape[:2]), picture, [tensor.clone() for tensor in tensors])
 
 
+class Verdict(NamedTuple):
+    """How many of how many values differ, and from what."""
+
+    differing: int
+    values: int
+    published: str
+
+    def __str__(self) -> str:
+        return f"{self.found} {self.source}"
+
+    @property
+    def found(self) -> str:
+        return f"{self.differing:,} of {self.values:,} values differ"
+
+    @property
+    def source(self) -> str:
+        return f"from {self.published}"
+
+
 class Span(NamedTuple):
     """What a target can output: per channel, the values of code 0 and of code 255."""
 
@@ -72,15 +93,14 @@ class Span(NamedTuple):
         return float(self.low.min()), float(self.high.max())
 
 
-def draw(rows: Sequence[Row], targets: Sequence[Target], title: str, subtitle: str, footer: str) -> Image.Image:
+def draw(rows: Sequence[Row], targets: Sequence[Target], title: str, subtitle: str, verdict: Verdict) -> Image.Image:
     """The finished sheet for two targets; `rows` holds at least one image."""
     sheet = Image.new("RGB", (WIDTH, HEADER + len(rows) * ROW + FOOTER), _PAPER)
     pen = ImageDraw.Draw(sheet)
     spans = [Span.of(target.normalization) for target in targets]
-    _draw_header(pen, targets, spans, title, subtitle)
+    _draw_header(pen, targets, spans, title, subtitle, verdict)
     for index, row in enumerate(rows):
         _draw_row(sheet, pen, HEADER + index * ROW, row, targets, spans)
-    pen.text((MARGIN, sheet.height - FOOTER + 10), _fitted(footer, 14, WIDTH - 2 * MARGIN), _SOFT, _font(14))
     return sheet
 
 
@@ -110,18 +130,27 @@ def histogram(tensor: torch.Tensor, span: Span) -> npt.NDArray[np.float64]:
 
 
 def _draw_header(
-    pen: ImageDraw.ImageDraw, targets: Sequence[Target], spans: Sequence[Span], title: str, subtitle: str
+    pen: ImageDraw.ImageDraw,
+    targets: Sequence[Target],
+    spans: Sequence[Span],
+    title: str,
+    subtitle: str,
+    verdict: Verdict,
 ) -> None:
-    pen.text((MARGIN, 26), title, _INK, _font(28))
-    pen.text((MARGIN, 64), _fitted(subtitle, 15, WIDTH - 2 * MARGIN), _SOFT, _font(15))
+    pen.text((MARGIN, 26), title, _INK, fonts.plain(28))
+    large = fonts.plain(28)
+    pen.text((MARGIN, 94), verdict.found, _BAD if verdict.differing else _GOOD, large, anchor="ls")
+    beside = MARGIN + large.getlength(verdict.found) + 12
+    pen.text((beside, 94), *_fitted(verdict.source, 16, WIDTH - MARGIN - beside, _INK), anchor="ls")
+    pen.text((MARGIN, 110), *_fitted(subtitle, 15, WIDTH - 2 * MARGIN, _SOFT))
     columns = [("decoded picture", "uint8, its own size, fitted to the panel")]
     for target, span in zip(targets, spans, strict=True):
         low, high = span.ends
         columns.append((f"{_label(target)} tensor", f"{low:.2f} black to {high:.2f} white"))
     columns.append(("histograms of both tensors", "R, G, B; height: square root of the count"))
     for x, (heading, detail) in zip(_COLUMNS, columns, strict=True):
-        pen.text((x, 100), heading, _INK, _font(16))
-        pen.text((x, 121), detail, _SOFT, _font(13))
+        pen.text((x, 148), heading, _INK, fonts.plain(16))
+        pen.text((x, 169), detail, _SOFT, fonts.plain(13))
 
 
 def _draw_row(
@@ -138,10 +167,11 @@ def _draw_row(
         for target, tensor in zip(targets, row.tensors, strict=True)
     )
     caption = f"  {_shown(row.size)}  to  {sizes}"
-    room = WIDTH - 2 * MARGIN - _font(14).getlength(caption)
-    name = _fitted(row.name, 14, room)
-    pen.text((MARGIN, top + 12), name, _INK, _font(14))
-    pen.text((MARGIN + _font(14).getlength(name), top + 12), caption, _SOFT, _font(14))
+    plain = fonts.plain(14)
+    name, ink, font = _fitted(row.name, 14, WIDTH - 2 * MARGIN - plain.getlength(caption), _INK)
+    baseline = top + 24
+    pen.text((MARGIN, baseline), name, ink, font, anchor="ls")
+    pen.text((MARGIN + font.getlength(name), baseline), caption, _SOFT, plain, anchor="ls")
     top += CAPTION
     pen.rectangle((MARGIN, top, MARGIN + SOURCE - 1, top + THUMB - 1), _PANEL)
     width, height = row.picture.size
@@ -184,8 +214,8 @@ def _draw_panel(
         x = round(x_of(value))
         pen.line((x, bottom, x, bottom + 4), _LINE)
         text = "0" if value == 0 else f"{value:+.2f}"
-        pen.text((x, bottom + 6), text, _SOFT, _font(12), anchor="mt")
-    pen.text((left + 8, top + 6), label, _INK, _font(13))
+        pen.text((x, bottom + 6), text, _SOFT, fonts.plain(12), anchor="mt")
+    pen.text((left + 8, top + 6), label, _INK, fonts.plain(13))
 
 
 def _curves(
@@ -217,16 +247,14 @@ def _shown(size: Size) -> str:
     return f"{size.height} x {size.width}"
 
 
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(size=size)
-
-
-def _fitted(text: str, size: int, width: float) -> str:
-    """`text` shortened in its middle to fit."""
-    font = _font(size)
+def _fitted(
+    text: str, size: int, width: float, colour: tuple[int, int, int]
+) -> tuple[str, tuple[int, int, int], fonts.Font]:
+    """What `ImageDraw.text` takes to draw `text`, shortened in its middle to fit, in a font that has its characters."""
+    text, font = fonts.lettered(text, size)
     kept = len(text)
     shown = text
     while kept > 8 and font.getlength(shown) > width:
         kept -= 1
         shown = f"{text[: kept // 2]} ... {text[-(kept - kept // 2) :]}"
-    return shown
+    return shown, colour, font

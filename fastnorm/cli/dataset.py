@@ -48,13 +48,15 @@ class ImageFiles(Dataset[Sample]):
     Args:
         files: What to read.
         alpha: What becomes of transparent pixels: "error", "drop" or "white".
+        exif: What becomes of an EXIF orientation: "ignore", "apply" or "error".
         targets: By name, what the pictures are for. One that a target refuses is an error of its file, because the
             call that prepares a batch refuses it whole.
     """
 
-    def __init__(self, files: Sequence[Path], alpha: str, targets: Mapping[str, fastnorm.Target]) -> None:
+    def __init__(self, files: Sequence[Path], alpha: str, exif: str, targets: Mapping[str, fastnorm.Target]) -> None:
         self.files = list(files)
         self.alpha = alpha
+        self.exif = exif
         self.targets = dict(targets)
 
     def __len__(self) -> int:
@@ -64,7 +66,7 @@ class ImageFiles(Dataset[Sample]):
         path = self.files[index]
         name = printable(str(path))
         try:
-            picture = read_rgb(path, self.alpha)
+            picture = read_rgb(path, self.alpha, self.exif)
         except ImageError as error:
             return Sample(name, None, (), str(error))
         pixels = torch.from_numpy(np.array(picture.image))

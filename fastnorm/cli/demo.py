@@ -16,11 +16,12 @@ import fastnorm
 from fastnorm._backends import path_name
 from fastnorm._normalization import CHANNELS
 from fastnorm._target import Target
-from fastnorm.cli import contact_sheet, timing
+from fastnorm.cli import contact_sheet, sheet_file, timing
 from fastnorm.cli._devices import open_device
+from fastnorm.cli._ending import importing
 from fastnorm.cli._errors import CommandError
 from fastnorm.cli._progress import progress
-from fastnorm.cli._text import paragraph, plural, table
+from fastnorm.cli._text import paragraph, plural, significant, table
 from fastnorm.cli.dataset import ImageFiles, collate
 from fastnorm.cli.files import Found, find_images, shipped_photographs
 from fastnorm.cli.pillow_chain import short_side_and_crop
@@ -28,48 +29,35 @@ from fastnorm.cli.published import Published
 from fastnorm.cli.tally import Tally, as_pil
 
 _NAMES_PER_NOTE = 3
+_ERRORS_SHOWN = 5
 
 
 def run(args: argparse.Namespace) -> int:
-    check_output(args.output)
+    sheet_file.check(args.output)
     device = open_device(args.device)
     dtype = getattr(torch, args.dtype)
     found = find_images(args.images) if args.images else Found(shipped_photographs(), [])
+    found = Found(sheet_file.apart_from(args.output, found.files, args.images), found.errors)
     if not found.files:
-        _report_errors(found.errors, 0)
+        _report_errors(found.errors, 0, args.verbose)
         raise CommandError("nothing to read; wanted image files or folders with some; without any: fastnorm demo")
 
     vae, clip = _resized_to(fastnorm.VAE_512, args.size, dtype), _resized_to(fastnorm.CLIP_224, args.clip_size, dtype)
-    tally = Tally(Published(vae, clip), device)
-    dataset = ImageFiles(found.files, args.alpha, {"vae": vae, "clip": clip})
+    with importing():  # torchvision and transformers
+        published = Published(vae, clip)
+    tally = Tally(published, device)
+    dataset = ImageFiles(found.files, args.alpha, args.exif, {"vae": vae, "clip": clip})
     _read_everything(dataset, args, device, tally)
 
     print(f"fastnorm {fastnorm.__version__} on {path_name(device)}\n")
-    _report_notes(tally.notes)
-    _report_errors(found.errors + tally.errors, tally.images)
+    _report_notes(tally.notes, args.verbose)
+    _report_errors(found.errors + tally.errors, tally.images, args.verbose)
     if tally.batch is None:
         return 1
     _print_result(args, tally, tally.batch, len(found.errors) + len(tally.errors))
     _print_throughput(tally.batch, tally.published, device, args.rounds)
     _write_sheet(args.output, tally)
     return 1 if tally.differing else 0
-
-
-def check_output(path: Path) -> None:
-    """Fail now, not after the work, if the contact sheet cannot be written."""
-    if path.suffix.lower() != ".png":
-        raise CommandError(f"--output {path}: the contact sheet is a PNG; wanted a name such as {path.stem}.png")
-    existed = path.exists()
-    try:
-        with path.open("ab"):
-            pass
-    except OSError as error:
-        raise CommandError(
-            f"--output {path}: cannot be written ({error.strerror}); wanted a file in a folder that exists and can be "
-            f"written to"
-        ) from None
-    if not existed:
-        path.unlink()
 
 
 def _resized_to(preset: Target, side: int, dtype: torch.dtype) -> Target:
@@ -92,20 +80,28 @@ def _read_everything(dataset: ImageFiles, args: argparse.Namespace, device: torc
             advance(batch.attempted)
 
 
-def _report_notes(notes: Sequence[tuple[str, str]]) -> None:
+def _report_notes(notes: Sequence[tuple[str, str]], every: bool) -> None:
     paths_by_note = defaultdict(list)
     for path, note in notes:
         paths_by_note[note].append(path)
     for note, paths in paths_by_note.items():
-        more = f" and {len(paths) - _NAMES_PER_NOTE} more" if len(paths) > _NAMES_PER_NOTE else ""
-        print(f"note: {', '.join(paths[:_NAMES_PER_NOTE])}{more}: {note}", file=sys.stderr)
+        left = len(paths) - _NAMES_PER_NOTE
+        if left <= 0 or every:
+            print(f"note: {', '.join(paths)}: {note}", file=sys.stderr)
+        else:
+            some = ", ".join(paths[:_NAMES_PER_NOTE])
+            print(f"note: {len(paths)} images ({some} and {left} more): {note}", file=sys.stderr)
 
 
-def _report_errors(errors: Sequence[str], usable: int) -> None:
-    if errors:
-        print(f"left out {len(errors)}, used {usable}:", file=sys.stderr)
-        for error in errors:
-            print(f"  {error}", file=sys.stderr)
+def _report_errors(errors: Sequence[str], usable: int, every: bool) -> None:
+    if not errors:
+        return
+    print(f"left out {len(errors)}, used {usable}:", file=sys.stderr)
+    shown = errors if every else errors[:_ERRORS_SHOWN]
+    for error in shown:
+        print(f"  {error}", file=sys.stderr)
+    if len(errors) > len(shown):
+        print(f"  and {len(errors) - len(shown)} more; --verbose lists them all", file=sys.stderr)
 
 
 def _print_result(args: argparse.Namespace, tally: Tally, batch: fastnorm.PackedImages, left_out: int) -> None:
@@ -149,7 +145,7 @@ def _print_throughput(batch: fastnorm.PackedImages, published: Published, device
     rows = [("both branches", "samples/s", "ms per sample", "speed")]
     for what, time in zip(calls, seconds, strict=True):
         each = time / len(batch)
-        rows.append((what, f"{1 / each:,.0f}", f"{each * 1e3:.3f}", f"{best / time:.1f} x"))
+        rows.append((what, significant(1 / each), significant(each * 1e3), f"{best / time:.1f} x"))
     print(table(rows, "lrrr"), end="\n\n")
 
     here = "the same PIL images" if device.type == "cpu" else f"the same pictures, packed in one buffer on {device}"
@@ -174,17 +170,14 @@ def _write_sheet(path: Path, tally: Tally) -> None:
         tally.published.targets,
         title="Pictures of any size, two models' tensors",
         subtitle=f"fastnorm {fastnorm.__version__}, {path_name(tally.device)}: {some}, one call per batch",
-        footer=_verdict(tally),
+        verdict=contact_sheet.Verdict(tally.differing, tally.values, tally.published.name),
     )
-    try:
-        sheet.save(path, format="PNG", optimize=True)
-    except OSError as error:
-        raise CommandError(f"--output {path}: cannot be written ({error.strerror or error})") from None
+    sheet_file.write(path, sheet)
     print(f"contact sheet: {path} ({sheet.width} x {sheet.height} pixels, {some})")
 
 
 def _verdict(tally: Tally) -> str:
-    return f"{tally.differing:,} of {tally.values:,} values differ from {tally.published.name}"
+    return str(contact_sheet.Verdict(tally.differing, tally.values, tally.published.name))
 
 
 def _sizes(tally: Tally) -> str:

@@ -35,6 +35,8 @@ def find_images(arguments: Iterable[Path]) -> Found:
             _search(path, found)
         elif path.is_file():
             found.files.append(path)
+        elif _dangles(path):
+            found.errors.append(_dangling(path))
         else:
             # Opening a pipe or a device could wait for ever.
             came = "neither a file nor a folder" if path.exists() else "no such file or folder"
@@ -44,13 +46,23 @@ def find_images(arguments: Iterable[Path]) -> Found:
     return found
 
 
+def _dangles(path: Path) -> bool:
+    return path.is_symlink() and not path.exists()
+
+
+def _dangling(path: Path) -> str:
+    target = printable(str(path.readlink()))
+    return f"{printable(str(path))}: a link to {target}, which does not exist; expected an image file; mend the link"
+
+
 def _search(folder: Path, found: Found) -> None:
     unreadable: list[OSError] = []
     before = len(found.files)
     for parent, folders, names in os.walk(folder, onerror=unreadable.append):
         folders.sort()
-        paths = (Path(parent, name) for name in sorted(names) if name.lower().endswith(IMAGE_SUFFIXES))
+        paths = [Path(parent, name) for name in sorted(names) if name.lower().endswith(IMAGE_SUFFIXES)]
         found.files.extend(path for path in paths if path.is_file())
+        found.errors.extend(_dangling(path) for path in paths if _dangles(path))
     found.errors.extend(
         f"{printable(error.filename)}: {error.strerror}; wanted a folder that can be listed; check its permissions"
         for error in unreadable

@@ -1,4 +1,4 @@
-"""Reading image files of every kind: one upright 8-bit RGB picture, or one line that says why not.
+"""Reading image files of every kind: one 8-bit RGB picture, or one line that says why not.
 
 What becomes of a decoded picture is `fastnorm._pictures`'s business; here are files, and what can be wrong with them.
 
@@ -6,7 +6,7 @@ What becomes of a decoded picture is `fastnorm._pictures`'s business; here are f
 |---|---|
 | RGB, 8 bits a channel | taken as it is |
 | grayscale, palette, black and white, CMYK, YCbCr, LAB | Pillow's own `convert("RGB")`, as published pipelines do |
-| an EXIF orientation | applied, whatever the kind |
+| an EXIF orientation | ignored with a note, as the library's default is; `exif="apply"` or `"error"` chooses |
 | an alpha channel or a transparent colour, every pixel opaque | alpha dropped: nothing is lost |
 | the same, with transparent pixels | an error, as pipelines disagree; `alpha="drop"` or `"white"` chooses |
 | 16-bit or 32-bit grayscale, integers or floats | an error: Pillow would clip everything above 255 |
@@ -25,10 +25,16 @@ import warnings
 from pathlib import Path
 from typing import NamedTuple
 
-from PIL import Image, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from fastnorm import _pictures
 from fastnorm.cli._text import one_line, printable
+
+_UPRIGHT = 1  # the EXIF orientation of a picture that needs no turning
+_ORIENTATION_IGNORED = (
+    "an EXIF orientation, which is ignored, as published pipelines and this library's exif='ignore' do; to turn "
+    "pictures upright: --exif apply"
+)
 
 
 class ImageError(Exception):
@@ -45,12 +51,13 @@ class Picture(NamedTuple):
     notes: tuple[str, ...]
 
 
-def read_rgb(path: Path, alpha: str = "error") -> Picture:
-    """The file's picture in mode RGB, upright.
+def read_rgb(path: Path, alpha: str = "error", exif: str = "ignore") -> Picture:
+    """The file's picture in mode RGB.
 
     Args:
         path: An image file in any format that Pillow reads.
         alpha: What becomes of transparent pixels: "error", "drop" (their hidden colour shows) or "white".
+        exif: What becomes of an EXIF orientation: "ignore", "apply" or "error".
 
     Raises:
         ImageError: The file cannot be used; whatever its content, nothing else is raised.
@@ -58,7 +65,7 @@ def read_rgb(path: Path, alpha: str = "error") -> Picture:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            image, notes = _read(path, alpha)
+            image, notes = _read(path, alpha, exif)
         except ImageError:
             raise
         except UnidentifiedImageError:
@@ -78,15 +85,19 @@ def read_rgb(path: Path, alpha: str = "error") -> Picture:
     return Picture(image, tuple(dict.fromkeys(notes)))
 
 
-def _read(path: Path, alpha: str) -> tuple[Image.Image, list[str]]:
+def _read(path: Path, alpha: str, exif: str) -> tuple[Image.Image, list[str]]:
     if path.stat().st_size == 0:
         raise ImageError(path, "an empty file (0 bytes)", "wanted an image", "copy or save it again")
     with Image.open(path) as image:
         notes = _frame_notes(image)
         try:
-            return _pictures.to_rgb(image, alpha, exif="apply"), notes
+            rgb = _pictures.to_rgb(image, alpha, exif)
         except _pictures.PictureError as error:
             raise ImageError(path, error.came, error.wanted, _as_option(error.mend)) from None
+        # Only now: Pillow looks for a PNG's tags by decoding it, and where that fails, would not fail again.
+        if exif == "ignore" and _orientation(image) != _UPRIGHT:
+            notes.append(_ORIENTATION_IGNORED)
+        return rgb, notes
 
 
 def _frame_notes(image: Image.Image) -> list[str]:
@@ -95,9 +106,16 @@ def _frame_notes(image: Image.Image) -> list[str]:
     return [f"holds {frames} frames or pages; the first is used"] if frames > 1 else []
 
 
+def _orientation(image: Image.Image) -> int:
+    try:
+        return int(image.getexif().get(ExifTags.Base.Orientation, _UPRIGHT))
+    except Exception:  # a damaged tag is no reason to refuse a picture whose tags are ignored
+        return _UPRIGHT
+
+
 def _as_option(advice: str) -> str:
     """What the library advises, in the command line's spelling: alpha='drop' is --alpha drop."""
-    return re.sub(r"\balpha='(\w+)'", r"--alpha \1", advice)
+    return re.sub(r"\b(alpha|exif)='(\w+)'", r"--\1 \2", advice)
 
 
 def _not_an_image(path: Path) -> ImageError:
