@@ -14,6 +14,7 @@ from PIL import Image
 
 import fastnorm
 from fastnorm._normalization import PRESET_SOURCES, PRESETS
+from fastnorm._presets import TARGET_SOURCES
 from fastnorm.cli import check_resize, contact_sheet, explain, main, oracle, pillow_chain, published, tally, timing
 from fastnorm.cli.files import shipped_photographs
 
@@ -467,6 +468,14 @@ def test_explain_lists_the_presets_with_their_sources(capsys):
         assert str(preset.mean[0]) in row
         assert str(preset.std[-1]) in row
         assert PRESET_SOURCES[name] in flat
+
+
+def test_explain_says_whose_bits_the_targets_give(capsys):
+    assert main(["explain"]) == 0
+    text = capsys.readouterr().out
+    for name, source in TARGET_SOURCES.items():
+        assert f"\n{name} " in text
+        assert source in " ".join(text.split())
 
 
 def test_every_preset_has_a_source():
