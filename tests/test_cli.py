@@ -531,3 +531,11 @@ def test_explain_of_an_unusable_configuration_is_a_wrong_call(content, wanted, t
 def test_explain_suggests_the_preset_that_was_meant(capsys):
     assert main(["explain", "imagnet"]) == 2
     assert "did you mean imagenet?" in capsys.readouterr().err
+
+
+def test_a_word_too_long_for_a_path_is_a_wrong_call(capsys):
+    for arguments in (["explain", "a" * 5000], ["check", "--config", "a" * 5000]):
+        assert main(arguments) == 2
+        error = capsys.readouterr().err
+        assert error.startswith(f"fastnorm {arguments[0]}: error: aaa")
+        assert error.count("\n") == 1
