@@ -91,7 +91,8 @@ def read(config: object) -> Constants:
 
 def _constants(values: Mapping[str, Any], source: str) -> Constants | None:
     """What this level of a configuration says; None where it says nothing of means."""
-    name = next((str(values[k]) for k in ("image_processor_type", "architecture") if values.get(k)), source)
+    names = (values.get(key) for key in ("image_processor_type", "architecture"))
+    name = next((name for name in names if isinstance(name, str) and name), source)
     kind = re.sub(r"(ImageProcessor|FeatureExtractor)(Pil|Fast)?$", "", name)
     given = {key: value for key, value in values.items() if value is not None}  # null: the class's default
     settings = {**_CLASS_DEFAULTS.get(kind, {}), **given}

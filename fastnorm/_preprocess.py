@@ -87,8 +87,10 @@ def fused_dual_preprocess(
 
     Args:
         images: As for `fused_preprocess`.
-        vae: The first branch; by default `VAE_512`: torchvision's Resize(512), CenterCrop(512) and Normalize([0.5],
-            [0.5]) of a PIL image, as Stable Diffusion training does. `VAE_1024` is SDXL's.
+        vae: The first branch; by default `VAE_512`: torchvision's Resize(512) (bilinear), CenterCrop(512) and
+            Normalize([0.5], [0.5]) of a PIL image, as IP-Adapter trains with Stable Diffusion 1.5. diffusers' scripts
+            resize with lanczos by now: `VAE_512_LANCZOS`, `VAE_1024_LANCZOS`; `VAE_1024_IP_ADAPTER` is IP-Adapter's
+            for SDXL.
         clip: The second; by default `CLIP_224`: transformers' Pillow-backend CLIP image processor.
         layout, alpha, exif, flip, flip_first, pillow, return_offsets: As for `fused_preprocess`.
 
@@ -162,7 +164,8 @@ def fused_preprocess(
             for the VAE, say, in one call that decodes each picture once.
         exif: An EXIF orientation of PIL images: "ignore" (as both published pipelines), "apply" or "error".
         flip: Which pictures to mirror left to right, in all targets: one bool, or one per picture; or "random", each
-            with probability 1/2. They are mirrored after the crop, as by `RandomHorizontalFlip` behind it.
+            with probability 1/2; what else is mirrored along needs flips of your own, `torch.rand(n) < 0.5`. They are
+            mirrored after the crop, as by `RandomHorizontalFlip` behind it.
         flip_first: Mirror the resized picture before it is cropped, as diffusers' SDXL script does; offsets then count
             in the mirrored picture.
 

@@ -113,7 +113,7 @@ class Target:
         self,
         normalization: Normalization,
         size: int | Sequence[int] | None = None,
-        resample: FilterName | enum.Enum = "bilinear",
+        resample: FilterName | enum.Enum = "bilinear",  # torchvision has no types for its own enumeration
         crop: int | Sequence[int] | Crop | None = None,
         pad: bool = True,
         dtype: torch.dtype | None = None,

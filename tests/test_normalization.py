@@ -277,6 +277,7 @@ def self_referring():
         ({**UNEVEN, "rescale_factor": True}, "rescale_factor is True"),
         ({**UNEVEN, "image_mean": 10**400}, "mean: got inf, wanted finite"),
         (deep(10**5), "no image_mean and image_std"),
+        ({"architecture": deep(10**5), "do_rescale": deep(10**5)}, "do_rescale is {'image_processor':"),
         (self_referring(), "no image_mean and image_std"),
         ("[" * 10**5, "got a path of 100000 characters"),
         ("a" * 5000, "got a path of 5000 characters"),

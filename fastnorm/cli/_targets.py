@@ -15,7 +15,7 @@ def by_name(text: str) -> Normalization:
     preset = PRESETS.get(text.lower())
     if preset is not None:
         return preset
-    if Path(text).exists():
+    if _exists(text):
         return from_config(Path(text))
     close = difflib.get_close_matches(text.lower(), PRESETS, n=1)
     hint = f"did you mean {close[0]}?" if close else "check the spelling or the path"
@@ -23,6 +23,13 @@ def by_name(text: str) -> Normalization:
         f"{text}: neither a preset nor a file; wanted one of {', '.join(PRESETS)}, or a preprocessor_config.json or "
         f"its folder; {hint}"
     )
+
+
+def _exists(text: str) -> bool:
+    try:
+        return Path(text).exists()
+    except OSError:  # too long to be one
+        return False
 
 
 def from_config(path: Path) -> Normalization:
