@@ -18,21 +18,28 @@ __all__ = [
     "CLIP",
     "CLIP_224",
     "DINOV2",
+    "DINOV2_224",
+    "DINOV2_224_HF",
     "IMAGENET",
     "SIGLIP",
     "VAE",
     "VAE_512",
+    "VAE_512_LANCZOS",
     "VAE_1024",
+    "VAE_1024_IP_ADAPTER",
+    "VAE_1024_LANCZOS",
     "Crop",
     "DualOutput",
     "Normalization",
     "PackedImages",
     "Target",
+    "empty_host_cache",
     "fused_dual_normalize",
     "fused_dual_preprocess",
     "fused_normalize",
     "fused_preprocess",
     "reference",
+    "set_host_cache_limit",
 ]
 
 
@@ -50,17 +57,39 @@ def _is_command() -> bool:
 if TYPE_CHECKING or not _is_command():
     from fastnorm import reference
     from fastnorm._functional import DualOutput, fused_dual_normalize, fused_normalize
+    from fastnorm._host_memory import empty_host_cache, set_host_cache_limit
     from fastnorm._normalization import CLIP, DINOV2, IMAGENET, SIGLIP, VAE, Normalization
     from fastnorm._packed import PackedImages
     from fastnorm._preprocess import fused_dual_preprocess, fused_preprocess
-    from fastnorm._target import CLIP_224, VAE_512, VAE_1024, Crop, Target
+    from fastnorm._presets import (
+        CLIP_224,
+        DINOV2_224,
+        DINOV2_224_HF,
+        VAE_512,
+        VAE_512_LANCZOS,
+        VAE_1024,
+        VAE_1024_IP_ADAPTER,
+        VAE_1024_LANCZOS,
+    )
+    from fastnorm._target import Crop, Target
 else:
     _HOMES = {
         "_functional": ("DualOutput", "fused_dual_normalize", "fused_normalize"),
+        "_host_memory": ("empty_host_cache", "set_host_cache_limit"),
         "_normalization": ("CLIP", "DINOV2", "IMAGENET", "SIGLIP", "VAE", "Normalization"),
         "_packed": ("PackedImages",),
         "_preprocess": ("fused_dual_preprocess", "fused_preprocess"),
-        "_target": ("CLIP_224", "VAE_512", "VAE_1024", "Crop", "Target"),
+        "_presets": (
+            "CLIP_224",
+            "DINOV2_224",
+            "DINOV2_224_HF",
+            "VAE_512",
+            "VAE_512_LANCZOS",
+            "VAE_1024",
+            "VAE_1024_IP_ADAPTER",
+            "VAE_1024_LANCZOS",
+        ),
+        "_target": ("Crop", "Target"),
     }
 
     def __getattr__(name: str) -> object:

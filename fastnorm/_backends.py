@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 import warnings
 from collections.abc import Sequence
 from types import ModuleType
@@ -92,10 +93,18 @@ def triton_kernels() -> ModuleType | None:
         warnings.warn(
             f"CUDA tensors take the slower torch path because Triton cannot be imported ({error}); pip install triton",
             RuntimeWarning,
-            stacklevel=6,  # the caller of the public function
+            stacklevel=_level_of_caller(),
         )
         return None
     return fastnorm_kernels
+
+
+def _level_of_caller() -> int:
+    """The `stacklevel` with which the calling function's warning names the line outside of this package."""
+    level, frame = 1, sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "fastnorm":
+        level, frame = level + 1, frame.f_back
+    return level
 
 
 def path_name(device: torch.device) -> str:

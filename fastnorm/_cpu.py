@@ -1,8 +1,10 @@
-"""The CPU path: the reference's bits, a cache-sized piece at a time.
+"""The CPU path: the reference's bits, a cache-sized piece at a time, on threads that wait for nobody.
 
-Eager torch walks the whole batch once per operation, so every step goes through main memory. Here each thread owns one
-run of images and takes it in pieces that stay in its cache from the first operation to the last; a float32 output is
-its own workspace. Owning a run also keeps two threads from faulting in the same page of new memory.
+Eager torch walks the whole batch once per operation, so every step goes through main memory. Here each thread takes
+runs of pieces that stay in its cache from the first operation to the last; a float32 output is its own workspace.
+
+torch's own threads have no part in it. They meet at a barrier after every operation and spin there, so that one thread
+which another process keeps from running holds up all of them, some hundred times a call. The threads here meet once.
 """
 
 from __future__ import annotations
@@ -14,15 +16,18 @@ from dataclasses import dataclass
 
 import torch
 
+from fastnorm import _threads
 from fastnorm._normalization import Normalization
 from fastnorm.reference import FULL_SCALE, channel_constants
 
-# Elements per thread and piece: 1 MiB as float32, half of a current server core's L2 cache. Smaller pieces pay more
-# dispatch, larger ones fall out of the cache; 0.5 to 1.5 MiB time alike.
+# Elements per piece: 1 MiB as float32, half of a current server core's L2 cache. Smaller pieces pay more dispatch,
+# larger ones fall out of the cache; half as many time alike.
 PIECE = 1 << 18
+# A batch of few pieces is cut finer, so that all threads have work. One of a single piece is left to torch's threads:
+# starting others would take longer than the work.
+SMALLEST_PIECE = PIECE // 2
 
 _CPU = torch.device("cpu")
-_FULL_SCALE = torch.tensor(FULL_SCALE, dtype=torch.float32, device=_CPU)
 
 
 def normalize(planes: torch.Tensor, targets: Sequence[Normalization], outputs: Sequence[torch.Tensor]) -> None:
@@ -38,84 +43,78 @@ def normalize(planes: torch.Tensor, targets: Sequence[Normalization], outputs: S
             for index in range(planes.shape[0]):
                 normalize(planes[index], targets, [output[index] for output in outputs])
             return
-    _normalize_batch(planes, targets, outputs)
+    job = _Job.of(planes, targets, outputs)
+    pieces = zip(*(job.cut(tensor) for tensor in (planes, *outputs)), strict=True)
+    _threads.run([functools.partial(job.run, *piece) for piece in pieces])
 
 
 def _one_batch_axis(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.view(-1, *tensor.shape[-3:])
 
 
-def _normalize_batch(planes: torch.Tensor, targets: Sequence[Normalization], outputs: Sequence[torch.Tensor]) -> None:
-    images = planes.shape[0]
-    lanes = min(torch.get_num_threads(), images)
-    shared = images - images % lanes
-    job = _Job.of(targets, outputs)
-    job.run(_lanes(planes[:shared], lanes), [_lanes(output[:shared], lanes) for output in outputs])
-    if shared < images:  # fewer images than threads: torch splits each operation among them
-        job.run(_lanes(planes[shared:], 1), [_lanes(output[shared:], 1) for output in outputs])
-
-
-def _lanes(tensor: torch.Tensor, lanes: int) -> torch.Tensor:
-    return tensor.view(lanes, tensor.shape[0] // lanes, *tensor.shape[1:])
-
-
 @dataclass(frozen=True)
 class _Job:
-    """What is the same for every piece: the constants, and where q = x / 255 is kept."""
+    """What is the same for every piece: its size, the constants, and where q = x / 255 is kept."""
 
-    constants: Sequence[_Constants]
+    piece: tuple[int, int, int]  # images, rows, columns; all but the last of each are of this size
+    steps: Sequence[_Step]
     channels_last: bool
     order: Sequence[int]  # in which the targets are written
     home: int | None  # the output that holds q until its own turn, the last; None: a buffer does
+    narrow: bool  # some output is not float32
 
     @classmethod
-    def of(cls, targets: Sequence[Normalization], outputs: Sequence[torch.Tensor]) -> _Job:
+    def of(cls, planes: torch.Tensor, targets: Sequence[Normalization], outputs: Sequence[torch.Tensor]) -> _Job:
         """A dense float32 output serves as the workspace: its memory has to come into the cache anyway."""
         dense = [i for i, o in enumerate(outputs) if o.dtype is torch.float32 and _is_dense(o)]
         home = dense[-1] if dense else None
-        model = outputs[-1 if home is None else home]
-        channels_last = _is_channels_last(model)
+        channels_last = _is_channels_last(outputs[-1 if home is None else home])
+        images, channels, height, width = planes.shape
+        elements = PIECE
+        if planes.numel() > PIECE:
+            elements = min(PIECE, max(SMALLEST_PIECE, planes.numel() // (4 * torch.get_num_threads())))
+        columns = min(width, elements // channels)
+        rows = min(height, elements // (channels * columns))
+        piece = (min(images, elements // (channels * rows * columns)), rows, columns)
         return cls(
-            constants=[
-                _Constants.of(target, channels_last, model.shape[-1] if channels_last else 1) for target in targets
-            ],
+            piece=piece,
+            steps=[_Step.of(target, columns if channels_last else None) for target in targets],
             channels_last=channels_last,
             order=sorted(range(len(outputs)), key=lambda index: index == home),
             home=home,
+            narrow=any(output.dtype is not torch.float32 for output in outputs),
         )
 
-    def run(self, planes: torch.Tensor, outputs: Sequence[torch.Tensor]) -> None:
-        """`planes` and outputs are (lanes, images, 3, H, W); torch gives each thread one lane of every operation."""
-        lanes, images, channels, height, width = planes.shape
-        bands = -(-channels * height * width // PIECE)
-        rows = -(-height // bands)
-        group = max(1, min(images, PIECE // (channels * height * width)))
-        shape = (lanes, group, channels, rows, width)
-        q_buffer = self._buffer(shape) if self.home is None else outputs[self.home]
-        narrow = any(output.dtype is not torch.float32 for output in outputs)
-        d_buffer = self._buffer(shape) if narrow else q_buffer
-        for image in range(0, images, group):
-            for row in range(0, height, rows):
-                piece = (slice(None), slice(image, image + group), slice(None), slice(row, row + rows))
-                pixels = planes[piece]
-                fitted = (slice(None), slice(pixels.shape[1]), slice(None), slice(pixels.shape[3]))
-                q = q_buffer[fitted if self.home is None else piece]
-                q.copy_(pixels)
-                q.div_(_FULL_SCALE)
-                for index in self.order:
-                    self.constants[index].apply(q, d_buffer[fitted] if narrow else q, outputs[index][piece])
+    def cut(self, tensor: torch.Tensor) -> list[torch.Tensor]:
+        """The tensor's pieces, in the order in which they lie in contiguous memory."""
+        images, rows, columns = self.piece
+        return [
+            part
+            for batch in torch.split(tensor, images)
+            for band in torch.split(batch, rows, dim=-2)
+            for part in torch.split(band, columns, dim=-1)
+        ]
 
-    def _buffer(self, shape: tuple[int, ...]) -> torch.Tensor:
+    def run(self, pixels: torch.Tensor, *outputs: torch.Tensor) -> None:
+        """Write one piece of every output."""
+        q = self._buffer(pixels) if self.home is None else outputs[self.home]
+        d = self._buffer(pixels) if self.narrow else q
+        q.copy_(pixels)
+        q.div_(FULL_SCALE)  # on a CPU, torch divides by a number as it does by a tensor
+        for index in self.order:
+            self.steps[index].apply(q, d, outputs[index])
+
+    def _buffer(self, piece: torch.Tensor) -> torch.Tensor:
         """New float32 memory with the outputs' order of axes, so that pieces are written straight through."""
         if self.channels_last:
-            lanes, group, channels, rows, width = shape
-            return torch.empty((lanes, group, rows, width, channels), dtype=torch.float32, device=_CPU).movedim(-1, -3)
-        return torch.empty(shape, dtype=torch.float32, device=_CPU)
+            images, channels, rows, columns = piece.shape
+            return torch.empty((images, rows, columns, channels), dtype=torch.float32, device=_CPU).movedim(-1, -3)
+        return torch.empty(piece.shape, dtype=torch.float32, device=_CPU)
 
 
 @dataclass(frozen=True)
-class _Constants:
-    """One target's constants, shaped to broadcast over a piece."""
+class _Step:
+    """What one target does to a piece; its tensors broadcast over (N, 3, H, W)."""
 
     mean: torch.Tensor
     std: torch.Tensor
@@ -123,25 +122,30 @@ class _Constants:
     offset: torch.Tensor | None
 
     @classmethod
-    @functools.lru_cache(maxsize=256)  # making them takes as long as a 100 x 100 image
-    def of(cls, target: Normalization, channels_last: bool, width: int) -> _Constants:
-        mean, std = (_broadcastable(values, channels_last, width) for values in (target.mean, target.std))
+    def of(cls, target: Normalization, columns: int | None) -> _Step:
+        """With a number of columns, constants are written out along a row of channels_last memory."""
+        mean, std = (_broadcastable(values, columns) for values in (target.mean, target.std))
         scale = _power_of_two_scale(target)
-        offset = None if scale is None else mean.mul(-scale)
-        return cls(mean, std, scale, offset)
+        return cls(mean, std, scale, None if scale is None else mean.mul(-scale))
 
     def apply(self, q: torch.Tensor, scratch: torch.Tensor, output: torch.Tensor) -> None:
         """Write (q - mean) / std into `output`, which may be q itself; only a narrower dtype needs the scratch."""
         result = output if output.dtype is torch.float32 else scratch
         if self.scale is not None and self.offset is not None:
-            torch.add(self.offset, q, alpha=self.scale, out=result)
+            torch.add(_as_wide(self.offset, q), q, alpha=self.scale, out=result)
         else:
-            torch.sub(q, self.mean, out=result)
-            result.div_(self.std)
+            torch.sub(q, _as_wide(self.mean, q), out=result)
+            result.div_(_as_wide(self.std, q))
         if result is not output:
             output.copy_(result)
 
 
+def _as_wide(constant: torch.Tensor, piece: torch.Tensor) -> torch.Tensor:
+    """Written-out constants cut to the columns of a piece at the end of a row."""
+    return constant if constant.shape[-1] in (1, piece.shape[-1]) else constant[..., : piece.shape[-1]]
+
+
+@functools.lru_cache(maxsize=256)
 def _power_of_two_scale(target: Normalization) -> float | None:
     """1 / std where that is one power of two for all channels, else None.
 
@@ -156,11 +160,11 @@ def _power_of_two_scale(target: Normalization) -> float | None:
     return 1 / std
 
 
-def _broadcastable(values: tuple[float, float, float], channels_last: bool, width: int) -> torch.Tensor:
+def _broadcastable(values: tuple[float, float, float], columns: int | None) -> torch.Tensor:
     constants = channel_constants(values, _CPU)
-    if channels_last:
+    if columns is not None:
         # Written out along a row, so that the innermost loop is long: otherwise it would have three steps.
-        return constants.view(1, 1, 3).repeat(1, width, 1).movedim(-1, -3)
+        return constants.view(1, 1, 3).repeat(1, columns, 1).movedim(-1, -3)
     return constants
 
 

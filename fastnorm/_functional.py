@@ -11,7 +11,9 @@ from fastnorm import _backends, _operator, _repeats
 from fastnorm._arguments import check_normalization, check_normalizations
 from fastnorm._inputs import as_planes
 from fastnorm._normalization import CLIP, VAE, Normalization
-from fastnorm._outputs import prepare, resolve_outputs
+from fastnorm._options import Layout
+from fastnorm._outputs import check_memory, named, prepare, resolve_outputs
+from fastnorm._torch_internals import is_observed
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,6 +25,15 @@ class DualOutput(NamedTuple):
     vae: torch.Tensor
     clip: torch.Tensor
 
+    def __repr__(self) -> str:
+        shown = (f"{name}={_summary(tensor)}" for name, tensor in zip(self._fields, self, strict=True))
+        return f"DualOutput({', '.join(shown)})"
+
+
+def _summary(tensor: torch.Tensor) -> str:
+    dtype = str(tensor.dtype).removeprefix("torch.")
+    return f"{dtype} tensor of shape {tuple(tensor.shape)} on {tensor.device}"
+
 
 def fused_dual_normalize(
     batch: torch.Tensor | np.ndarray,
@@ -30,7 +41,7 @@ def fused_dual_normalize(
     vae: Normalization = VAE,
     clip: Normalization = CLIP,
     dtype: torch.dtype | Sequence[torch.dtype] | None = None,
-    layout: str = "auto",
+    layout: Layout = "auto",
     memory_format: torch.memory_format | Sequence[torch.memory_format] | None = None,
     out: Sequence[torch.Tensor] | None = None,
 ) -> DualOutput:
@@ -65,7 +76,7 @@ def fused_normalize(
     normalizations: Sequence[Normalization],
     *,
     dtype: torch.dtype | Sequence[torch.dtype] | None = None,
-    layout: str = "auto",
+    layout: Layout = "auto",
     memory_format: torch.memory_format | Sequence[torch.memory_format] | None = None,
     out: Sequence[torch.Tensor] | None = None,
 ) -> tuple[torch.Tensor, ...]:
@@ -111,7 +122,7 @@ def _normalize(
     memory_format: object,
     out: object,
 ) -> tuple[torch.Tensor, ...]:
-    if torch.compiler.is_compiling() or (isinstance(batch, torch.Tensor) and type(batch) is not torch.Tensor):
+    if is_observed(batch):
         return _as_operator(batch, targets, dtype, layout, memory_format, out)
     key = None
     if type(batch) is torch.Tensor and _backends.kernels_for(batch) is not None:
@@ -130,9 +141,11 @@ def _normalize(
 def _as_operator(
     batch: object, targets: tuple[Normalization, ...], dtype: object, layout: str, memory_format: object, out: object
 ) -> tuple[torch.Tensor, ...]:
-    """For tracing and tensor subclasses: one opaque operator between the checks and the outputs."""
+    """For tracing, modes and tensor subclasses: one opaque operator between the checks and the outputs."""
     planes = as_planes(batch, layout)
     dtypes, formats, given = resolve_outputs(planes, len(targets), dtype, memory_format, out)
+    if given is not None:
+        check_memory(named(given), {"the batch": planes})
     values = _operator.call(planes, targets, dtypes, formats)
     if given is None:
         return tuple(values)

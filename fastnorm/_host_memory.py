@@ -8,6 +8,7 @@ returns to a small pool when the last tensor on it dies, and the next output of 
 from __future__ import annotations
 
 import collections
+import contextlib
 import math
 import mmap
 import weakref
@@ -17,9 +18,9 @@ import torch
 
 # Below this, malloc has memory at hand that has been touched before.
 SMALLEST = 8 << 20
-# What may lie idle in one process. More than this is given back to the system.
-MOST_IDLE = 512 << 20
+DEFAULT_LIMIT = 512 << 20
 
+_limit = DEFAULT_LIMIT
 _idle: collections.OrderedDict[int, collections.deque[mmap.mmap]] = collections.OrderedDict()
 
 
@@ -44,8 +45,36 @@ def idle_bytes() -> int:
     return sum(size * len(blocks) for size, blocks in list(_idle.items()))
 
 
-def release() -> None:
-    """Give all idle memory back to the system."""
+def set_host_cache_limit(n_bytes: int = DEFAULT_LIMIT) -> None:
+    """Bound the CPU memory that this process keeps of freed outputs for later ones; 0 keeps none.
+
+    Outputs of 8 MiB or more on the CPU take memory that earlier ones have left. Each process has a cache of its own,
+    a `DataLoader`'s workers too.
+
+    Example:
+        >>> loader = DataLoader(..., worker_init_fn=lambda _: fastnorm.set_host_cache_limit(64 << 20))
+
+    Args:
+        n_bytes: How much may lie idle in this process, 512 MiB by default. What is idle beyond it is freed at once.
+
+    Raises:
+        TypeError, ValueError: Not a whole number of bytes, or a negative one.
+    """
+    global _limit
+    if isinstance(n_bytes, bool) or not isinstance(n_bytes, int):
+        raise TypeError(f"n_bytes: got {n_bytes!r}, expected a whole number of bytes, such as 64 << 20")
+    if n_bytes < 0:
+        raise ValueError(f"n_bytes: got {n_bytes}, expected 0 (keep none) or more")
+    _limit = n_bytes
+    _make_room(0)
+
+
+def empty_host_cache() -> None:
+    """Free all CPU memory that is kept for later outputs, as `torch.cuda.empty_cache()` does for CUDA.
+
+    Example:
+        >>> fastnorm.empty_host_cache()
+    """
     _idle.clear()
 
 
@@ -55,9 +84,22 @@ def _take(size: int) -> mmap.mmap:
         return _idle[size].pop()  # the last one in is the likeliest to be in a cache
     except (KeyError, IndexError):  # none of this size, or another thread took it
         pass
+    try:
+        block = _allocate(size)
+    except OSError:
+        empty_host_cache()
+        try:
+            block = _allocate(size)
+        except OSError as error:
+            raise RuntimeError(f"cannot allocate {size:,} bytes of CPU memory for an output: {error}") from error
+    return block
+
+
+def _allocate(size: int) -> mmap.mmap:
     block = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     if hasattr(mmap, "MADV_HUGEPAGE"):
-        block.madvise(mmap.MADV_HUGEPAGE)  # advice: where it means nothing, nothing changes
+        with contextlib.suppress(OSError):  # advice, which kernels without huge pages refuse to hear
+            block.madvise(mmap.MADV_HUGEPAGE)
     return block
 
 
@@ -65,14 +107,20 @@ def _give_back(block: mmap.mmap) -> None:
     # Runs wherever the last reference dies, in any thread and within any other code, this module's included: no locks,
     # single steps only. Whatever gets in the way, the block is dropped, and the system has it back.
     size = len(block)
+    if size <= _limit and _make_room(size):
+        _idle.setdefault(size, collections.deque()).append(block)
+
+
+def _make_room(size: int) -> bool:
+    """Drop what has been idle longest until `size` bytes more fit; False if another thread was at it too."""
     try:
-        while idle_bytes() + size > MOST_IDLE:
+        while idle_bytes() + size > _limit:
             longest_unused = next(iter(_idle))
             blocks = _idle[longest_unused]
             if blocks:
                 blocks.popleft()
             else:
                 del _idle[longest_unused]
-        _idle.setdefault(size, collections.deque()).append(block)
     except (KeyError, IndexError, StopIteration, RuntimeError):
-        return
+        return False
+    return True

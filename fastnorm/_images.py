@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import collections
 import functools
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 
 from fastnorm import _threads
 from fastnorm._geometry import Size
-from fastnorm._inputs import as_planes, check_layout, is_picture
+from fastnorm._inputs import address_of, as_planes, check_layout, file_hint, is_picture
+from fastnorm._options import check_alpha, check_exif
 from fastnorm._packed import PackedImages
 
 if TYPE_CHECKING:
@@ -20,10 +23,6 @@ if TYPE_CHECKING:
 
 # Positions within one picture are 32-bit numbers.
 MOST_SOURCE_PIXELS = 2**31 - 1
-
-
-ALPHA_CHOICES = ("error", "drop", "white")
-EXIF_CHOICES = ("ignore", "apply", "error")
 
 
 class Place(NamedTuple):
@@ -57,6 +56,13 @@ class Images:
         """What messages call a picture."""
         return _name(index, self.leading)
 
+    def same_pixels(self, other: Images) -> bool:
+        """Whether `other`, read from the same pictures with another `alpha`, shows the same pixels, by its objects."""
+        if not isinstance(self.pictures, tuple) or not isinstance(other.pictures, tuple):
+            return True  # tensors have no alpha
+        pairs = zip(self.pictures, other.pictures, strict=True)
+        return all(mine is its or isinstance(mine, torch.Tensor) for mine, its in pairs)
+
     def views(self) -> list[Image.Image | torch.Tensor]:
         """Each picture as a PIL image of mode RGB, or as a uint8 view (H, W, 3)."""
         if isinstance(self.pictures, torch.Tensor):
@@ -88,7 +94,8 @@ class Images:
 def read_images(images: object, layout: str, alpha: str, exif: str) -> Images:
     """Check the pictures' kinds and bring PIL images to mode RGB; every message names the picture it is about."""
     check_layout(layout)
-    _check_choices(alpha, exif)
+    check_alpha(alpha)
+    check_exif(exif)
     if isinstance(images, PackedImages):
         found = Images(images.device, images.sizes, (len(images),), (images.buffer,), images)
     elif isinstance(images, (torch.Tensor, np.ndarray)):
@@ -100,8 +107,14 @@ def read_images(images: object, layout: str, alpha: str, exif: str) -> Images:
     else:
         raise TypeError(
             f"images: got {type(images).__name__}, wanted a list of pictures (PIL images, uint8 tensors or arrays), a "
-            f"batch (N, H, W, 3) or (N, 3, H, W), or a fastnorm.PackedImages"
+            f"batch (N, H, W, 3) or (N, 3, H, W), or a fastnorm.PackedImages{file_hint(images, 'images')}"
         )
+    for tensor in found.memory:
+        if tensor.numel() > 0 and tensor.device.type != "meta" and address_of(tensor) == 0:
+            raise TypeError(
+                f"images: got a {type(tensor).__name__} without memory of its own (traced or fake), expected pixels; "
+                f"call it outside of torch.func transforms and FakeTensorMode"
+            )
     for index, size in enumerate(found.sizes):
         _check_size(size, found.name(index))
     return found
@@ -109,16 +122,6 @@ def read_images(images: object, layout: str, alpha: str, exif: str) -> Images:
 
 def _name(index: int, leading: tuple[int, ...]) -> str:
     return "the image" if leading == () else f"images[{index}]"
-
-
-def _check_choices(alpha: object, exif: object) -> None:
-    if alpha not in ALPHA_CHOICES:
-        raise ValueError(
-            f"alpha: got {alpha!r}, wanted 'error', 'drop' (as torchvision pipelines, which call convert('RGB')) or "
-            f"'white' (as transformers' image processors)"
-        )
-    if exif not in EXIF_CHOICES:
-        raise ValueError(f"exif: got {exif!r}, wanted 'ignore' (as published pipelines), 'apply' or 'error'")
 
 
 def _check_size(size: Size, name: str) -> None:
@@ -142,10 +145,16 @@ def _of_batch(planes: torch.Tensor) -> Images:
 
 
 def _of_list(images: Sequence[object], layout: str, alpha: str, exif: str, leading: tuple[int, ...]) -> Images:
-    # Files that PIL has not decoded yet are decoded here, on several threads; an image that comes twice, once.
+    # Files that PIL has not decoded yet are decoded here; an image that comes twice, once.
     first = {id(image): index for index, image in reversed(list(enumerate(images))) if is_picture(image)}
-    jobs = [functools.partial(_of_pil, images[index], _name(index, leading), alpha, exif) for index in first.values()]
-    decoded = dict(zip(first, _threads.run(jobs), strict=True))
+    decode = {
+        key: functools.partial(_of_pil, images[index], _name(index, leading), alpha, exif)
+        for key, index in first.items()
+    }
+    private = _with_private_files([images[index] for index in first.values()])
+    # The others in order: two decoders that read one file move each other's place in it.
+    decoded = {key: job() for key, job in decode.items() if key not in private}
+    decoded |= zip(private, _threads.run([decode[key] for key in private]), strict=True)
     pictures = tuple(
         decoded[id(image)] if id(image) in decoded else _of_tensor(image, layout, _name(index, leading))
         for index, image in enumerate(images)
@@ -162,7 +171,26 @@ def _of_list(images: Sequence[object], layout: str, alpha: str, exif: str, leadi
     return Images(device, tuple(map(_size_of, pictures)), leading, memory, pictures)
 
 
+def _with_private_files(images: Sequence[Any]) -> list[int]:
+    """The ids of those PIL images that no other reader's file handle can disturb while they are decoded.
+
+    They are decoded already, PIL has opened their files itself, or their bytes lie in a buffer of their own.
+    """
+    handles = [getattr(image, "fp", None) for image in images]
+    users = collections.Counter(map(id, handles))
+    return [
+        id(image)
+        for image, handle in zip(images, handles, strict=True)
+        if handle is None
+        or getattr(image, "_exclusive_fp", False)
+        or (type(handle) is io.BytesIO and users[id(handle)] == 1)
+    ]
+
+
 def _of_tensor(image: object, layout: str, name: str) -> torch.Tensor:
+    if not isinstance(image, (torch.Tensor, np.ndarray)):
+        hint = file_hint(image, name)
+        raise TypeError(f"{name}: got {type(image).__name__}, wanted a PIL image, or a uint8 tensor or array{hint}")
     planes = as_planes(image, layout, name)
     if planes.dim() != 3:
         raise ValueError(

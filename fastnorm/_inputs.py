@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 import torch
 
 from fastnorm._normalization import CHANNELS
+from fastnorm._torch_internals import is_batched
 
 # Where the channels are, counted from the last axis, for each spelling that is accepted.
 _CHANNEL_AXIS = {"NHWC": -1, "HWC": -1, "NCHW": -3, "CHW": -3}
@@ -22,14 +26,12 @@ def as_planes(batch: object, layout: str = "auto", name: str = "batch") -> torch
     tensor = _as_tensor(batch, name)
     if tensor.dtype is not torch.uint8:
         raise TypeError(_wrong_dtype(tensor, name))
+    is_array = isinstance(batch, np.ndarray)
     if tensor.dim() < 3:
-        raise ValueError(
-            f"{name}: got {_shown(tensor)}, wanted (N, H, W, 3) or (N, 3, H, W), or one image without N; a grayscale "
-            f"image takes {name}.unsqueeze(-1).expand(*{name}.shape, 3)"
-        )
-    axis = _channel_axis(tensor, layout, name)
+        raise ValueError(_too_few_axes(tensor, name, is_array))
+    axis = _channel_axis(tensor, layout, name, is_array)
     if tensor.shape[axis] != CHANNELS:
-        raise ValueError(_wrong_channels(tensor, layout, name))
+        raise ValueError(_wrong_channels(tensor, layout, name, is_array))
     return tensor if axis == -3 else tensor.movedim(-1, -3)
 
 
@@ -45,7 +47,30 @@ def is_picture(value: object) -> bool:
     return hasattr(value, "convert") and hasattr(value, "getbands")
 
 
-def _channel_axis(tensor: torch.Tensor, layout: str, name: str) -> int:
+def file_hint(value: object, name: str) -> str:
+    """How to make a picture of what is none yet: a path, encoded bytes, a sample that holds a picture among others."""
+    if isinstance(value, (str, os.PathLike)):
+        return f"; a path is not opened here: PIL.Image.open({name})"
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return f"; encoded bytes are not decoded here: PIL.Image.open(io.BytesIO({name}))"
+    if isinstance(value, Mapping):
+        key = next((key for key in value if "image" in str(key) or "pixel" in str(key)), "image")
+        return f"; pass the pictures in it, such as {name}[{key!r}]"
+    return ""
+
+
+def address_of(tensor: torch.Tensor) -> int:
+    """Where its first element lies; 0 where it has no memory that could be asked for: traced, fake or meta tensors."""
+    if torch.compiler.is_compiling():
+        return 0
+    try:
+        # Fake tensors say that they are on some device; their storage is on "meta".
+        return 0 if tensor.untyped_storage().device.type == "meta" else tensor.data_ptr()
+    except (RuntimeError, NotImplementedError):
+        return 0
+
+
+def _channel_axis(tensor: torch.Tensor, layout: str, name: str, is_array: bool) -> int:
     if layout != "auto":
         return _CHANNEL_AXIS[layout]
     last, third = tensor.shape[-1] == CHANNELS, tensor.shape[-3] == CHANNELS
@@ -55,7 +80,7 @@ def _channel_axis(tensor: torch.Tensor, layout: str, name: str) -> int:
             f"layout='NHWC' or layout='NCHW'"
         )
     if not last and not third:
-        raise ValueError(_wrong_channels(tensor, layout, name))
+        raise ValueError(_wrong_channels(tensor, layout, name, is_array))
     return -1 if last else -3
 
 
@@ -63,7 +88,7 @@ def _as_tensor(batch: object, name: str) -> torch.Tensor:
     if isinstance(batch, torch.Tensor):
         if batch.layout is not torch.strided or batch.is_nested:
             raise TypeError(f"{name}: got a {batch.layout} tensor, wanted a strided one: {name}.to_dense()")
-        if not torch.compiler.is_compiling() and torch._C._functorch.is_batchedtensor(batch):
+        if is_batched(batch):
             raise TypeError(
                 f"{name}: got a tensor inside torch.vmap, wanted the whole batch; call it outside: it takes any number "
                 "of leading axes at once"
@@ -80,7 +105,9 @@ def _as_tensor(batch: object, name: str) -> torch.Tensor:
             f"{name}: got a {type(batch).__name__}, wanted one tensor; for images of one size call "
             f"torch.stack(images), for arrays numpy.stack(images)"
         )
-    raise TypeError(f"{name}: got {type(batch).__name__}, wanted a uint8 torch.Tensor or numpy.ndarray")
+    raise TypeError(
+        f"{name}: got {type(batch).__name__}, wanted a uint8 torch.Tensor or numpy.ndarray{file_hint(batch, name)}"
+    )
 
 
 class _WritableAlias:
@@ -98,7 +125,7 @@ class _WritableAlias:
 
 def _from_numpy(array: np.ndarray) -> torch.Tensor:
     if any(stride < 0 for stride in array.strides):
-        array = np.ascontiguousarray(array)  # torch has no negative strides: a mirrored view is copied, as uint8
+        array = array.copy(order="C")  # torch has no negative strides: a mirrored view is copied, as uint8
     elif not array.flags.writeable:
         array = np.asarray(_WritableAlias(array))
     return torch.from_numpy(array)
@@ -130,6 +157,11 @@ def _wrong_dtype(tensor: torch.Tensor, name: str) -> str:
 def _wrong_array_dtype(array: np.ndarray, name: str) -> str:
     if array.dtype in (np.float16, np.float32, np.float64):
         return _wrong_dtype(torch.from_numpy(np.ascontiguousarray(array)), name)
+    if array.dtype == object:
+        return (
+            f"{name}: got an array of {len(array) if array.ndim else 1} objects, wanted uint8 codes 0..255; arrays of "
+            f"one size take numpy.stack(list({name})), those of several go to fused_preprocess as list({name})"
+        )
     hint = _integer_hint(str(array.dtype), f"{name}.astype(numpy.uint8)")
     return f"{name}: got {array.dtype} of shape {array.shape}, wanted uint8 codes 0..255; {hint}"
 
@@ -150,7 +182,15 @@ def _value_range(tensor: torch.Tensor) -> tuple[float, float] | None:
     return float(low), float(high)
 
 
-def _wrong_channels(tensor: torch.Tensor, layout: str, name: str) -> str:
+def _too_few_axes(tensor: torch.Tensor, name: str, is_array: bool) -> str:
+    start = f"{name}: got {_shown(tensor)}, wanted (N, H, W, 3) or (N, 3, H, W), or one image without N"
+    if tensor.dim() < 2:
+        return start
+    repeat = f"numpy.stack([{name}] * 3, axis=-1)" if is_array else f"{name}.unsqueeze(-1).expand(-1, -1, 3)"
+    return f"{start}; a grayscale image takes {repeat}"
+
+
+def _wrong_channels(tensor: torch.Tensor, layout: str, name: str, is_array: bool) -> str:
     start = f"{name}: got {_shown(tensor)}, wanted 3 channels"
     if layout != "auto":
         axis = _CHANNEL_AXIS[layout]
@@ -158,11 +198,30 @@ def _wrong_channels(tensor: torch.Tensor, layout: str, name: str) -> str:
         start += f" on axis {axis} (layout={layout!r}) where there are {tensor.shape[axis]}"
         if tensor.shape[other_axis] == CHANNELS:
             return f"{start}; did you mean layout={other!r}?"
-        channels = {tensor.shape[axis]}
+        axes = [axis]
     else:
-        channels = {tensor.shape[-1], tensor.shape[-3]}
-    if 4 in channels:
-        return f"{start}; RGBA? drop the alpha with {name}[..., :3] (NHWC) or {name}[..., :3, :, :] (NCHW), or blend it"
-    if 1 in channels:
-        return f"{start}; grayscale? repeat it with {name}.expand(..., 3) (NHWC) or {name}.expand(..., 3, H, W) (NCHW)"
+        axes = [-1, -3]
+    layouts = {-1: "NHWC", -3: "NCHW"}
+    rgba = [axis for axis in axes if tensor.shape[axis] == 4]
+    if rgba:
+        cuts = {-1: f"{name}[..., :3]", -3: f"{name}[..., :3, :, :]"}
+        return f"{start}; RGBA? drop the alpha: {_either(cuts, layouts, rgba)}, or blend it"
+    gray = [axis for axis in axes if tensor.shape[axis] == 1]
+    if gray:
+        repeats = {axis: _repeat(tensor, name, axis, is_array) for axis in gray}
+        return f"{start}; grayscale? repeat it: {_either(repeats, layouts, gray)}"
     return f"{start}, on the last axis (NHWC) or the third from last (NCHW)"
+
+
+def _repeat(tensor: torch.Tensor, name: str, axis: int, is_array: bool) -> str:
+    if is_array:
+        return f"numpy.repeat({name}, 3, axis={axis})"
+    sizes = ["-1"] * tensor.dim()
+    sizes[axis] = str(CHANNELS)
+    return f"{name}.expand({', '.join(sizes)})"
+
+
+def _either(calls: Mapping[int, str], layouts: Mapping[int, str], axes: Sequence[int]) -> str:
+    if len(axes) == 1:
+        return calls[axes[0]]
+    return " or ".join(f"{calls[axis]} ({layouts[axis]})" for axis in axes)

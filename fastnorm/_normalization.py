@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import functools
-import json
 import math
 import os
-import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
+
+from fastnorm import _config
+from fastnorm._config import float32
 
 CHANNELS = 3
 
-# Where published configurations keep their means and standard deviations: transformers, then timm and open_clip.
-_CONFIG_KEYS = (("image_mean", "image_std"), ("mean", "std"))
-_NESTED_CONFIGS = ("image_processor", "pretrained_cfg", "preprocess_cfg")
-_CONFIG_FILES = ("preprocessor_config.json", "processor_config.json", "open_clip_config.json", "config.json")
+# What pixels in units of full scale, 0 to 1, can need. A mean further away lies a whole range off every pixel. Half
+# black and half white has the largest standard deviation, 0.5; 1 stands for pixels that are not scaled, and 2 leaves
+# room for scales such as x / 256. Constants for codes 0 to 255 lie far beyond both.
+LEAST_MEAN, MOST_MEAN = -1.0, 2.0
+MOST_STD = 2.0
 
 
 @dataclass(frozen=True, init=False)
@@ -37,34 +38,54 @@ class Normalization:
             stands for all three channels, as in torchvision's `Normalize([0.5], [0.5])`.
         std: Likewise, each greater than 0.
         name: A label for messages and reports.
+        allow_unusual: Take a mean outside -1 to 2 or a std above 2, which are refused because they are nearly always
+            in units of codes 0..255; `Normalization([123.675], [58.395])` is `Normalization([0.485], [0.229])`.
 
     Raises:
-        TypeError: A mean or std that is not a number or a sequence of numbers.
-        ValueError: A wrong length, a value that is not finite, a std that is not positive, or a value that float32,
-            in which the arithmetic is done, cannot hold.
+        TypeError: A mean or std that is not a number or an ordered collection of numbers.
+        ValueError: A wrong length, a value that is not finite, a std that is not positive, a value that float32, in
+            which the arithmetic is done, cannot hold, or a value that no picture needs (see `allow_unusual`).
     """
 
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     name: str = field(default="", compare=False)
+    allow_unusual: bool = field(default=False, compare=False, kw_only=True)  # kept for dataclasses.replace
 
-    def __init__(self, mean: float | Iterable[float], std: float | Iterable[float], name: str = "") -> None:
+    def __init__(
+        self,
+        mean: float | Iterable[float],
+        std: float | Iterable[float],
+        name: str = "",
+        *,
+        allow_unusual: bool = False,
+    ) -> None:
         if not isinstance(name, str):
             raise TypeError(f"name: got {type(name).__name__}, wanted a string such as 'clip'")
+        if not isinstance(allow_unusual, bool):
+            raise TypeError(f"allow_unusual: got {type(allow_unusual).__name__}, expected True or False")
         object.__setattr__(self, "mean", _three("mean", mean))
         object.__setattr__(self, "std", _three("std", std))
         object.__setattr__(self, "name", name)
+        object.__setattr__(self, "allow_unusual", allow_unusual)
         for channel, value in enumerate(self.std):
             if value <= 0:
                 raise ValueError(
                     f"std: got {value} for channel {channel}, wanted a value > 0; a channel that needs no scaling "
                     f"takes std=1.0"
                 )
-            if _float32(value) == 0:
+            if float32(value) == 0:
                 raise ValueError(
                     f"std: got {value} for channel {channel}, which is 0 in float32, where the division is done; "
                     f"wanted at least 1e-45"
                 )
+        if not allow_unusual:
+            _check_units("mean", self.mean, LEAST_MEAN, MOST_MEAN)
+            _check_units("std", self.std, 0.0, MOST_STD)
+
+    def __repr__(self) -> str:
+        unusual = ", allow_unusual=True" if self.allow_unusual else ""
+        return f"Normalization(mean={self.mean}, std={self.std}, name={self.name!r}{unusual})"
 
     def __hash__(self) -> int:
         return self._hash
@@ -91,100 +112,46 @@ class Normalization:
         Raises:
             FileNotFoundError: No such file, or a folder without a known configuration file.
             TypeError: Something else than a path, a mapping or a processor.
-            ValueError: No mean and std, or a configuration that does not rescale by 1/255 first.
+            ValueError: No mean and std, or a configuration that computes something else: one that does not rescale by
+                1/255 first (a rounded factor such as 0.0039215686 gives other bits), that reverses the channels, or
+                that normalises twice.
         """
-        values, source = _load_config(config)
-        return cls._from_mapping(values, source)
-
-    @classmethod
-    def _from_mapping(cls, values: Mapping[str, Any], source: str) -> Normalization:
-        name = next((str(values[k]) for k in ("image_processor_type", "architecture") if values.get(k)), source)
-        if values.get("do_rescale") is False:
-            raise ValueError(
-                f"{source}: do_rescale is false, so its mean and std apply to codes 0..255; wanted ones that apply "
-                f"to 0..1: divide both by 255 and call Normalization(mean, std)"
-            )
-        factor = values.get("rescale_factor")
-        # 1/255 is written with 6 to 17 digits in published files; 1/127.5, the other one in use, is far off.
-        if factor is not None and not (
-            isinstance(factor, (int, float)) and math.isclose(factor, 1 / 255, rel_tol=1e-4)
-        ):
-            raise ValueError(
-                f"{source}: rescale_factor is {factor!r}, wanted 1/255; fold the difference into "
-                f"Normalization(mean, std) yourself"
-            )
-        if values.get("do_normalize") is False:
-            return cls(0.0, 1.0, name=name)
-        for mean_key, std_key in _CONFIG_KEYS:
-            if values.get(mean_key) is not None and values.get(std_key) is not None:
-                return cls(values[mean_key], values[std_key], name=name)
-        for key in _NESTED_CONFIGS:
-            if isinstance(values.get(key), Mapping):
-                return cls._from_mapping(values[key], source)
-        raise ValueError(
-            f"{source}: no image_mean and image_std (nor mean and std) among its keys {sorted(map(str, values))[:12]}; "
-            f"name them yourself with Normalization(mean, std), or use a preset such as fastnorm.VAE"
-        )
-
-
-def _load_config(config: object) -> tuple[Mapping[str, Any], str]:
-    if isinstance(config, Mapping):
-        return config, "config"
-    if isinstance(config, (str, os.PathLike)):
-        path = Path(config)
-        if path.is_dir():
-            found = next((path / name for name in _CONFIG_FILES if (path / name).is_file()), None)
-            if found is None:
-                raise FileNotFoundError(f"{path}: wanted one of {', '.join(_CONFIG_FILES)} in this folder, found none")
-            path = found
-        elif not path.exists():
-            raise FileNotFoundError(f"{path}: no such file; wanted a preprocessor_config.json or the folder with it")
-        try:
-            values = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise ValueError(f"{path}: not JSON ({error}); wanted a preprocessor_config.json") from None
-        if not isinstance(values, dict):
-            raise ValueError(
-                f"{path}: holds a {type(values).__name__}, wanted a JSON object with image_mean, image_std"
-            )
-        return values, str(path)
-    processor = getattr(config, "image_processor", config)
-    keys = ("image_mean", "image_std", "do_normalize", "do_rescale", "rescale_factor")
-    values = {key: getattr(processor, key) for key in keys if hasattr(processor, key)}
-    if not values:
-        raise TypeError(
-            f"from_config: got {type(config).__name__}, wanted a path, a dict or an image processor with image_mean "
-            f"and image_std"
-        )
-    return values, type(processor).__name__
-
-
-def _float32(value: float) -> float:
-    try:
-        return float(struct.unpack("f", struct.pack("f", value))[0])
-    except OverflowError:
-        return math.inf
+        return cls(*_config.read(config))
 
 
 def _three(what: str, values: object) -> tuple[float, float, float]:
     if hasattr(values, "tolist"):  # numpy arrays and scalars, torch tensors
         values = values.tolist()
     items = [values] if isinstance(values, (int, float)) else values
-    if isinstance(items, (str, bytes, Mapping)) or not isinstance(items, Iterable):
-        raise TypeError(f"{what}: got {type(values).__name__}, wanted {CHANNELS} numbers, or 1 for all channels")
+    if isinstance(items, (str, bytes, Mapping, Set)) or not isinstance(items, Iterable):
+        order = f", in a list: {type(values).__name__}s have no order" if isinstance(items, Set) else ""
+        raise TypeError(f"{what}: got {type(values).__name__}, wanted {CHANNELS} numbers, or 1 for all channels{order}")
     numbers = []
     for item in items:
         item = item.item() if hasattr(item, "item") else item
         if isinstance(item, bool) or not isinstance(item, (int, float)):
             raise TypeError(f"{what}: got an element of type {type(item).__name__}, wanted plain numbers")
-        numbers.append(float(item))
+        try:
+            numbers.append(float(item))
+        except OverflowError:  # an integer beyond float64
+            numbers.append(math.inf if item > 0 else -math.inf)
     if len(numbers) not in (1, CHANNELS):
         raise ValueError(f"{what}: got {len(numbers)} values, wanted {CHANNELS} (R, G, B), or 1 for all channels")
     for number in numbers:
-        if not math.isfinite(number) or not math.isfinite(_float32(number)):
+        if not math.isfinite(number) or not math.isfinite(float32(number)):
             raise ValueError(f"{what}: got {number}, wanted finite float32 values such as 0.5")
     r, g, b = numbers * CHANNELS if len(numbers) == 1 else numbers
     return r, g, b
+
+
+def _check_units(what: str, values: tuple[float, float, float], least: float, most: float) -> None:
+    for channel, value in enumerate(values):
+        if not least <= value <= most:
+            raise ValueError(
+                f"{what}: got {value} for channel {channel}, expected {least:g} to {most:g}, in units of full scale "
+                f"(1.0 is code 255); constants for codes 0..255: divide by 255, mean and std alike; if it is meant: "
+                f"Normalization(mean, std, allow_unusual=True)"
+            )
 
 
 VAE = Normalization(0.5, 0.5, name="vae")

@@ -57,7 +57,8 @@ def _normalize(
 
 def _fake(batch: torch.Tensor, channel_axis: int, *described: Sequence[Any]) -> list[torch.Tensor]:
     """The outputs, unwritten: their shapes, strides and dtypes are all that tracing needs."""
-    _, _, dtypes, memory_formats = described
+    mean, std, dtypes, memory_formats = described
+    _check(batch, channel_axis, mean, std, dtypes, memory_formats)
     planes = batch.movedim(channel_axis, -3)
     return [
         empty(planes, OUTPUT_DTYPES[dtype], MEMORY_FORMATS[memory_format])
@@ -65,10 +66,45 @@ def _fake(batch: torch.Tensor, channel_axis: int, *described: Sequence[Any]) -> 
     ]
 
 
+def _check(
+    batch: torch.Tensor,
+    channel_axis: int,
+    mean: Sequence[float],
+    std: Sequence[float],
+    dtypes: Sequence[int],
+    memory_formats: Sequence[int],
+) -> None:
+    """What the public functions have made sure of, and an exported program or a direct call has not."""
+    name = "fastnorm::normalize"
+    if batch.dtype is not torch.uint8:
+        raise TypeError(f"{name}: got a {batch.dtype} batch, expected uint8: batch.to(torch.uint8) if it holds 0..255")
+    if batch.dim() < 3 or channel_axis not in (-1, -3) or batch.shape[channel_axis] != CHANNELS:
+        raise ValueError(
+            f"{name}: got shape {tuple(batch.shape)} with channel_axis={channel_axis}, expected {CHANNELS} channels on "
+            f"axis -1 (NHWC) or -3 (NCHW)"
+        )
+    targets = len(dtypes)
+    if not len(mean) == len(std) == CHANNELS * targets or len(memory_formats) != targets:
+        raise ValueError(
+            f"{name}: got {len(mean)} means, {len(std)} stds and {len(memory_formats)} memory formats for {targets} "
+            f"dtypes, expected {CHANNELS}, {CHANNELS} and 1 for each"
+        )
+    for what, numbers, meanings in (
+        ("dtypes", dtypes, OUTPUT_DTYPES),
+        ("memory_formats", memory_formats, MEMORY_FORMATS),
+    ):
+        for number in numbers:
+            if not 0 <= number < len(meanings):
+                raise ValueError(
+                    f"{name}: got {number} among {what}, expected 0 to {len(meanings) - 1}: "
+                    f"{', '.join(map(str, meanings))}"
+                )
+
+
 @functools.lru_cache(maxsize=256)
 def _targets(mean: tuple[float, ...], std: tuple[float, ...]) -> tuple[Normalization, ...]:
     starts = range(0, len(mean), CHANNELS)
-    return tuple(Normalization(mean[i : i + CHANNELS], std[i : i + CHANNELS]) for i in starts)
+    return tuple(Normalization(mean[i : i + CHANNELS], std[i : i + CHANNELS], allow_unusual=True) for i in starts)
 
 
 _LIBRARY.impl("normalize", _normalize, "CompositeExplicitAutograd")

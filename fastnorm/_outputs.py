@@ -8,6 +8,7 @@ import torch
 
 from fastnorm import _host_memory
 from fastnorm._arguments import resolve_dtypes, resolve_memory_formats
+from fastnorm._inputs import address_of
 
 
 def prepare(
@@ -24,15 +25,26 @@ def prepare(
     dtypes, formats, given = resolve_outputs(planes, count, dtype, memory_format, out)
     if given is None:
         return tuple(empty(planes, d, f) for d, f in zip(dtypes, formats, strict=True))
-    check_memory({f"out[{index}]": output for index, output in enumerate(given)}, {"the batch": planes})
+    check_memory(named(given), {"the batch": planes})
     return given
+
+
+def named(outputs: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The outputs by what messages call them."""
+    return {f"out[{index}]": output for index, output in enumerate(outputs)}
 
 
 def check_memory(outputs: Mapping[str, torch.Tensor], inputs: Mapping[str, torch.Tensor]) -> None:
     """Refuse outputs that share memory within themselves, with one another or with the inputs; all have names."""
     for name, output in outputs.items():
         if _overlaps_itself(output):
-            raise ValueError(f"{name}: got an expanded tensor, whose elements share memory; wanted out.contiguous()")
+            came = "an expanded tensor, whose elements share memory" if _is_expanded(output) else "interleaved strides"
+            raise ValueError(
+                f"{name}: got {came} (shape {tuple(output.shape)}, strides {output.stride()}), expected each stride to "
+                f"step past what the smaller ones reach: out.contiguous()"
+            )
+        if output.numel() > 0 and address_of(output) == 0 and any(map(address_of, inputs.values())):
+            raise TypeError(f"{name}: got a traced or fake tensor for real pixels, expected memory to write to")
     before: dict[str, torch.Tensor] = {}
     for name, output in outputs.items():
         for other, tensor in inputs.items():
@@ -114,6 +126,8 @@ def check_output(
         raise ValueError(f"{what}: got {output.dtype} where dtype={dtype}; pass dtype={output.dtype}, or leave it out")
     if output.device != device:
         raise ValueError(f"{what}: got a tensor on {output.device}, wanted {device}, where the input is")
+    if not torch.compiler.is_compiling() and output.is_neg():
+        raise ValueError(f"{what}: got a view that shows its memory negated, expected memory itself: out.resolve_neg()")
     if output.requires_grad:
         raise ValueError(f"{what}: got a tensor that requires grad, wanted one that does not: out.detach()")
     if memory_format is not None and not _has_format(output, memory_format):
@@ -129,7 +143,12 @@ def _has_format(output: torch.Tensor, memory_format: torch.memory_format) -> boo
     return output.is_contiguous()
 
 
+def _is_expanded(tensor: torch.Tensor) -> bool:
+    return any(stride == 0 and size > 1 for stride, size in zip(tensor.stride(), tensor.shape, strict=True))
+
+
 def _overlaps_itself(tensor: torch.Tensor) -> bool:
+    """Whether elements share memory, or strides do not nest, so that nothing short of looking at all would tell."""
     if tensor.is_contiguous() or tensor.numel() == 0:
         return False
     reach = 0  # how far the axes seen so far extend; the next stride must step past it
@@ -142,18 +161,21 @@ def _overlaps_itself(tensor: torch.Tensor) -> bool:
 
 
 def _share_memory(a: torch.Tensor, b: torch.Tensor) -> bool:
-    if a.numel() == 0 or b.numel() == 0 or a.device.type == "meta":
+    if a.numel() == 0 or b.numel() == 0:
         return False
-    a_first, b_first = a.data_ptr(), b.data_ptr()
-    if a_first + extent(a) <= b_first or b_first + extent(b) <= a_first:
+    if a is b:
+        return True  # all that can be asked while torch.compile traces
+    a_first, b_first = address_of(a), address_of(b)
+    if 0 in (a_first, b_first) or a_first + extent(a) <= b_first or b_first + extent(b) <= a_first:
         return False
     if a.stride() != b.stride() or a.dtype is not b.dtype:
         return True
     # Interleaved slices of one buffer: the ranges meet, the elements need not. With strides that nest (each steps
     # past what the smaller ones reach, which _overlaps_itself has made sure of), a distance can be made of steps in
     # at most two ways per axis.
-    distance, rest = divmod(abs(a_first - b_first), a.element_size())
-    return rest != 0 or _reachable(distance, sorted(zip(a.stride(), a.shape, strict=True), reverse=True))
+    distance, rest = divmod(a_first - b_first, a.element_size())
+    axes = zip(a.stride(), a.shape, b.shape, strict=True)
+    return rest != 0 or _reachable(distance, sorted(((s, a_size, b_size) for s, a_size, b_size in axes), reverse=True))
 
 
 def extent(tensor: torch.Tensor) -> int:
@@ -162,11 +184,15 @@ def extent(tensor: torch.Tensor) -> int:
     return (last + 1) * tensor.element_size()
 
 
-def _reachable(distance: int, axes: Sequence[tuple[int, int]]) -> bool:
-    """Whether `distance` elements is a sum of steps, each axis taking fewer than its size, forwards or backwards."""
-    axes = [(stride, size) for stride, size in axes if size > 1]
+def _reachable(distance: int, axes: Sequence[tuple[int, int, int]]) -> bool:
+    """Whether an element of a is an element of b, which begins `distance` elements before a.
+
+    Axes are (stride, size of a, size of b), the largest stride first. Index j of b is index i of a where
+    (j - i) * stride, summed over the axes, makes the distance.
+    """
+    axes = [axis for axis in axes if max(axis[1:]) > 1]
     if not axes:
         return distance == 0
-    (stride, size), rest = axes[0], axes[1:]
+    (stride, a_size, b_size), rest = axes[0], axes[1:]
     steps = distance // stride
-    return any(abs(k) < size and _reachable(distance - k * stride, rest) for k in (steps, steps + 1))
+    return any(-a_size < k < b_size and _reachable(distance - k * stride, rest) for k in (steps, steps + 1))

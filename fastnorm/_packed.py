@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import itertools
+import operator
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import overload
 
 import torch
 
 from fastnorm._geometry import Size
 from fastnorm._normalization import CHANNELS
+from fastnorm._options import Alpha, Exif, Layout
 
 
+@dataclass(frozen=True, eq=False, init=False, repr=False)
 class PackedImages:
     """uint8 RGB pictures, one after the other in a flat buffer; what a data loader hands over for ragged batches.
+
+    Where the pictures lie cannot be changed afterwards: kernels read the buffer where offsets and sizes say.
 
     Example:
         >>> packed = PackedImages.pack([torch.zeros(40, 30, 3, dtype=torch.uint8), torch.zeros(8, 9, 3).byte()])
         >>> len(packed), packed.sizes[1], packed[1].shape
         (2, Size(height=8, width=9), torch.Size([8, 9, 3]))
-        >>> packed.buffer.shape
-        torch.Size([3816])
+        >>> packed.buffer.shape, packed[1:]
+        (torch.Size([3816]), PackedImages(1 images, 3816 bytes on cpu))
 
     A `DataLoader(pin_memory=True)` pins the buffer; `packed.to("cuda", non_blocking=True)` is then one copy.
 
@@ -32,6 +39,10 @@ class PackedImages:
         TypeError, ValueError: A buffer of another kind, or a picture that does not lie within it.
     """
 
+    buffer: torch.Tensor
+    offsets: tuple[int, ...]
+    sizes: tuple[Size, ...]
+
     def __init__(self, buffer: torch.Tensor, offsets: Sequence[int], sizes: Sequence[Sequence[int]]) -> None:
         if not isinstance(buffer, torch.Tensor) or buffer.dtype is not torch.uint8:
             came = buffer.dtype if isinstance(buffer, torch.Tensor) else type(buffer).__name__
@@ -41,9 +52,9 @@ class PackedImages:
                 f"buffer: got shape {tuple(buffer.shape)} with strides {buffer.stride()}, wanted one contiguous axis: "
                 f"buffer.contiguous().view(-1)"
             )
-        self.buffer = buffer
-        self.offsets = tuple(map(int, offsets))
-        self.sizes = tuple(Size(*map(int, size)) for size in sizes)
+        object.__setattr__(self, "buffer", buffer)
+        object.__setattr__(self, "offsets", tuple(_whole("offsets", offset) for offset in offsets))
+        object.__setattr__(self, "sizes", tuple(_size(f"sizes[{index}]", size) for index, size in enumerate(sizes)))
         if len(self.offsets) != len(self.sizes):
             raise ValueError(
                 f"got {len(self.offsets)} offsets and {len(self.sizes)} sizes, wanted one each per picture"
@@ -61,9 +72,9 @@ class PackedImages:
         cls,
         images: Sequence[object],
         *,
-        layout: str = "auto",
-        alpha: str = "error",
-        exif: str = "ignore",
+        layout: Layout = "auto",
+        alpha: Alpha = "error",
+        exif: Exif = "ignore",
     ) -> PackedImages:
         """Copy pictures into one new buffer on the CPU; arguments and errors as for `fused_preprocess`."""
         from fastnorm._images import read_images  # which reads packed images too
@@ -71,7 +82,7 @@ class PackedImages:
         views = read_images(images, layout, alpha, exif).as_tensors()
         sizes = [Size(*view.shape[:2]) for view in views]
         ends = list(itertools.accumulate((CHANNELS * size.height * size.width for size in sizes), initial=0))
-        packed = cls(torch.empty(ends[-1], dtype=torch.uint8), ends[:-1], sizes)
+        packed = cls(torch.empty(ends[-1], dtype=torch.uint8, device="cpu"), ends[:-1], sizes)
         for index, view in enumerate(views):
             packed[index].copy_(view)
         return packed
@@ -79,8 +90,14 @@ class PackedImages:
     def __len__(self) -> int:
         return len(self.offsets)
 
-    def __getitem__(self, index: int) -> torch.Tensor:
-        """Picture `index` as a view (H, W, 3) of the buffer."""
+    @overload
+    def __getitem__(self, index: int) -> torch.Tensor: ...
+    @overload
+    def __getitem__(self, index: slice) -> PackedImages: ...
+    def __getitem__(self, index: int | slice) -> torch.Tensor | PackedImages:
+        """Picture `index` as a view (H, W, 3) of the buffer; of a slice, those pictures in the same buffer."""
+        if isinstance(index, slice):
+            return PackedImages(self.buffer, self.offsets[index], self.sizes[index])
         offset, (height, width) = self.offsets[index], self.sizes[index]
         return self.buffer[offset : offset + CHANNELS * height * width].view(height, width, CHANNELS)
 
@@ -97,3 +114,19 @@ class PackedImages:
     def pin_memory(self, device: torch.device | str | None = None) -> PackedImages:
         del device  # the loader of older torch releases names one
         return PackedImages(self.buffer.pin_memory(), self.offsets, self.sizes)
+
+
+def _whole(what: str, value: object) -> int:
+    try:
+        return operator.index(value)  # type: ignore[arg-type]  # integers of numpy and torch too
+    except TypeError:
+        raise TypeError(
+            f"{what}: got {value!r}, expected whole numbers: of bytes for offsets, of pixels for sizes"
+        ) from None
+
+
+def _size(what: str, size: Sequence[object]) -> Size:
+    sides = tuple(_whole(what, side) for side in size)
+    if len(sides) != 2:
+        raise ValueError(f"{what}: got {len(sides)} numbers, expected two: (height, width)")
+    return Size(*sides)

@@ -6,6 +6,7 @@ from PIL import Image, ImageOps
 
 _DEEP_MODES = {"I": "32-bit integer grayscale", "F": "32-bit float grayscale"}
 _OPAQUE = 255
+_TAKEN_FOR_OPAQUE = ("RGBa",)  # transformers looks for a band called "A", which premultiplied alpha is not
 _ORIENTATION = 0x0112  # EXIF's tag; 1 is upright
 _UPRIGHT = 1
 
@@ -26,7 +27,8 @@ def to_rgb(image: Image.Image, alpha: str = "error", exif: str = "ignore") -> Im
     Args:
         alpha: What becomes of transparent pixels. "drop": their hidden colour shows, as after `convert("RGB")`, which
             torchvision pipelines call; "white": put on white, as the image processors of transformers 5.23 do (5.20
-            dropped alpha too); "error": refused. An alpha channel that is opaque everywhere is dropped: all agree.
+            dropped alpha too), which drop the premultiplied alpha of mode "RGBa"; "error": refused. An alpha channel
+            that is opaque everywhere is dropped: all agree.
         exif: What becomes of an EXIF orientation: "ignore", as published pipelines do; "apply"; or "error".
 
     Raises:
@@ -71,7 +73,7 @@ def _refuse_deep(image: Image.Image) -> None:
 def _without_alpha(image: Image.Image, alpha: str) -> Image.Image:
     rgba = image.convert("RGBA")
     least, _ = rgba.getchannel("A").getextrema()
-    if least == _OPAQUE or alpha == "drop":
+    if least == _OPAQUE or alpha == "drop" or (alpha == "white" and image.mode in _TAKEN_FOR_OPAQUE):
         return rgba.convert("RGB")
     if alpha == "white":
         return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")

@@ -3,31 +3,85 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 
+from fastnorm import _draws
 from fastnorm._geometry import Geometry, PassOrder, Size, Span, resized_size
 from fastnorm._images import Images
 from fastnorm._target import CENTRES, MOST_PIXELS, RANDOM, Crop, Position, Target
 
+# Pillow keeps the box that it resizes in float32, which holds all whole numbers up to this one.
+MOST_SIDE = 2**24
+
+
+class Plan(NamedTuple):
+    """What becomes of the pictures: for each target, one geometry per picture; and which pictures are mirrored."""
+
+    geometries: list[tuple[Geometry, ...]]
+    flips: Sequence[bool]
+
 
 def plan(
-    pictures: Images, target: Target, name: str, order: PassOrder, flips: Sequence[bool], flip_first: bool
-) -> tuple[Geometry, ...]:
-    """Each picture's geometry for one target, which messages call `name`; random crops are drawn here."""
-    resized = {}
+    pictures: Images,
+    targets: Sequence[Target],
+    names: Sequence[str],
+    order: PassOrder,
+    flips: Sequence[bool] | None,
+    flip_first: bool,
+) -> Plan:
+    """Plan a call; messages call each target by its name. Random crops are drawn here, and mirrors if `flips` is None.
+
+    The first target that is cropped at random is drawn together with the mirrors, as published scripts do, and every
+    other one after it.
+    """
+    resized = [_resized_sizes(pictures, target, name) for target, name in zip(targets, names, strict=True)]
+    at_random = [index for index, target in enumerate(targets) if _is_random(target.crop)]
+    positions: dict[int, Sequence[Position | None]] = {}
+    if at_random:
+        index = at_random[0]
+        crop = targets[index].crop
+        positions[index], flips = _draws.draw(resized[index], crop.size if crop else None, flips, flip_first)
+    elif flips is None:
+        _, flips = _draws.draw(pictures.sizes, None, None, flip_first)
+    for index, (target, name) in enumerate(zip(targets, names, strict=True)):
+        if index not in positions:
+            positions[index] = _positions(resized[index], target.crop, name)
+    geometries = [
+        _geometries(pictures, target, name, resized[index], positions[index], order, flips, flip_first)
+        for index, (target, name) in enumerate(zip(targets, names, strict=True))
+    ]
+    return Plan(geometries, flips)
+
+
+def _resized_sizes(pictures: Images, target: Target, name: str) -> list[Size]:
+    resized: dict[Size, Size] = {}
     for index, source in enumerate(pictures.sizes):
         if source not in resized:
             resized[source] = _resized(source, target, f"{name}: {pictures.name(index)}")
-    positions = _positions([resized[source] for source in pictures.sizes], target.crop, name)
-    known: dict[tuple[Size, Position | None, bool], Geometry] = {}
-    for index, key in enumerate(zip(pictures.sizes, positions, flips, strict=True)):
+    return [resized[source] for source in pictures.sizes]
+
+
+def _geometries(
+    pictures: Images,
+    target: Target,
+    name: str,
+    resized: Sequence[Size],
+    positions: Sequence[Position | None],
+    order: PassOrder,
+    flips: Sequence[bool],
+    flip_first: bool,
+) -> tuple[Geometry, ...]:
+    known: dict[tuple[Size, Size, Position | None, bool], Geometry] = {}
+    keys = list(zip(pictures.sizes, resized, positions, flips, strict=True))
+    for index, key in enumerate(keys):
         if key not in known:
-            source, position, flip = key
+            source, size, position, flip = key
             if target.crop is not None and position is not None:
-                _check_position(position, target.crop, resized[source], f"{name}: {pictures.name(index)}")
-            known[key] = _geometry(source, resized[source], target.crop, position, order, flip, flip_first)
-    return tuple([known[key] for key in zip(pictures.sizes, positions, flips, strict=True)])
+                _check_position(position, target.crop, size, f"{name}: {pictures.name(index)}")
+            known[key] = _geometry(source, size, target.crop, position, order, flip, flip_first)
+    return tuple([known[key] for key in keys])
 
 
 def output_size(pictures: Images, target: Target, plans: Sequence[Geometry], name: str) -> Size:
@@ -55,7 +109,7 @@ def offsets(plans: Sequence[Geometry], flips: Sequence[bool], flip_first: bool) 
         if flip:
             columns = columns.of_mirrored(geometry.resized.width) if flip_first else columns.mirror()
         pairs.append((geometry.rows.position, columns.position))
-    return torch.tensor(pairs, dtype=torch.int64).view(-1, 2)
+    return torch.tensor(pairs, dtype=torch.int64, device="cpu").view(-1, 2)
 
 
 def _resized(source: Size, target: Target, name: str) -> Size:
@@ -64,6 +118,12 @@ def _resized(source: Size, target: Target, name: str) -> Size:
         raise ValueError(
             f"{name} of {_shown(source)} pixels would become {_shown(resized)}, wanted at most {MOST_PIXELS:,} pixels; "
             f"crop it first"
+        )
+    if resized != source and max(*source, *resized) > MOST_SIDE:
+        raise ValueError(
+            f"{name} of {_shown(source)} pixels would become {_shown(resized)}, expected at most {MOST_SIDE:,} pixels "
+            f"on each side of what is resized: Pillow keeps sizes in float32, which has no exact larger ones; crop it "
+            f"first"
         )
     crop = target.crop and target.crop.size
     if crop and not target.pad and (resized.height < crop.height or resized.width < crop.width):
@@ -81,12 +141,16 @@ def _check_position(position: Position, crop: Crop, resized: Size, name: str) ->
     )
 
 
+def _is_random(crop: Crop | None) -> bool:
+    return crop is not None and crop.at == RANDOM
+
+
 def _positions(resized: Sequence[Size], crop: Crop | None, name: str) -> Sequence[Position | None]:
     """Where each crop lies; None where its centring rule says."""
-    if crop is None or (isinstance(crop.at, str) and crop.at != RANDOM):
+    if crop is not None and _is_random(crop):
+        return [_draws.position(size, crop.size) for size in resized]
+    if crop is None or isinstance(crop.at, str):
         return [None] * len(resized)
-    if isinstance(crop.at, str):
-        return [_draw(size, crop.size) for size in resized]
     if isinstance(crop.at, Position):
         return [crop.at] * len(resized)
     if len(crop.at) != len(resized):
@@ -94,17 +158,6 @@ def _positions(resized: Sequence[Size], crop: Crop | None, name: str) -> Sequenc
             f"{name}: got {len(crop.at)} crop positions for {len(resized)} images, wanted one per image, or one for all"
         )
     return crop.at
-
-
-def _draw(resized: Size, crop: Size) -> Position:
-    """A random position, from the numbers that torchvision's `RandomCrop(pad_if_needed=True)` would draw."""
-    if resized == crop:
-        return Position(0, 0)
-    top, left = (
-        min(margin, 0) + int(torch.randint(0, abs(margin) + 1, size=(1,)))
-        for margin in (resized.height - crop.height, resized.width - crop.width)
-    )
-    return Position(top, left)
 
 
 def _geometry(

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Literal, TypedDict, overload
 
 import torch
-from torch._compile import _disable_dynamo
 
 from fastnorm import _backends
 from fastnorm._arguments import resolve_dtypes
@@ -15,10 +14,13 @@ from fastnorm._functional import DualOutput
 from fastnorm._geometry import Geometry, PassOrder
 from fastnorm._images import Images, read_images
 from fastnorm._normalization import CHANNELS
+from fastnorm._options import Alpha, Exif, Layout, check_alpha
 from fastnorm._outputs import check_memory, check_output, new
 from fastnorm._planning import offsets, output_size, plan
+from fastnorm._presets import CLIP_224, VAE_512
 from fastnorm._resampling import FILTERS
-from fastnorm._target import CLIP_224, VAE_512, Target, check_target, check_targets
+from fastnorm._target import Target, check_target, check_targets
+from fastnorm._torch_internals import graph_break
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,12 +32,12 @@ if TYPE_CHECKING:
     Pictures = (
         Sequence[Image.Image | torch.Tensor | np.ndarray] | Image.Image | torch.Tensor | np.ndarray | PackedImages
     )
-    Flip = bool | Sequence[bool] | torch.Tensor | np.ndarray | None
+    Flip = bool | Literal["random"] | Sequence[bool] | torch.Tensor | np.ndarray | None
 
     class Options(TypedDict, total=False):
-        layout: str
-        alpha: str
-        exif: str
+        layout: Layout
+        alpha: Alpha
+        exif: Exif
         flip: Flip
         flip_first: bool
         pillow: str | None
@@ -58,14 +60,18 @@ def fused_dual_preprocess(
 def fused_dual_preprocess(
     images: Pictures, *, vae: Target = ..., clip: Target = ..., return_offsets: Literal[True], **o: Unpack[Options]
 ) -> tuple[DualOutput, Offsets]: ...
+@overload
+def fused_dual_preprocess(
+    images: Pictures, *, vae: Target = ..., clip: Target = ..., return_offsets: bool, **o: Unpack[Options]
+) -> DualOutput | tuple[DualOutput, Offsets]: ...
 def fused_dual_preprocess(
     images: Pictures,
     *,
     vae: Target = VAE_512,
     clip: Target = CLIP_224,
-    layout: str = "auto",
-    alpha: str = "error",
-    exif: str = "ignore",
+    layout: Layout = "auto",
+    alpha: Alpha = "error",
+    exif: Exif = "ignore",
     flip: Flip = None,
     flip_first: bool = False,
     pillow: str | None = None,
@@ -81,8 +87,10 @@ def fused_dual_preprocess(
 
     Args:
         images: As for `fused_preprocess`.
-        vae: The first branch; by default `VAE_512`: torchvision's Resize(512), CenterCrop(512) and Normalize([0.5],
-            [0.5]) of a PIL image, as Stable Diffusion training does. `VAE_1024` is SDXL's.
+        vae: The first branch; by default `VAE_512`: torchvision's Resize(512) (bilinear), CenterCrop(512) and
+            Normalize([0.5], [0.5]) of a PIL image, as IP-Adapter trains with Stable Diffusion 1.5. diffusers' scripts
+            resize with lanczos by now: `VAE_512_LANCZOS`, `VAE_1024_LANCZOS`; `VAE_1024_IP_ADAPTER` is IP-Adapter's
+            for SDXL.
         clip: The second; by default `CLIP_224`: transformers' Pillow-backend CLIP image processor.
         layout, alpha, exif, flip, flip_first, pillow, return_offsets: As for `fused_preprocess`.
 
@@ -117,13 +125,17 @@ def fused_preprocess(
 def fused_preprocess(
     images: Pictures, targets: Sequence[Target], *, return_offsets: Literal[True], **o: Unpack[Options]
 ) -> tuple[tuple[torch.Tensor, ...], Offsets]: ...
+@overload
+def fused_preprocess(
+    images: Pictures, targets: Sequence[Target], *, return_offsets: bool, **o: Unpack[Options]
+) -> tuple[torch.Tensor, ...] | tuple[tuple[torch.Tensor, ...], Offsets]: ...
 def fused_preprocess(
     images: Pictures,
     targets: Sequence[Target],
     *,
-    layout: str = "auto",
-    alpha: str = "error",
-    exif: str = "ignore",
+    layout: Layout = "auto",
+    alpha: Alpha = "error",
+    exif: Exif = "ignore",
     flip: Flip = None,
     flip_first: bool = False,
     pillow: str | None = None,
@@ -148,12 +160,20 @@ def fused_preprocess(
         targets: What to make of them, at least one: presets such as `fastnorm.CLIP_224`, or `Target(...)`.
         layout: "NHWC" / "HWC", "NCHW" / "CHW", or "auto", which looks for the axis of length 3.
         alpha: Transparent pixels of PIL images: "error", "drop" (as torchvision pipelines, with `convert("RGB")`) or
-            "white" (put on white, as transformers does).
+            "white" (put on white, as transformers does). A target's own `alpha` comes first: white for CLIP and drop
+            for the VAE, say, in one call that decodes each picture once.
         exif: An EXIF orientation of PIL images: "ignore" (as both published pipelines), "apply" or "error".
-        flip: Which pictures to mirror left to right, in all targets: one bool, or one per picture. They are mirrored
-            after the crop, as by `RandomHorizontalFlip` behind it.
+        flip: Which pictures to mirror left to right, in all targets: one bool, or one per picture; or "random", each
+            with probability 1/2; what else is mirrored along needs flips of your own, `torch.rand(n) < 0.5`. They are
+            mirrored after the crop, as by `RandomHorizontalFlip` behind it.
         flip_first: Mirror the resized picture before it is cropped, as diffusers' SDXL script does; offsets then count
             in the mirrored picture.
+
+            With `Crop(size, "random")`, `flip="random"` draws what diffusers' `train_text_to_image.py` draws after the
+            same `torch.manual_seed`: for each picture in turn top, left, then one number for the mirror. With
+            `flip_first=True` too it draws what `train_text_to_image_sdxl.py` does: for each picture `random.random()`,
+            a number of torch's if it is mirrored, top, left; given flips leave out `random.random()` alone. Several
+            targets that crop at random: the first one is drawn so, then the others, one after the other.
         pillow: The Pillow version whose pixels to reproduce, such as "12" or "13": its order of the two passes shows in
             tall pictures. None: the installed one's.
         return_offsets: Return the crops' places too.
@@ -197,7 +217,7 @@ def run(
     return _run(images, targets, write, return_offsets, **options)
 
 
-@_disable_dynamo  # the public decorator would import the compiler along with this module
+@graph_break
 def _run_untraced(
     images: object, targets: tuple[Target, ...], write: Write, return_offsets: bool, **options: Unpack[Options]
 ) -> tuple[tuple[torch.Tensor, ...], Offsets]:
@@ -211,27 +231,46 @@ def _run(
     write: Write,
     return_offsets: bool,
     *,
-    layout: str = "auto",
-    alpha: str = "error",
-    exif: str = "ignore",
+    layout: Layout = "auto",
+    alpha: Alpha = "error",
+    exif: Exif = "ignore",
     flip: Flip = None,
     flip_first: bool = False,
     pillow: str | None = None,
 ) -> tuple[tuple[torch.Tensor, ...], Offsets]:
     order = _pass_order(pillow)
-    pictures = read_images(images, layout, alpha, exif)
-    flips = _flips(flip, len(pictures))
+    for option, value in (("flip_first", flip_first), ("return_offsets", return_offsets)):
+        if not isinstance(value, bool):
+            raise TypeError(f"{option}: got {value!r}, expected True or False")
+    check_alpha(alpha)
+    seen = _read(images, layout, [target.alpha or alpha for target in targets], exif)
+    pictures = seen[0]
     names = [f"targets[{index}]" for index in range(len(targets))]
-    plans = [plan(pictures, *named, order, flips, flip_first) for named in zip(targets, names, strict=True)]
+    plans, flips = plan(pictures, targets, names, order, _flips(flip, len(pictures)), flip_first)
     outputs = _outputs(pictures, targets, plans, names)
     branches = [
         Branch(target.normalization, FILTERS[target.resample], geometries, _one_batch_axis(output, name))
         for target, geometries, output, name in zip(targets, plans, outputs, names, strict=True)
     ]
     if len(pictures) > 0:
-        write(pictures, branches)
+        for source in {id(source): source for source in seen}.values():  # PIL images cannot be hashed
+            write(source, [branch for branch, its in zip(branches, seen, strict=True) if its is source])
     places = tuple(offsets(geometries, flips, flip_first) for geometries in plans) if return_offsets else ()
     return outputs, places
+
+
+def _read(images: object, layout: str, alphas: Sequence[Alpha], exif: str) -> list[Images]:
+    """The pictures as each target sees them: one object for all targets that see the same pixels.
+
+    A PIL image keeps what it has decoded, so that reading it again decodes nothing.
+    """
+    first = read_images(images, layout, alphas[0], exif)
+    known = {alphas[0]: first}
+    for alpha in alphas[1:]:
+        if alpha not in known:
+            again = read_images(images, layout, alpha, exif)
+            known[alpha] = first if first.same_pixels(again) else again
+    return [known[alpha] for alpha in alphas]
 
 
 def _pass_order(pillow: object) -> PassOrder:
@@ -240,12 +279,15 @@ def _pass_order(pillow: object) -> PassOrder:
     return PassOrder.of_pillow(pillow)
 
 
-def _flips(flip: object, count: int) -> list[bool]:
+def _flips(flip: object, count: int) -> list[bool] | None:
+    """Which pictures are mirrored; None if that is to be drawn."""
     if flip is None or isinstance(flip, bool):
         return [bool(flip)] * count
+    if isinstance(flip, str) and flip == "random":
+        return None
     values = flip.tolist() if hasattr(flip, "tolist") else flip
     if not isinstance(values, Sequence) or isinstance(values, str):
-        raise TypeError(f"flip: got {type(flip).__name__}, wanted True, False, or one of them per image")
+        raise TypeError(f"flip: got {type(flip).__name__}, expected True, False, 'random', or one bool per image")
     for value in values:
         if not isinstance(value, bool):
             raise TypeError(f"flip: got {value!r} among them, wanted True or False: torch.rand(n) < 0.5")

@@ -8,16 +8,16 @@ outputs and launch. Outputs of the caller's own are part of what has to be alike
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
-import torch._C._dynamo.guards
 from torch.autograd.graph import increment_version
 
 from fastnorm import _backends
 from fastnorm._normalization import Normalization
 from fastnorm._outputs import extent
+from fastnorm._torch_internals import allocator
 
 if TYPE_CHECKING:
     from fastnorm_kernels import Repeatable
@@ -42,16 +42,7 @@ class _Call(NamedTuple):
 _calls: dict[Key, _Call] = {}
 
 
-def _allocator(device: str) -> Callable[[tuple[int, ...], tuple[int, ...], torch.dtype], torch.Tensor]:
-    """New memory on the current `device`, the way torch's compiler allocates: arguments are not parsed again.
-
-    That is half of an allocation's time. The function is not public, so the public one stands in where it is missing.
-    """
-    quick = getattr(torch._C._dynamo.guards, f"_empty_strided_{device}", None)
-    return quick or (lambda shape, stride, dtype: torch.empty_strided(shape, stride, dtype=dtype, device=device))
-
-
-_empty_cpu, _empty_cuda = _allocator("cpu"), _allocator("cuda")
+_empty_cpu, _empty_cuda = allocator("cpu"), allocator("cuda")
 
 
 def key_of(
@@ -72,7 +63,10 @@ def key_of(
         if not isinstance(out, (tuple, list)) or not all(type(output) is torch.Tensor for output in out):
             return None
         given = tuple(
-            [(o.shape, o.stride(), o.dtype, o.device, o.data_ptr() % _ALIGNMENT, o.requires_grad) for o in out]
+            [
+                (o.shape, o.stride(), o.dtype, o.device, o.data_ptr() % _ALIGNMENT, o.requires_grad, o.is_neg())
+                for o in out
+            ]
         )
     return (
         batch.shape,

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import enum
 import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 
 from fastnorm._arguments import check_normalization, resolve_dtypes, resolve_memory_formats
 from fastnorm._geometry import CropRule, Size
-from fastnorm._normalization import CLIP, VAE, Normalization
+from fastnorm._normalization import Normalization
+from fastnorm._options import Alpha, FilterName, Placement, check_alpha
 from fastnorm._resampling import FILTERS
 
-RANDOM = "random"
+RANDOM: Placement = "random"
 CENTRES: Mapping[str, CropRule] = {rule.value: rule for rule in CropRule}
 
 # Pillow refuses to decode files of more pixels than this, twice its `Image.MAX_IMAGE_PIXELS`.
@@ -44,7 +46,8 @@ class Crop:
             "torchvision": in the centre, as `CenterCrop` places it: half the margin, rounded half to even;
             "transformers": in the centre, as the Pillow-backend image processors place it: half the margin, rounded
             down (a pixel further to the top or left where the margin is 3 modulo 4);
-            "random": anywhere, drawn from torch's default generator in the order of torchvision's `RandomCrop`;
+            "random": anywhere, drawn from torch's default generator with the numbers of torchvision's `RandomCrop`, for
+            the pictures in turn; `fused_preprocess` says how mirrors are drawn with them;
             (top, left), or one such pair per image (a sequence, or an integer tensor of shape (N, 2)): there, in
             pixels of the resized image.
 
@@ -56,12 +59,12 @@ class Crop:
     """
 
     size: Size
-    at: str | Position | tuple[Position, ...]
+    at: Placement | Position | tuple[Position, ...]
 
     def __init__(
         self,
         size: int | Sequence[int],
-        at: str | Sequence[int] | Sequence[Sequence[int]] | torch.Tensor = CropRule.TORCHVISION.value,
+        at: Placement | Sequence[int] | Sequence[Sequence[int]] | torch.Tensor = "torchvision",
     ) -> None:
         object.__setattr__(self, "size", _pair("crop", size))
         object.__setattr__(self, "at", _placement(at))
@@ -89,6 +92,8 @@ class Target:
         dtype: float32 (the default), float16 or bfloat16.
         memory_format: `torch.contiguous_format` (the default) or `torch.channels_last`.
         out: A tensor to write into, of shape (N, 3, height, width), on the images' device.
+        alpha: What becomes of transparent pixels of PIL images in this target: "error", "drop" or "white", as for
+            `fused_preprocess`; None takes the call's. Tensors, arrays and `PackedImages` have no alpha: it is ignored.
 
     Raises:
         TypeError, ValueError: Before any image is looked at.
@@ -96,23 +101,25 @@ class Target:
 
     normalization: Normalization
     size: int | Size | None
-    resample: str
+    resample: FilterName
     crop: Crop | None
     pad: bool
     dtype: torch.dtype | None
     memory_format: torch.memory_format | None
     out: torch.Tensor | None = field(compare=False, repr=False)
+    alpha: Alpha | None
 
     def __init__(
         self,
         normalization: Normalization,
         size: int | Sequence[int] | None = None,
-        resample: str = "bilinear",
+        resample: FilterName | enum.Enum = "bilinear",  # torchvision has no types for its own enumeration
         crop: int | Sequence[int] | Crop | None = None,
         pad: bool = True,
         dtype: torch.dtype | None = None,
         memory_format: torch.memory_format | None = None,
         out: torch.Tensor | None = None,
+        alpha: Alpha | None = None,
     ) -> None:
         check_normalization(normalization, "normalization")
         if not isinstance(pad, bool):
@@ -123,6 +130,8 @@ class Target:
             resolve_dtypes(dtype, 1)
         if memory_format is not None:
             resolve_memory_formats(memory_format, 1)
+        if alpha is not None:
+            check_alpha(alpha)
         values = {
             "normalization": normalization,
             "size": _resize(size),
@@ -132,6 +141,7 @@ class Target:
             "dtype": dtype,
             "memory_format": memory_format,
             "out": out,
+            "alpha": alpha,
         }
         for name, value in values.items():
             object.__setattr__(self, name, value)
@@ -197,13 +207,13 @@ def _whole(value: object) -> int | None:
         return None
 
 
-def _placement(at: object) -> str | Position | tuple[Position, ...]:
+def _placement(at: object) -> Placement | Position | tuple[Position, ...]:
     choices = (*CENTRES, RANDOM)
     wanted = f"one of {', '.join(map(repr, choices))}, (top, left), or one such pair per image"
     if isinstance(at, str):
         if at not in choices:
             raise ValueError(f"at: got {at!r}, wanted {wanted}")
-        return at
+        return cast(Placement, at)
     values = at.tolist() if hasattr(at, "tolist") else at
     if not isinstance(values, Sequence):
         raise TypeError(f"at: got {type(at).__name__}, wanted {wanted}")
@@ -219,7 +229,7 @@ def _position(what: str, value: object) -> Position:
     return Position(*numbers)  # type: ignore[arg-type]
 
 
-def _filter_name(resample: object) -> str:
+def _filter_name(resample: object) -> FilterName:
     # Pillow's Resampling is an enumeration whose names are the filters'; so is torchvision's InterpolationMode.
     name = getattr(resample, "name", resample)
     known = ", ".join(map(repr, FILTERS))
@@ -227,12 +237,4 @@ def _filter_name(resample: object) -> str:
         raise TypeError(f"resample: got {resample!r}, wanted one of {known}")
     if name.lower() not in FILTERS:
         raise ValueError(f"resample: got {name!r}, wanted one of {known}")
-    return name.lower()
-
-
-# torchvision's Resize(s) + CenterCrop(s) on a PIL image, as diffusers' training scripts prepare the VAE's input:
-# resolution 512 for Stable Diffusion 1.5 and 2.1-base, 1024 for SDXL.
-VAE_512 = Target(VAE, size=512, resample="bilinear", crop=512)
-VAE_1024 = Target(VAE, size=1024, resample="bilinear", crop=1024)
-# openai/clip-vit-large-patch14's preprocessor_config.json: shortest_edge 224, resample 3 (bicubic), crop_size 224.
-CLIP_224 = Target(CLIP, size=224, resample="bicubic", crop=Crop(224, "transformers"))
+    return cast(FilterName, name.lower())

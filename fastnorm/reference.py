@@ -17,6 +17,7 @@ import torch
 from fastnorm._arguments import check_normalizations, resolve_dtypes
 from fastnorm._inputs import as_planes
 from fastnorm._normalization import Normalization
+from fastnorm._options import Layout
 from fastnorm._target import Target, check_targets
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def normalize(
     normalizations: Sequence[Normalization],
     *,
     dtype: torch.dtype | Sequence[torch.dtype] = torch.float32,
-    layout: str = "auto",
+    layout: Layout = "auto",
 ) -> tuple[torch.Tensor, ...]:
     """Normalise `batch` once per target, one eager step at a time, on the device where it is.
 

@@ -16,8 +16,8 @@ def dtype_name(dtype):
 
 
 def random_pixels(*shape, device="cpu", seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator).to(device)
+    generator = torch.Generator("cpu").manual_seed(seed)
+    return torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator, device="cpu").to(device)
 
 
 def every_code(layout, device="cpu"):

@@ -16,8 +16,9 @@ from PIL import Image
 
 import fastnorm
 from fastnorm._arguments import OUTPUT_DTYPES
-from fastnorm._images import ALPHA_CHOICES, EXIF_CHOICES
 from fastnorm._normalization import PRESET_SOURCES, PRESETS
+from fastnorm._options import ALPHA_CHOICES, EXIF_CHOICES
+from fastnorm._presets import TARGET_SOURCES
 from fastnorm.cli import (
     _parser,
     _text,
@@ -691,6 +692,7 @@ def test_check_of_a_configuration(tmp_path, capsys):
         (["--std", "0.5"], "got --std alone"),
         (["--mean", "0.5", "--std", "0"], "wanted a value > 0"),
         (["--mean", "1", "2", "--std", "1"], "got 2 values"),
+        (["--mean", "123.675", "--std", "58.395"], "divide by 255"),
         (["--config", "gone.json"], "gone.json: no such file"),
         (["--config", "gone.json", "--mean", "1", "--std", "1"], "wanted one of the two"),
     ],
@@ -714,6 +716,14 @@ def test_explain_lists_the_presets_with_their_sources(capsys):
         assert str(preset.mean[0]) in row
         assert str(preset.std[-1]) in row
         assert PRESET_SOURCES[name] in flat
+
+
+def test_explain_says_whose_bits_the_targets_give(capsys):
+    assert main(["explain"]) == 0
+    text = capsys.readouterr().out
+    for name, source in TARGET_SOURCES.items():
+        assert f"\n{name} " in text
+        assert source in " ".join(text.split())
 
 
 def test_every_preset_has_a_source():
@@ -810,3 +820,11 @@ def test_explain_of_a_pipeline_s_folder_names_what_can_be_explained(tmp_path, mo
 
 def test_explain_of_a_folder_without_any_configuration(tmp_path, capsys):
     assert "found none" in said(str(tmp_path), capsys)
+
+
+def test_a_word_too_long_for_a_path_is_a_wrong_call(capsys):
+    for arguments in (["explain", "a" * 5000], ["check", "--config", "a" * 5000]):
+        assert main(arguments) == 2
+        error = capsys.readouterr().err
+        assert error.startswith(f"fastnorm {arguments[0]}: error: aaa")
+        assert error.count("\n") == 1

@@ -154,3 +154,41 @@ def test_preprocessing_breaks_the_graph_and_gives_the_same_values():
     torch.compiler.reset()  # or the graphs around the break would serve again
     with pytest.raises(torch._dynamo.exc.Unsupported):
         torch.compile(both, backend="eager", fullgraph=True)(images)
+
+
+MEAN, STD = [0.5] * 3 + list(CLIP.mean), [0.5] * 3 + list(CLIP.std)
+
+
+@pytest.mark.parametrize("device_of_batch", ["cpu", "meta"])
+@pytest.mark.parametrize(
+    ("batch", "arguments", "error", "fragment"),
+    [
+        (torch.zeros(2, 8, 8, 3), (-1, MEAN, STD, [0, 2], [0, 0]), TypeError, "float32"),
+        (torch.zeros(2, 8, 8, 3).long(), (-1, MEAN, STD, [0, 2], [0, 0]), TypeError, "int64"),
+        (torch.zeros(2, 8, 8, 3).bool(), (-1, MEAN, STD, [0, 2], [0, 0]), TypeError, "bool"),
+        (torch.zeros(2, 8, 8, 1).byte(), (-1, MEAN, STD, [0, 2], [0, 0]), ValueError, r"\(2, 8, 8, 1\)"),
+        (torch.zeros(2, 1, 8, 8).byte(), (-3, MEAN, STD, [0, 2], [0, 0]), ValueError, r"\(2, 1, 8, 8\)"),
+        (torch.zeros(2, 8, 3, 8).byte(), (-2, MEAN, STD, [0, 2], [0, 0]), ValueError, "channel_axis=-2"),
+        (torch.zeros(8, 3).byte(), (-1, MEAN, STD, [0, 2], [0, 0]), ValueError, r"\(8, 3\)"),
+        (torch.zeros(2, 8, 8, 3).byte(), (-1, MEAN, STD, [0], [0]), ValueError, "6 means"),
+        (torch.zeros(2, 8, 8, 3).byte(), (-1, MEAN, STD[:3], [0, 2], [0, 0]), ValueError, "3 stds"),
+        (torch.zeros(2, 8, 8, 3).byte(), (-1, MEAN[:5], STD, [0, 2], [0, 0]), ValueError, "5 means"),
+        (torch.zeros(2, 8, 8, 3).byte(), (-1, MEAN, STD, [0, 2], [0]), ValueError, "1 memory formats"),
+        (torch.zeros(2, 8, 8, 3).byte(), (-1, MEAN, STD, [0, -1], [0, 0]), ValueError, "got -1 among dtypes"),
+        (torch.zeros(2, 8, 8, 3).byte(), (-1, MEAN, STD, [0, 3], [0, 0]), ValueError, "got 3 among dtypes"),
+        (torch.zeros(2, 8, 8, 3).byte(), (-1, MEAN, STD, [0, 2], [-1, 0]), ValueError, "got -1 among memory_formats"),
+    ],
+)
+def test_the_operator_checks_its_own_arguments(batch, arguments, error, fragment, device_of_batch):
+    with pytest.raises(error, match=fragment):
+        torch.ops.fastnorm.normalize(batch.to(device_of_batch), *arguments)
+
+
+def test_an_exported_program_refuses_what_it_was_not_made_for():
+    class Preprocess(torch.nn.Module):
+        def forward(self, batch):
+            return tuple(dual(batch))
+
+    program = torch.export.export(Preprocess(), (random_pixels(2, 8, 12, 3),))
+    with pytest.raises(TypeError, match="float32"):
+        program.graph_module(torch.zeros(2, 8, 12, 3))

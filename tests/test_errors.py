@@ -39,8 +39,10 @@ BAD_INPUTS = [
     ("a list of tensors", dual([NHWC[0], NHWC[1]]), TypeError, "a list", "one tensor", "torch.stack"),
     ("a tuple of arrays", dual((NHWC[0].numpy(),)), TypeError, "a tuple", "one tensor", "numpy.stack"),
     ("None", dual(None), TypeError, "NoneType", "uint8", "torch.Tensor"),
-    ("a string", dual("photo.jpg"), TypeError, "got str", "uint8", "torch.Tensor"),
-    ("bytes", dual(b"123"), TypeError, "got bytes", "uint8", "torch.Tensor"),
+    ("a path", dual("photo.jpg"), TypeError, "got str", "uint8", "PIL.Image.open(batch)"),
+    ("bytes", dual(b"123"), TypeError, "got bytes", "uint8", "PIL.Image.open(io.BytesIO(batch))"),
+    ("a sample", dual({"text": "", "pixel_values": 0}), TypeError, "got dict", "uint8", "batch['pixel_values']"),
+    ("another sample", dual({"jpg": 0}), TypeError, "got dict", "uint8", "batch['image']"),
     ("a PIL image", dual(Image.new("RGB", (6, 8))), TypeError, "PIL image", "tensor or array", "numpy.asarray"),
     ("a sparse tensor", dual(NHWC.to_sparse()), TypeError, "sparse", "strided", "to_dense"),
     # The batch: its dtype.
@@ -57,16 +59,23 @@ BAD_INPUTS = [
     ("a float array", dual(floats(0, 1).numpy()), TypeError, "float32", "uint8 codes", "(batch * 255).round()"),
     ("a uint16 array", dual(NHWC.numpy().astype(np.uint16)), TypeError, "uint16", "uint8 codes", "// 257"),
     ("an int array", dual(NHWC.numpy().astype(int)), TypeError, "int64", "uint8 codes", "batch.astype(numpy.uint8)"),
-    ("an object array", dual(np.array([None])), TypeError, "object", "uint8 codes", "batch.astype(numpy.uint8)"),
+    ("an object array", dual(np.array([None])), TypeError, "object", "uint8 codes", "list(batch)"),
     # The batch: its shape.
-    ("a scalar", dual(NHWC[0, 0, 0, 0]), ValueError, "shape ()", "(N, H, W, 3)", "unsqueeze"),
+    ("a scalar", dual(NHWC[0, 0, 0, 0]), ValueError, "shape ()", "(N, H, W, 3)", "one image without N"),
     ("one gray image (H, W)", dual(NHWC[0, :, :, 0]), ValueError, "shape (8, 6)", "(N, 3, H, W)", "unsqueeze"),
-    ("gray NHWC", dual(NHWC[..., :1]), ValueError, "(2, 8, 6, 1)", "3 channels", "batch.expand(..., 3)"),
-    ("gray NCHW", dual(NHWC.movedim(-1, 1)[:, :1]), ValueError, "(2, 1, 8, 6)", "3 channels", "batch.expand"),
+    ("gray NHWC", dual(NHWC[..., :1]), ValueError, "(2, 8, 6, 1)", "3 channels", "batch.expand(-1, -1, -1, 3)"),
+    (
+        "gray NCHW",
+        dual(NHWC.movedim(-1, 1)[:, :1]),
+        ValueError,
+        "(2, 1, 8, 6)",
+        "3 channels",
+        "batch.expand(-1, 3, -1, -1)",
+    ),
     ("RGBA NHWC", dual(torch.zeros(2, 8, 6, 4).byte()), ValueError, "(2, 8, 6, 4)", "3 channels", "batch[..., :3]"),
     ("RGBA NCHW", dual(torch.zeros(2, 4, 8, 6).byte()), ValueError, "(2, 4, 8, 6)", "3 channels", "[..., :3, :, :]"),
     ("two channels", dual(torch.zeros(2, 8, 6, 2).byte()), ValueError, "(2, 8, 6, 2)", "3 channels", "last axis"),
-    ("no pixels' axis", dual(torch.zeros(3).byte()), ValueError, "shape (3,)", "(N, H, W, 3)", "unsqueeze"),
+    ("no pixels' axis", dual(torch.zeros(3).byte()), ValueError, "shape (3,)", "(N, H, W, 3)", "one image without N"),
     ("both axes 3", dual(torch.zeros(2, 3, 6, 3).byte()), ValueError, "(2, 3, 6, 3)", "NHWC or NCHW", "layout='NHWC'"),
     ("both axes 3, HWC", dual(torch.zeros(3, 5, 3).byte()), ValueError, "(3, 5, 3)", "NHWC or NCHW", "layout='NCHW'"),
     # The layout.
@@ -134,7 +143,30 @@ BAD_INPUTS = [
         "not torch.channels_last",
         "leave memory_format out",
     ),
-    ("out is expanded", many([VAE], out=[new()[:1].expand(SHAPE)]), ValueError, "expanded", "wanted", "contiguous()"),
+    (
+        "out is expanded",
+        many([VAE], out=[new()[:1].expand(SHAPE)]),
+        ValueError,
+        "expanded",
+        "each stride",
+        "contiguous()",
+    ),
+    (
+        "out of interleaved axes",
+        lambda: fused_normalize(NHWC[0, :1, :2], [VAE], out=[torch.zeros(9).as_strided((3, 1, 2), (2, 9, 3))]),
+        ValueError,
+        "interleaved strides (shape (3, 1, 2), strides (2, 9, 3))",
+        "each stride to step past",
+        "contiguous()",
+    ),
+    (
+        "out is negated",
+        many([VAE], out=[torch.zeros(SHAPE, dtype=torch.complex64).conj().imag]),
+        ValueError,
+        "negated",
+        "memory itself",
+        "out.resolve_neg()",
+    ),
     ("one out twice", many([VAE, CLIP], out=[BUFFER, BUFFER]), ValueError, "out[1]", "one tensor per", "torch.empty"),
     (
         "outs overlap in part",
@@ -170,6 +202,11 @@ BAD_NORMALIZATIONS = [
     ("names as means", lambda: fastnorm.Normalization(("a",) * 3, 0.5), TypeError, "type str", "numbers", "plain"),
     ("a bool", lambda: fastnorm.Normalization((True,) * 3, 0.5), TypeError, "type bool", "numbers", "plain"),
     ("None as std", lambda: fastnorm.Normalization(0.5, None), TypeError, "NoneType", "3 numbers", "1 for all"),
+    ("a set as mean", lambda: fastnorm.Normalization({0.5, 0.1, 0.9}, 0.5), TypeError, "set", "3 numbers", "no order"),
+    ("a huge mean", lambda: fastnorm.Normalization(10**400, 0.5), ValueError, "got inf", "finite", "0.5"),
+    ("a huge std", lambda: fastnorm.Normalization(0.5, -(10**400)), ValueError, "got -inf", "finite", "0.5"),
+    ("codes as mean", lambda: fastnorm.Normalization(123.675, 0.2), ValueError, "123.675", "-1 to 2", "divide by 255"),
+    ("codes as std", lambda: fastnorm.Normalization(0.5, 58.395), ValueError, "58.395", "0 to 2", "divide by 255"),
     ("a dict as mean", lambda: fastnorm.Normalization({"r": 1}, 0.5), TypeError, "dict", "3 numbers", "1 for all"),
     ("a name that is none", lambda: fastnorm.Normalization(0.5, 0.5, 7), TypeError, "got int", "a string", "'clip'"),
 ]
@@ -210,3 +247,43 @@ def test_a_refused_float_batch_on_a_gpu_is_not_read():
 def test_out_on_the_other_device_is_refused():
     with pytest.raises(ValueError, match="wanted cuda:0"):
         fused_normalize(NHWC.cuda(), [VAE], out=[new()])
+
+
+@pytest.mark.parametrize(
+    "batch",
+    [
+        NHWC[0, :, :, 0],
+        NHWC[..., :1],
+        NHWC[:1, :1, :, :1],
+        NHWC.movedim(-1, 1)[:, :1],
+        torch.zeros(1, 1, 8, 8, dtype=torch.uint8),
+        torch.zeros(2, 5, 1, 8, 6, dtype=torch.uint8),
+        torch.zeros(2, 8, 6, 4, dtype=torch.uint8),
+        torch.zeros(2, 4, 8, 6, dtype=torch.uint8),
+        torch.zeros(2, 4, 8, 4, dtype=torch.uint8),
+    ],
+    ids=lambda batch: "x".join(map(str, batch.shape)),
+)
+@pytest.mark.parametrize("kind", ["tensor", "array"])
+def test_the_hints_for_one_and_four_channels_run(batch, kind):
+    batch = batch if kind == "tensor" else batch.numpy()
+    with pytest.raises(ValueError, match="wanted") as caught:
+        fused_normalize(batch, [CLIP])
+    calls = re.findall(
+        r"(?:batch|numpy)(?:\.\w+)*[(\[](?:[^()\[\]]|\([^()]*\)|\[[^\[\]]*\])*[)\]](?:\.\w+\([^()]*\))*",
+        str(caught.value),
+    )
+    assert calls
+    for call in calls:
+        mended = eval(call, {"batch": batch, "numpy": np})
+        (got,) = fused_normalize(mended, [CLIP], layout="NHWC" if mended.shape[-1] == 3 else "NCHW")
+        assert got.shape[-3] == 3
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 6, 3), (8, 1, 3), (1, 1, 1, 3)])
+@pytest.mark.parametrize("axis", range(3))
+def test_an_array_reversed_along_any_axis(shape, axis):
+    pixels = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    reversed_, layout = np.flip(pixels, axis), "NHWC"
+    (got,) = fused_normalize(reversed_, [VAE], layout=layout)
+    assert torch.equal(got, fused_normalize(reversed_.copy(), [VAE], layout=layout)[0])

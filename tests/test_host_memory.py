@@ -1,6 +1,8 @@
 """Large CPU outputs: memory is used again only after its tensors are gone, and what lies idle is bounded."""
 
+import errno
 import gc
+import mmap
 import pickle
 import threading
 
@@ -17,9 +19,10 @@ SHAPE = (3, 1024, 1024)  # 12 MiB as float32
 @pytest.fixture(autouse=True)
 def nothing_idle():
     gc.collect()
-    _host_memory.release()
+    fastnorm.empty_host_cache()
     yield
-    _host_memory.release()
+    fastnorm.set_host_cache_limit()
+    fastnorm.empty_host_cache()
 
 
 def make():
@@ -30,7 +33,7 @@ def test_memory_is_used_again_after_its_tensor_is_gone():
     first = make()
     address = first.data_ptr()
     assert make().data_ptr() != address  # while it lives
-    _host_memory.release()
+    fastnorm.empty_host_cache()
     del first
     assert _host_memory.idle_bytes() == 12 << 20
     assert make().data_ptr() == address
@@ -54,15 +57,15 @@ def test_a_saved_tensor_keeps_the_memory_until_backward():
     assert bool((weight.grad == 3).all())
 
 
-def test_idle_memory_is_bounded(monkeypatch):
-    monkeypatch.setattr(_host_memory, "MOST_IDLE", 30 << 20)
+def test_idle_memory_is_bounded():
+    fastnorm.set_host_cache_limit(30 << 20)
     tensors = [make() for _ in range(5)]
     del tensors
     assert _host_memory.idle_bytes() == 24 << 20
 
 
-def test_sizes_that_are_no_longer_asked_for_make_room(monkeypatch):
-    monkeypatch.setattr(_host_memory, "MOST_IDLE", 30 << 20)
+def test_sizes_that_are_no_longer_asked_for_make_room():
+    fastnorm.set_host_cache_limit(30 << 20)
     old = [make(), make()]
     del old
     new = _host_memory.empty((10 << 20,), torch.float16)
@@ -72,11 +75,64 @@ def test_sizes_that_are_no_longer_asked_for_make_room(monkeypatch):
     assert _host_memory.empty((10 << 20,), torch.float16).data_ptr() == address
 
 
-def test_a_size_larger_than_the_bound_is_given_back(monkeypatch):
-    monkeypatch.setattr(_host_memory, "MOST_IDLE", 10 << 20)
-    del_me = make()
-    del del_me
+def test_a_block_larger_than_the_limit_is_given_back_and_drives_nothing_out():
+    fastnorm.set_host_cache_limit(20 << 20)
+    kept, large = make(), _host_memory.empty((21 << 20,), torch.uint8)
+    del kept
+    del large
+    assert _host_memory.idle_bytes() == 12 << 20
+
+
+def test_a_lower_limit_gives_idle_memory_back_at_once():
+    tensors = [make() for _ in range(3)]
+    del tensors
+    fastnorm.set_host_cache_limit(15 << 20)
+    assert _host_memory.idle_bytes() == 12 << 20
+    fastnorm.set_host_cache_limit(0)
     assert _host_memory.idle_bytes() == 0
+    kept = make()
+    del kept
+    assert _host_memory.idle_bytes() == 0
+
+
+@pytest.mark.parametrize(("limit", "error"), [(-1, ValueError), (1.5, TypeError), ("1G", TypeError)])
+def test_a_limit_is_a_whole_number_of_bytes(limit, error):
+    with pytest.raises(error, match=r"n_bytes: got .*, expected"):
+        fastnorm.set_host_cache_limit(limit)
+
+
+class NoHugePages(mmap.mmap):
+    def madvise(self, *_):
+        raise OSError(errno.EINVAL, "Invalid argument")  # as by kernels that were built without them
+
+
+def test_a_kernel_without_huge_pages(monkeypatch):
+    monkeypatch.setattr(mmap, "mmap", NoHugePages)
+    assert bool((make().fill_(3) == 3).all())
+
+
+def test_idle_memory_is_given_back_where_new_memory_cannot_be_had(monkeypatch):
+    idle = [make() for _ in range(2)]
+    del idle
+    allocate = mmap.mmap
+
+    def allocate_if_none_is_idle(*arguments, **options):
+        if _host_memory.idle_bytes():
+            raise OSError(errno.ENOMEM, "Cannot allocate memory")
+        return allocate(*arguments, **options)
+
+    monkeypatch.setattr(mmap, "mmap", allocate_if_none_is_idle)
+    large = _host_memory.empty((13 << 20,), torch.uint8)
+    assert len(large) == 13 << 20
+
+
+def test_no_memory_is_the_error_that_torch_raises(monkeypatch):
+    def refuse(*_, **__):
+        raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+    monkeypatch.setattr(mmap, "mmap", refuse)
+    with pytest.raises(RuntimeError, match=r"12,582,912 bytes"):
+        make()
 
 
 def test_small_outputs_are_torch_s_own():

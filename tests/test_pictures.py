@@ -1,16 +1,19 @@
 """PIL images of every mode: what both published branches make of them."""
 
+import dataclasses
 import inspect
+import io
 
 import numpy as np
 import pytest
-from PIL import Image
+import torch
+from PIL import Image, PngImagePlugin
 from torchvision import transforms
 from transformers.image_transforms import convert_to_rgb
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 import fastnorm
-from fastnorm import CLIP, VAE, Target
+from fastnorm import CLIP, VAE, Target, _backends
 from fastnorm._pictures import PictureError, to_rgb
 from helpers import assert_same_bits, random_pixels
 
@@ -55,6 +58,7 @@ TRANSPARENT = {
     "RGBA": rgba,
     "LA": lambda: rgba().convert("LA"),
     "PA": palette_with_alpha,
+    "RGBa": lambda: rgba().convert("RGBa"),
     "P with a transparent palette": palette_with_transparency,
     "RGB with a transparent colour": rgb_with_a_transparent_colour,
 }
@@ -79,6 +83,57 @@ def test_transparent_pixels_are_dropped_or_put_on_white_as_the_two_branches_do(m
     assert_same_bits(clip, clip_branch(image, return_tensors="pt").pixel_values)
     with pytest.raises(ValueError, match=r"the image: got transparent pixels \(mode .*alpha='drop'.*alpha='white'"):
         fastnorm.fused_preprocess(image, [VAE_24])
+
+
+CLIP_ON_WHITE, VAE_WITHOUT_ALPHA = (
+    dataclasses.replace(CLIP_24, alpha="white"),
+    dataclasses.replace(VAE_24, alpha="drop"),
+)
+
+
+@pytest.mark.parametrize("options", [{}, {"alpha": "error"}, {"alpha": "white"}, {"alpha": "drop"}], ids=str)
+def test_each_target_chooses_what_becomes_of_transparent_pixels(options):
+    """IP-Adapter's datasets: the picture itself for CLIP's processor, convert("RGB") for the VAE."""
+    images = [rgba(0), rgba(1).convert("RGB"), rgba(2)]
+    vae, clip = fastnorm.fused_dual_preprocess(images, vae=VAE_WITHOUT_ALPHA, clip=CLIP_ON_WHITE, **options)
+    assert_same_bits(vae, torch.stack([torchvision_branch(image.convert("RGB")) for image in images]))
+    on_white = [Image.fromarray(convert_to_rgb(image, return_numpy=True)) for image in images]
+    assert_same_bits(clip, torch.cat([clip_branch(image, return_tensors="pt").pixel_values for image in on_white]))
+    reference = fastnorm.reference.preprocess(images, [VAE_WITHOUT_ALPHA, CLIP_ON_WHITE], **options)
+    assert_same_bits(reference[0], vae)
+    assert_same_bits(reference[1], clip)
+
+
+def test_a_target_without_a_choice_takes_the_call_s():
+    images = [rgba()]
+    vae, clip = fastnorm.fused_dual_preprocess(images, vae=VAE_24, clip=CLIP_ON_WHITE, alpha="drop")
+    assert_same_bits(vae, fastnorm.fused_preprocess(images, [VAE_WITHOUT_ALPHA])[0])
+    assert_same_bits(clip, fastnorm.fused_preprocess(images, [CLIP_24], alpha="white")[0])
+    with pytest.raises(ValueError, match="got transparent pixels"):
+        fastnorm.fused_dual_preprocess(images, vae=VAE_24, clip=CLIP_ON_WHITE)
+
+
+def test_each_file_is_decoded_once_for_all_targets(monkeypatch):
+    files = [io.BytesIO(), io.BytesIO()]
+    for index, file in enumerate(files):
+        rgba(index).save(file, "PNG")
+    decoded, load = [], PngImagePlugin.PngImageFile.load_prepare
+    monkeypatch.setattr(PngImagePlugin.PngImageFile, "load_prepare", lambda image: (decoded.append(image), load(image)))
+    targets = [VAE_WITHOUT_ALPHA, CLIP_ON_WHITE, VAE_WITHOUT_ALPHA]
+    fastnorm.fused_preprocess([Image.open(file) for file in files], targets)
+    assert len(decoded) == 2
+
+
+def test_targets_that_see_the_same_pixels_share_a_resize(monkeypatch):
+    """Opaque pictures, tensors and packed buffers have no alpha to choose for."""
+    written = []
+    monkeypatch.setattr(_backends, "preprocess", lambda _, branches: written.append(len(branches)))
+    opaque, targets = rgba().convert("RGB"), [VAE_WITHOUT_ALPHA, CLIP_ON_WHITE]
+    pixels = torch.from_numpy(np.array(opaque))
+    for images in ([opaque], [opaque, pixels], [pixels], pixels[None], fastnorm.PackedImages.pack([opaque])):
+        fastnorm.fused_preprocess(images, targets)
+    fastnorm.fused_preprocess([rgba()], [*targets, VAE_WITHOUT_ALPHA])
+    assert written == [2, 2, 2, 2, 2, 2, 1]
 
 
 def test_white_shows_through_in_proportion():

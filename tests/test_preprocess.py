@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import pickle
+import random
 
 import numpy as np
 import pytest
@@ -117,34 +118,114 @@ def test_sdxl_at_1024():
     assert_same_bits(vae, transform(image)[None])
 
 
-@pytest.mark.parametrize("flip_first", [False, True])
-def test_random_crops_and_mirrors_are_torchvision_s_with_the_same_seed(flip_first):
-    """diffusers' scripts: resize, random crop, random flip; SDXL's mirrors first and keeps crop_coords_top_left."""
-    images = [noise(60, 90, 1), noise(75, 50, 2), noise(64, 64, 3), noise(41, 90, 4)]
-    flips = [True, False, True, True]
-    crop = transforms.RandomCrop(40)
-    to_tensor = transforms.Compose([transforms.ToTensor(), transforms.Normalize([0.5], [0.5])])
-    expected, coordinates = [], []
-    torch.manual_seed(7)
-    for image, flip in zip(images, flips, strict=True):
-        image = torchvision.resize(image, 40)
-        if flip and flip_first:
-            image = torchvision.hflip(image)
-        top, left, height, width = crop.get_params(image, (40, 40))
-        image = torchvision.crop(image, top, left, height, width)
-        if flip and not flip_first:
-            image = torchvision.hflip(image)
-        coordinates.append([top, left])
-        expected.append(to_tensor(image))
+to_tensor = transforms.Compose([transforms.ToTensor(), transforms.Normalize([0.5], [0.5])])
 
-    torch.manual_seed(7)
-    target = Target(VAE, size=40, crop=Crop(40, "random"))
-    (got,), (offsets,) = fastnorm.fused_preprocess(
-        images, [target], flip=flips, flip_first=flip_first, return_offsets=True
-    )
-    assert_same_bits(got, torch.stack(expected))
+
+def sd_script(images, random_flip=True):
+    """diffusers' train_text_to_image.py with --random_flip: torchvision's transforms, one picture after the other."""
+    flip = transforms.RandomHorizontalFlip() if random_flip else transforms.Lambda(lambda image: image)
+    transform = transforms.Compose([transforms.Resize(40), transforms.RandomCrop(40), flip, to_tensor])
+    return torch.stack([transform(image) for image in images])
+
+
+def sdxl_script(images, center_crop=False):
+    """train_text_to_image_sdxl.py with --random_flip: the pixels, and crop_coords_top_left."""
+    resize, flip = transforms.Resize(40), transforms.RandomHorizontalFlip(p=1.0)
+    crop = transforms.CenterCrop(40) if center_crop else transforms.RandomCrop(40)
+    pixels, corners = [], []
+    for image in images:
+        image = resize(image)
+        if random.random() < 0.5:
+            image = flip(image)
+        if center_crop:
+            top, left = (max(0, round((side - 40) / 2.0)) for side in (image.height, image.width))
+            image = crop(image)
+        else:
+            top, left, height, width = crop.get_params(image, (40, 40))
+            image = torchvision.crop(image, top, left, height, width)
+        pixels.append(to_tensor(image))
+        corners.append([top, left])
+    return torch.stack(pixels), corners
+
+
+SCRIPT_IMAGES = [noise(60, 90, 1), noise(75, 50, 2), noise(64, 64, 3), noise(41, 90, 4), noise(40, 43, 5)]
+AT_RANDOM = Target(VAE, size=40, crop=Crop(40, "random"))
+
+
+def seeded(seed, call):
+    """The call's result, and the states in which it leaves both generators."""
+    torch.manual_seed(seed)
+    random.seed(seed)
+    return call(), torch.get_rng_state(), random.getstate()
+
+
+def same_states(ours, theirs):
+    assert torch.equal(ours[1], theirs[1])
+    assert ours[2] == theirs[2]
+
+
+@pytest.mark.parametrize("seed", range(100))
+def test_random_crops_and_mirrors_are_those_of_diffusers_scripts(seed):
+    published = seeded(seed, lambda: sd_script(SCRIPT_IMAGES))
+    ours = seeded(seed, lambda: fastnorm.fused_preprocess(SCRIPT_IMAGES, [AT_RANDOM], flip="random"))
+    assert_same_bits(ours[0][0], published[0])
+    same_states(ours, published)
+
+    published = seeded(seed, lambda: sdxl_script(SCRIPT_IMAGES))
+
+    def given():
+        flips = [random.random() < 0.5 for _ in SCRIPT_IMAGES]
+        return fastnorm.fused_preprocess(SCRIPT_IMAGES, [AT_RANDOM], flip=flips, flip_first=True, return_offsets=True)
+
+    def drawn():
+        return fastnorm.fused_preprocess(
+            SCRIPT_IMAGES, [AT_RANDOM], flip="random", flip_first=True, return_offsets=True
+        )
+
+    for call in (given, drawn):
+        ours = seeded(seed, call)
+        (got,), (offsets,) = ours[0]
+        assert_same_bits(got, published[0][0])
+        assert offsets.tolist() == published[0][1]
+        same_states(ours, published)
     assert offsets.dtype is torch.int64
-    assert offsets.tolist() == coordinates
+
+
+def test_random_mirrors_without_random_crops_are_those_of_the_scripts():
+    target = Target(VAE, size=40, crop=40)
+    for seed in range(20):
+        published = seeded(seed, lambda: sdxl_script(SCRIPT_IMAGES, center_crop=True))
+        ours = seeded(seed, lambda: fastnorm.fused_preprocess(SCRIPT_IMAGES, [target], flip="random", flip_first=True))
+        assert_same_bits(ours[0][0], published[0][0])
+        same_states(ours, published)
+        flip = transforms.Compose([transforms.CenterCrop(40), transforms.RandomHorizontalFlip(), to_tensor])
+        resized = [torchvision.resize(image, 40) for image in SCRIPT_IMAGES]
+        published = seeded(seed, lambda: torch.stack([flip(image) for image in resized]))  # noqa: B023
+        ours = seeded(seed, lambda: fastnorm.fused_preprocess(SCRIPT_IMAGES, [target], flip="random"))
+        assert_same_bits(ours[0][0], published[0])
+        same_states(ours, published)
+
+
+def test_the_first_target_at_random_is_drawn_as_if_it_were_alone():
+    clip, other = Target(fastnorm.CLIP, 16, crop=16), Target(VAE, 40, crop=Crop(24, "random"))
+    (alone,), _, _ = seeded(5, lambda: fastnorm.fused_preprocess(SCRIPT_IMAGES, [AT_RANDOM], flip="random"))
+    (small, large, third), _, _ = seeded(
+        5, lambda: fastnorm.fused_preprocess(SCRIPT_IMAGES, [clip, AT_RANDOM, other], flip="random")
+    )
+    assert_same_bits(large, alone)
+    plain, mirrored = (fastnorm.fused_preprocess(SCRIPT_IMAGES, [clip], flip=flip)[0] for flip in (False, True))
+    flips = [not torch.equal(*pair) for pair in zip(small, plain, strict=True)]
+    assert 0 < sum(flips) < len(flips), "one seed mirrors some"
+    assert_same_bits(small, torch.where(torch.tensor(flips)[:, None, None, None], mirrored, plain))
+    assert third.shape == (5, 3, 24, 24)
+
+
+def test_random_crops_without_mirrors_are_the_script_s():
+    for flip in (None, False):
+        published = seeded(7, lambda: sd_script(SCRIPT_IMAGES, random_flip=False))
+        ours = seeded(7, lambda: fastnorm.fused_preprocess(SCRIPT_IMAGES, [AT_RANDOM], flip=flip))  # noqa: B023
+        assert_same_bits(ours[0][0], published[0])
+        same_states(ours, published)
 
 
 def test_a_random_crop_of_a_smaller_image_pads_as_torchvision_does():
@@ -267,6 +348,19 @@ def test_expanded_images():
     same(small(image.expand(4, 30, 40, 3)), small([image] * 4))
     grey = random_pixels(30, 40, 1).expand(30, 40, 3)
     same(small([grey]), small([grey.contiguous()]))
+
+
+def test_packed_images_cannot_be_changed_and_can_be_sliced():
+    packed = PackedImages.pack(pictures())
+    for name in ("buffer", "offsets", "sizes"):
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(packed, name, getattr(packed, name))
+    for part in (slice(1, None), slice(None, None, -1), slice(-2, None), slice(5, 9)):
+        some = packed[part]
+        assert some.sizes == packed.sizes[part]
+        assert some.buffer is packed.buffer
+        assert all(torch.equal(some[index], image) for index, image in enumerate(pictures()[part]))
+    assert torch.equal(packed[-1], pictures()[-1])
 
 
 def test_packed_images():

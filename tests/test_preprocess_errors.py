@@ -1,5 +1,6 @@
 """What fused_preprocess refuses: each message says what came, what was wanted, what mends it, and which image."""
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -30,7 +31,23 @@ REFUSED = [
     ("grayscale", call(random_pixels(9, 9)), ValueError, "images[1]", "images[1].unsqueeze(-1)"),
     ("a batch in a list", call(GOOD[None]), ValueError, "images[1]: got 4 axes", "goes in by itself"),
     ("ambiguous", call(random_pixels(3, 9, 3)), ValueError, "images[1]", "layout='NHWC'"),
-    ("a string", call("cat.jpg"), TypeError, "images[1]: got str", "uint8 torch.Tensor"),
+    ("a string", call("cat.jpg"), TypeError, "images[1]: got str", "PIL.Image.open(images[1])"),
+    ("bytes", call(b"\xff\xd8"), TypeError, "images[1]: got bytes", "PIL.Image.open(io.BytesIO(images[1]))"),
+    ("a sample", call({"image": GOOD}), TypeError, "images[1]: got dict", "images[1]['image']"),
+    (
+        "a batch of samples",
+        lambda: fastnorm.fused_preprocess({"jpg": GOOD}, [SMALL]),
+        TypeError,
+        "dict",
+        "images['image']",
+    ),
+    (
+        "a ragged array of objects",
+        lambda: fastnorm.fused_preprocess(np.array([GOOD.numpy(), None], dtype=object), [SMALL]),
+        TypeError,
+        "images: got an array of 2 objects",
+        "list(images)",
+    ),
     ("a string by itself", lambda: fastnorm.fused_preprocess("cat.jpg", [SMALL]), TypeError, "images: got str", "PIL"),
     (
         "a PIL image without rows",
@@ -89,6 +106,14 @@ REFUSED = [
     # options
     ("layout", call(layout="HCW"), ValueError, "layout: got 'HCW'", "'NHWC'"),
     ("alpha", call(alpha="black"), ValueError, "alpha: got 'black'", "'white'"),
+    ("a target's alpha", lambda: Target(CLIP, alpha="black"), ValueError, "alpha: got 'black'", "'white'"),
+    (
+        "alpha that no target takes",
+        call(alpha="black", target=Target(VAE, size=8, crop=8, alpha="drop")),
+        ValueError,
+        "alpha: got 'black'",
+        "'white'",
+    ),
     ("exif", call(exif=True), ValueError, "exif: got True", "'apply'"),
     ("pillow", options(pillow="new"), ValueError, "pillow: got 'new'", "pillow='13'"),
     ("pillow as a number", options(pillow=12), TypeError, "pillow: got int", "'13'"),
@@ -100,6 +125,10 @@ REFUSED = [
         "one per image",
     ),
     ("flip of numbers", options(flip=[0.3]), TypeError, "flip: got 0.3", "True or False"),
+    ("flip_first as a word", options(flip_first="no"), TypeError, "flip_first: got 'no'", "True or False"),
+    ("flip_first as a number", options(flip_first=0), TypeError, "flip_first: got 0", "True or False"),
+    ("offsets as a word", options(return_offsets="no"), TypeError, "return_offsets: got 'no'", "True or False"),
+    ("flip of another word", options(flip="maybe"), TypeError, "flip: got str", "'random'"),
     ("flip of another kind", options(flip="left"), TypeError, "flip: got str", "True"),
     # targets
     ("no targets", lambda: fastnorm.fused_preprocess([GOOD], []), ValueError, "targets: got an empty list", "CLIP_224"),
@@ -237,6 +266,27 @@ REFUSED = [
         "3600",
     ),
     (
+        "a size in floats",
+        lambda: PackedImages(GOOD.flatten(), [0], [(1.9, 1)]),
+        TypeError,
+        "sizes[0]: got 1.9",
+        "whole",
+    ),
+    (
+        "an offset in floats",
+        lambda: PackedImages(GOOD.flatten(), [0.5], [(1, 1)]),
+        TypeError,
+        "offsets: got 0.5",
+        "whole",
+    ),
+    (
+        "a size of three numbers",
+        lambda: PackedImages(GOOD.flatten(), [0], [(1, 1, 3)]),
+        ValueError,
+        "sizes[0]: got 3 numbers",
+        "(height, width)",
+    ),
+    (
         "fewer sizes",
         lambda: PackedImages(GOOD.flatten(), [0, 3], [(1, 1)]),
         ValueError,
@@ -295,6 +345,45 @@ def test_absurd_sizes_are_refused_before_anything_is_allocated():
         fastnorm.fused_preprocess([strip], [VAE_512])
     with pytest.raises(ValueError, match=r"images\[0\]: got 2 x 2147483647 pixels, wanted at most"):
         fastnorm.fused_preprocess([strip.expand(2, 2**31 - 1, 3)], [CLIP_224])
+
+
+CALLS = {"public": fastnorm.fused_preprocess, "reference": fastnorm.reference.preprocess}
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+@pytest.mark.parametrize(
+    ("source", "size"),
+    [
+        ((1, 2**24 + 1), (1, 2**23)),
+        ((2**24 + 1, 1), (8, 1)),
+        ((1, 8), (1, 2**24 + 1)),
+        ((2**24 + 8, 2), (2**24 + 8, 1)),
+    ],
+)
+def test_sides_that_pillow_s_float32_cannot_hold_are_refused(call, source, size):
+    strip = torch.zeros(1, 1, 3, dtype=torch.uint8).expand(*source, 3)
+    with pytest.raises(
+        ValueError, match=r"images\[0\] of .* pixels would become .*, expected at most 16,777,216 pixels"
+    ):
+        call([strip], [Target(VAE, size=size, crop=8)])
+
+
+def test_such_a_side_may_be_cropped():
+    strip = random_pixels(1, 8, 3).repeat(1, 2**21 + 1, 1)
+    target = Target(VAE, crop=Crop((1, 8), (0, 2**24)))
+    (got,) = fastnorm.fused_preprocess([strip], [target])
+    assert torch.equal(got, fastnorm.reference.preprocess([strip], [target])[0])
+    assert torch.equal(got[0], fastnorm.reference.normalize(strip[:, :8], [VAE])[0])
+
+
+def test_the_longest_side_is_resized_as_pillow_does():
+    pixels = random_pixels(1, 2**24, 3)
+    width, left = 2**23 - 3, 2**23 - 40
+    resized = Image.fromarray(pixels.numpy()).resize((width, 1), Image.Resampling.BOX)
+    (expected,) = fastnorm.reference.normalize(np.array(resized)[:, left : left + 32], [VAE])
+    target = Target(VAE, size=(1, width), resample="box", crop=Crop((1, 32), (0, left)))
+    for call in CALLS.values():
+        assert torch.equal(call([pixels], [target])[0][0], expected)
 
 
 def test_a_read_only_array_is_read():

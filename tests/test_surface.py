@@ -23,6 +23,8 @@ def test_public_names():
         "CLIP_224",
         "Crop",
         "DINOV2",
+        "DINOV2_224",
+        "DINOV2_224_HF",
         "DualOutput",
         "IMAGENET",
         "Normalization",
@@ -31,12 +33,17 @@ def test_public_names():
         "Target",
         "VAE",
         "VAE_1024",
+        "VAE_1024_IP_ADAPTER",
+        "VAE_1024_LANCZOS",
         "VAE_512",
+        "VAE_512_LANCZOS",
+        "empty_host_cache",
         "fused_dual_normalize",
         "fused_dual_preprocess",
         "fused_normalize",
         "fused_preprocess",
         "reference",
+        "set_host_cache_limit",
     ]
     assert all(hasattr(fastnorm, name) for name in fastnorm.__all__)
 
@@ -54,10 +61,10 @@ def test_public_names():
             fastnorm.fused_preprocess,
             "images, targets, *, layout, alpha, exif, flip, flip_first, pillow, return_offsets",
         ),
-        (fastnorm.Target, "normalization, size, resample, crop, pad, dtype, memory_format, out"),
+        (fastnorm.Target, "normalization, size, resample, crop, pad, dtype, memory_format, out, alpha"),
         (fastnorm.Crop, "size, at"),
         (fastnorm.PackedImages, "buffer, offsets, sizes"),
-        (fastnorm.Normalization, "mean, std, name"),
+        (fastnorm.Normalization, "mean, std, name, *, allow_unusual"),
         (fastnorm.Normalization.from_config, "config"),
         (fastnorm.reference.normalize, "batch, normalizations, *, dtype, layout"),
         (fastnorm.reference.preprocess, "images, targets, options"),
@@ -133,6 +140,30 @@ def test_missing_triton_warns_once_and_names_the_mend(monkeypatch):
             assert _backends.triton_kernels() is None
     finally:
         _backends.triton_kernels.cache_clear()
+
+
+@pytest.mark.parametrize("call", [fastnorm.fused_dual_normalize, fastnorm.fused_dual_preprocess])
+def test_the_warning_names_the_line_that_made_the_call(call, monkeypatch):
+    batch = random_pixels(1, 8, 8, 3)
+    monkeypatch.setattr(_backends, "kernels_for", lambda _: _backends.triton_kernels())
+    monkeypatch.setattr(_backends, "preprocess", lambda *_: _backends.triton_kernels())
+    monkeypatch.setitem(sys.modules, "fastnorm_kernels", None)
+    _backends.triton_kernels.cache_clear()
+    try:
+        with pytest.warns(RuntimeWarning, match="pip install triton") as caught:
+            call(batch)
+        assert [warning.filename for warning in caught] == [__file__]
+    finally:
+        _backends.triton_kernels.cache_clear()
+
+
+def test_the_named_tuple_shows_shapes_not_values():
+    assert repr(
+        fastnorm.fused_dual_normalize(random_pixels(2, 224, 224, 3), dtype=(torch.float32, torch.bfloat16))
+    ) == (
+        "DualOutput(vae=float32 tensor of shape (2, 3, 224, 224) on cpu, "
+        "clip=bfloat16 tensor of shape (2, 3, 224, 224) on cpu)"
+    )
 
 
 @pytest.mark.gpu

@@ -18,7 +18,7 @@ def by_name(text: str) -> Normalization:
     preset = PRESETS.get(text.lower())
     if preset is not None:
         return preset
-    if Path(text).exists():
+    if _exists(text):
         return from_config(text)
     name = Path(text).name.lower()
     if name in PRESETS:
@@ -31,6 +31,13 @@ def by_name(text: str) -> Normalization:
         f"{text}: neither a preset nor a file; wanted one of {', '.join(PRESETS)}, or a preprocessor_config.json or "
         f"its folder; {hint}"
     )
+
+
+def _exists(text: str) -> bool:
+    try:
+        return Path(text).exists()
+    except OSError:  # too long to be one
+        return False
 
 
 def from_config(text: str) -> Normalization:

@@ -16,6 +16,7 @@ import fastnorm
 from fastnorm._arguments import MEMORY_FORMATS, OUTPUT_DTYPES
 from fastnorm._backends import path_name
 from fastnorm._normalization import CHANNELS, PRESETS, Normalization
+from fastnorm._options import Layout
 from fastnorm.cli import check_resize, oracle
 from fastnorm.cli._devices import open_device
 from fastnorm.cli._errors import CommandError
@@ -26,7 +27,7 @@ from fastnorm.cli._text import paragraph, plural, table
 # (N, H, W): one image whose codes fill it exactly; odd sides, so that rows and images start unaligned; and several
 # tiles of a kernel. Every one holds all codes in every channel.
 SHAPES = ((1, 16, 16), (3, 15, 19), (2, 48, 64))
-LAYOUTS = ("NHWC", "NCHW")
+LAYOUTS: tuple[Layout, ...] = ("NHWC", "NCHW")
 _SHOWN = 10
 
 
@@ -35,7 +36,7 @@ class Case(NamedTuple):
 
     targets: tuple[Normalization, ...]
     dtype: torch.dtype
-    layout: str
+    layout: Layout
     memory_format: torch.memory_format
     shape: tuple[int, int, int]
 

@@ -14,7 +14,7 @@ from PIL import Image
 import fastnorm
 from fastnorm._geometry import Size
 from fastnorm._normalization import CHANNELS, Normalization
-from fastnorm._resampling import FILTERS
+from fastnorm._options import FILTER_NAMES, Layout
 from fastnorm._target import Target
 from fastnorm.cli import oracle
 from fastnorm.cli.pillow_chain import resize_and_crop
@@ -83,7 +83,7 @@ def groups(normalizations: Sequence[Normalization]) -> list[Group]:
     """
     first, second, third = itertools.islice(itertools.cycle(normalizations), 3)
     found = []
-    for name in FILTERS:
+    for name in FILTER_NAMES:
         targets = (
             Target(first, 48, name, 48),
             Target(second, 40, name, fastnorm.Crop((33, 37), "transformers"), dtype=torch.bfloat16),
@@ -107,7 +107,7 @@ def calls(group: Group, device: torch.device) -> Iterator[Call]:
 def judge(call: Call, device: torch.device) -> Judged:
     """Make the call and compare every value of every target."""
     sources = [pictures(call.group)[index] for index in call.indices]
-    layout = "NCHW" if call.kind == _BATCH else "HWC"  # sizes of 3 pixels could be either
+    layout: Layout = "NCHW" if call.kind == _BATCH else "HWC"  # sizes of 3 pixels could be either
     outputs = fastnorm.fused_preprocess(_INPUTS[call.kind](sources, device), call.group.targets, layout=layout)
     values = differing = 0
     wrong = []

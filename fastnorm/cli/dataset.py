@@ -91,5 +91,4 @@ def collate(samples: Sequence[Sample]) -> Batch:
 def check_targets(pixels: torch.Tensor, targets: Mapping[str, fastnorm.Target]) -> None:
     """Plan `fused_preprocess` of one picture without doing it: raises the ValueError that the call would."""
     picture = read_images(pixels, "HWC", "error", "ignore")
-    for name, target in targets.items():
-        plan(picture, target, name, PassOrder.of_pillow(), [False], False)
+    plan(picture, list(targets.values()), list(targets), PassOrder.of_pillow(), [False], False)

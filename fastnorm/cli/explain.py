@@ -9,6 +9,7 @@ import torch
 
 from fastnorm._arguments import OUTPUT_DTYPES
 from fastnorm._normalization import PRESET_SOURCES, PRESETS, Normalization
+from fastnorm._presets import TARGET_SOURCES
 from fastnorm.cli import oracle
 from fastnorm.cli._targets import by_name, same_preset
 from fastnorm.cli._text import paragraph, table
@@ -33,7 +34,10 @@ def _print_presets() -> None:
     print(table(rows, "llll"), end="\n\n")
     for name, source in PRESET_SOURCES.items():
         print(paragraph(source, f"{name:8}  "))
-    print("\nMore about one of them, or about a model: fastnorm explain clip, fastnorm explain FOLDER")
+    print("\nTargets of fastnorm.fused_preprocess, and whose bits they give:\n")
+    for name, source in TARGET_SOURCES.items():
+        print(paragraph(source, f"{name:19}  "))
+    print("\nMore about a normalisation, or about a model: fastnorm explain clip, fastnorm explain FOLDER")
 
 
 def _print_one(target: Normalization, argument: str, codes: Sequence[int]) -> None:

@@ -427,7 +427,14 @@ def _values(mean: Triple, std: Triple, dtype: torch.dtype) -> Words:
     """The normalised value of each code of each channel, rounded to `dtype`."""
     constants = [(fp32(Fraction(m)), fp32(Fraction(s))) for m, s in zip(mean, std, strict=True)]
     exact = [[quotient(code, *constant) for code in CODES] for constant in constants]
-    values: Words = torch.tensor(exact, dtype=torch.float32).to(dtype).view(torch.uint8).numpy().view(np.int64).ravel()
+    values: Words = (
+        torch.tensor(exact, dtype=torch.float32, device="cpu")
+        .to(dtype)
+        .view(torch.uint8)
+        .numpy()
+        .view(np.int64)
+        .ravel()
+    )
     return values
 
 
@@ -475,7 +482,8 @@ def _upload(
     elements = [8 // branch.output.element_size() for branch in plan.branches]
     outputs["values"] = (begins[: len(values)] * elements)[outputs["values"]]
 
-    host = torch.empty(sum(part.size for part in uploaded), dtype=torch.int64, pin_memory=device.type == "cuda")
+    words = sum(part.size for part in uploaded)
+    host = torch.empty(words, dtype=torch.int64, device="cpu", pin_memory=device.type == "cuda")
     np.concatenate(uploaded, out=host.numpy())
     memory[: host.numel()].copy_(host, non_blocking=True)
     return memory, [

@@ -1,0 +1,97 @@
+"""The preset targets, each against the pipeline whose bits it gives: the installed torchvision and transformers."""
+
+import pytest
+import torch
+from PIL import Image
+from torchvision import transforms
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms import functional as torchvision
+from transformers.models.bit.image_processing_pil_bit import BitImageProcessorPil
+from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+
+import fastnorm
+from fastnorm._presets import TARGET_PRESETS, TARGET_SOURCES
+from helpers import assert_same_bits, random_pixels
+
+HALF = transforms.Normalize([0.5], [0.5])
+IMAGENET = transforms.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+
+def by_torchvision(size, crop, interpolation, normalize):
+    return transforms.Compose(
+        [transforms.Resize(size, interpolation), transforms.CenterCrop(crop), transforms.ToTensor(), normalize]
+    )
+
+
+def ip_adapter_sdxl(image):
+    """The dataset of tutorial_train_sdxl.py, which crops the normalised tensor."""
+    resize = transforms.Resize(1024, InterpolationMode.BILINEAR)
+    tensor = transforms.Compose([resize, transforms.ToTensor(), HALF])(image)
+    top, left = ((side - 1024) // 2 for side in tensor.shape[1:])
+    return torchvision.crop(tensor, top=top, left=left, height=1024, width=1024)
+
+
+def by_processor(processor):
+    return lambda image: processor(image, return_tensors="pt").pixel_values[0]
+
+
+# facebook/dinov2-base's preprocessor_config.json, which names BitImageProcessor.
+DINOV2_BASE = BitImageProcessorPil(
+    crop_size={"height": 224, "width": 224},
+    do_center_crop=True,
+    do_convert_rgb=True,
+    do_normalize=True,
+    do_rescale=True,
+    do_resize=True,
+    image_mean=[0.485, 0.456, 0.406],
+    image_std=[0.229, 0.224, 0.225],
+    resample=3,
+    rescale_factor=0.00392156862745098,
+    size={"shortest_edge": 256},
+)
+
+PUBLISHED = {
+    "VAE_512": by_torchvision(512, 512, InterpolationMode.BILINEAR, HALF),
+    "VAE_1024": by_torchvision(1024, 1024, InterpolationMode.BILINEAR, HALF),
+    "VAE_512_LANCZOS": by_torchvision(512, 512, InterpolationMode.LANCZOS, HALF),
+    "VAE_1024_LANCZOS": by_torchvision(1024, 1024, InterpolationMode.LANCZOS, HALF),
+    "VAE_1024_IP_ADAPTER": ip_adapter_sdxl,
+    "CLIP_224": by_processor(CLIPImageProcessorPil()),
+    "DINOV2_224": by_torchvision(256, 224, InterpolationMode.BICUBIC, IMAGENET),
+    "DINOV2_224_HF": by_processor(DINOV2_BASE),
+}
+
+
+def sources(name):
+    """Pictures that shrink and grow, and two whose margin is 3 modulo 4, where the rules of centring differ."""
+    target = TARGET_PRESETS[name]
+    short, crop = target.size, target.crop.size.width
+    odd = next(side for side in range(short + 1, 2 * short) if (int(short * side / short) - crop) % 4 == 3)
+    return [(short, odd), (odd, short), (short // 2, short // 2 + 37), (short + 211, short + 60)]
+
+
+@pytest.mark.parametrize("name", TARGET_PRESETS)
+def test_a_preset_gives_the_bits_of_its_pipeline(name):
+    target = getattr(fastnorm, name)
+    images = [Image.fromarray(random_pixels(*size, 3, seed=i).numpy()) for i, size in enumerate(sources(name))]
+    (got,) = fastnorm.fused_preprocess(images, [target])
+    assert_same_bits(got, torch.stack([PUBLISHED[name](image) for image in images]))
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("VAE_512", "VAE_512_LANCZOS"), ("VAE_1024", "VAE_1024_IP_ADAPTER"), ("DINOV2_224", "DINOV2_224_HF")],
+)
+def test_presets_of_two_pipelines_differ(one, other):
+    images = [random_pixels(*size, 3) for size in sources(one)]
+    got = fastnorm.fused_preprocess(images, [TARGET_PRESETS[one], TARGET_PRESETS[other]])
+    assert not torch.equal(*got)
+
+
+def test_every_preset_is_public_and_says_whose_bits_it_gives():
+    assert TARGET_PRESETS.keys() == TARGET_SOURCES.keys() == PUBLISHED.keys()
+    public = {name for name in fastnorm.__all__ if isinstance(getattr(fastnorm, name), fastnorm.Target)}
+    assert public == TARGET_PRESETS.keys()
+    for name, target in TARGET_PRESETS.items():
+        assert getattr(fastnorm, name) is target
+        assert str(target.crop.size.width) in name

@@ -1,0 +1,95 @@
+"""What a type checker says about calls: right ones pass, and each wrong one is an error on its own line."""
+
+import pathlib
+from typing import get_args
+
+import pytest
+from mypy import api
+
+from fastnorm import _options
+from fastnorm._geometry import CropRule
+from fastnorm._inputs import check_layout
+from fastnorm._resampling import FILTERS
+
+ROOT = pathlib.Path(__file__).parent.parent
+
+# A comment that ignores an error which is none is an error itself (--warn-unused-ignores).
+SNIPPET = """
+import torch
+from PIL import Image
+from torchvision.transforms import InterpolationMode
+
+import fastnorm
+from fastnorm import CLIP_224, VAE, Crop, PackedImages, Target
+
+
+def calls(images: list[Image.Image], batch: torch.Tensor, offsets: bool) -> None:
+    vae, clip = fastnorm.fused_dual_preprocess(images, alpha="white", exif="apply", layout="auto")
+    fastnorm.fused_preprocess(images, [CLIP_224], flip="random", flip_first=True)
+    fastnorm.fused_preprocess(images, [CLIP_224], flip=[True, False])
+    fastnorm.fused_normalize(batch, [VAE], layout="NCHW")
+    fastnorm.fused_dual_normalize(batch, layout="HWC")
+    fastnorm.reference.normalize(batch, [VAE], layout="NHWC")
+    PackedImages.pack(images, alpha="drop", exif="error", layout="CHW")
+    fastnorm.Normalization([123.7], [58.4], "codes", allow_unusual=True)
+
+    fastnorm.fused_preprocess(images, [CLIP_224], alpha="black")  # type: ignore
+    fastnorm.fused_preprocess(images, [CLIP_224], exif=True)  # type: ignore
+    fastnorm.fused_preprocess(images, [CLIP_224], layout="BCHW")  # type: ignore
+    fastnorm.fused_preprocess(images, [CLIP_224], flip="left")  # type: ignore
+    fastnorm.fused_preprocess(images, [CLIP_224], flip_first="no")  # type: ignore
+    fastnorm.fused_normalize(batch, [VAE], layout="BCHW")  # type: ignore
+    fastnorm.fused_dual_normalize(batch, layout="BCHW")  # type: ignore
+    PackedImages.pack(images, alpha="black")  # type: ignore
+
+
+def targets() -> None:
+    Target(VAE, 8, "bicubic", alpha="drop")
+    Target(VAE, 8, Image.Resampling.LANCZOS)
+    Target(VAE, 8, InterpolationMode.BICUBIC)
+    Crop(8, "transformers")
+    Crop(8, (1, 2))
+    Crop(8, [(1, 2), (3, 4)])
+    Crop(8, torch.zeros(3, 2, dtype=torch.int64))
+
+    Target(VAE, 8, "nearest")  # type: ignore
+    Target(VAE, 8, 3)  # type: ignore
+    Target(VAE, alpha="black")  # type: ignore
+    Crop(8, "left")  # type: ignore
+
+
+def results(images: list[Image.Image], offsets: bool) -> None:
+    plain: fastnorm.DualOutput = fastnorm.fused_dual_preprocess(images)
+    pair, places = fastnorm.fused_dual_preprocess(images, return_offsets=True)
+    pair.vae.shape, places[0].shape
+    either = fastnorm.fused_dual_preprocess(images, return_offsets=offsets)
+    either.vae  # type: ignore
+    tensors: tuple[torch.Tensor, ...] = fastnorm.fused_preprocess(images, [CLIP_224])
+    outputs, places = fastnorm.fused_preprocess(images, [CLIP_224], return_offsets=True)
+    outputs[0].shape, places[0].shape
+    fastnorm.fused_preprocess(images, [CLIP_224], return_offsets=offsets)
+    fastnorm.fused_preprocess(images, [CLIP_224], return_offsets="no")  # type: ignore
+"""
+
+
+def test_a_type_checker_knows_the_options(tmp_path):
+    path = tmp_path / "calls.py"
+    path.write_text(SNIPPET)
+    options = ("--strict", "--warn-unused-ignores", "--config-file", str(ROOT / "pyproject.toml"))
+    output, errors, _ = api.run([*options, str(path)])
+    lines = [line for line in output.splitlines() if line.startswith(str(path)) or "error:" in line]
+    assert (lines, errors) == ([], "")
+    assert "Success" in output
+
+
+def test_the_types_name_what_is_understood_at_run_time():
+    assert set(_options.FILTER_NAMES) == set(FILTERS)
+    assert {*get_args(_options.Placement)} == {"random", *(rule.value for rule in CropRule)}
+    for layout in get_args(_options.Layout):
+        check_layout(layout)
+    for alpha in _options.ALPHA_CHOICES:
+        _options.check_alpha(alpha)
+    for exif in _options.EXIF_CHOICES:
+        _options.check_exif(exif)
+    with pytest.raises(ValueError, match="got 'black'"):
+        _options.check_alpha("black")
