@@ -15,6 +15,7 @@ from pathlib import Path
 from benchmarks.blocks import NOT_MEASURED, ROOT, Block, add_write, markdown_table, run
 from benchmarks.comparisons import (
     END_TO_END,
+    NO_DRIVER,
     PREPROCESS,
     Cell,
     Entry,
@@ -78,7 +79,7 @@ def _host_time(cell: Cell) -> str:
         return ""
     own = milliseconds(cell.ours.p50_ms.median)
     if not cell.on_gpu:
-        return f"{own}, launching on a driver that does nothing"
+        return f"{own}, {NO_DRIVER}"
     peers = _against("torch.compile")(cell)
     return own + (f"; {peers}" if peers else "")
 

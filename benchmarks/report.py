@@ -22,6 +22,7 @@ from benchmarks.comparisons import (
     BANDWIDTH,
     END_TO_END,
     HOST,
+    NO_DRIVER,
     NORMALIZE,
     PREPROCESS,
     Cell,
@@ -78,6 +79,9 @@ class Machine:
     def label(self) -> str:
         return f"{'GPU' if self.on_gpu else 'CPU'}: {self.device}"
 
+    def title(self, suite: str) -> str:
+        return f"{SUITES[suite]}, {NO_DRIVER}" if suite == HOST and not self.on_gpu else SUITES[suite]
+
     def of(self, suite: str) -> list[Cell]:
         return [cell for cell in self.cells if cell.suite == suite]
 
@@ -125,7 +129,7 @@ def charts(machine: Machine) -> list[Chart]:
         stem = f"{prefix}-{suite}-speed-ups"
         for name, some, folded in ((stem, shown, False), (f"{stem}-others", rest, True)):
             if some:
-                title = f"{SUITES[suite]}: speed-ups{', the other cells' if folded else ''}, {machine.device}"
+                title = f"{machine.title(suite)}: speed-ups{', the other cells' if folded else ''}, {machine.device}"
                 found.append(Chart(name, title, _speed_up_text(some), plots.speed_ups(some, title), folded))
     ended = [cell for cell in machine.of(END_TO_END) if any(entry.images_per_s for entry in cell.entries)]
     if ended:
@@ -251,7 +255,7 @@ def _suite_table(suite: str, machine: Machine) -> str:
     for cell in of_suite:
         body.append(cell.name)
         body += [_cells_of(entry) for entry in cell.entries if entry.ran]
-    return _table(f"{SUITES[suite]}: every cell of {machine.label}", head, body, numbers_from=2, numbers_to=10)
+    return _table(f"{machine.title(suite)}: every cell of {machine.label}", head, body, numbers_from=2, numbers_to=10)
 
 
 def _cells_of(entry: Entry) -> list[str]:

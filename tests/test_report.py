@@ -223,6 +223,14 @@ def test_the_page_is_whole_and_needs_nothing_from_outside(page):
         pytest.fail(outside)
 
 
+def test_host_time_without_a_gpu_is_labelled_for_what_it_is(page):
+    reader = Reader(page)
+    captions = [attributes["aria-label"] for _, attributes in reader.elements if "aria-label" in attributes]
+    about_calls = [caption for caption in captions if caption.startswith("Host time of one call")]
+    assert len(about_calls) == 3, "the chart, the figure around it and the table"
+    assert all("launching on a driver that does nothing" in caption for caption in about_calls)
+
+
 def test_the_page_says_where_its_figures_come_from_and_shows_every_cell(page):
     text = " ".join(Reader(page).text)
     for row in ROWS + ON_GPU:
