@@ -26,7 +26,9 @@ def pytest_configure(config):
         raise pytest.UsageError("--device=cuda: torch finds no CUDA device; wanted --device=compiled or interpreter")
     config.option.device = device = device or ("cuda" if has_gpu else "compiled")
     if device == "interpreter":
-        os.environ["TRITON_INTERPRET"] = "1"
+        import triton_interpreter
+
+        triton_interpreter.switch_on()
     elif device == "compiled":
         from ptx import bridge
 
