@@ -57,6 +57,12 @@ def _divide_by_255(x):
 
 
 @triton.jit
+def _float32(VALUE: tl.constexpr):
+    """A constant in float32: Triton makes float64 of those that are subnormal there."""
+    return tl.full((), VALUE, tl.float32)
+
+
+@triton.jit
 def _apply(q, FORM: tl.constexpr, a, b, c):
     """A target's form from q = x / 255; see `division.Form` for what the constants are."""
     if FORM == _FMA:
@@ -65,7 +71,7 @@ def _apply(q, FORM: tl.constexpr, a, b, c):
         d = q - a
         return _fma(d, b, d * c)
     else:
-        return tl.div_rn(q - a, tl.zeros_like(q) + b)
+        return tl.div_rn(q - a, tl.zeros_like(q) + b)  # which asks for tensors of one shape
 
 
 @triton.jit
@@ -84,9 +90,9 @@ def _target(q, PLANS: tl.constexpr, TARGET: tl.constexpr, CHANNEL: tl.constexpr,
     y = _apply(
         q,
         PLANS[TARGET * _PLAN_LENGTH],
-        PLANS[TARGET * _PLAN_LENGTH + 1 + CHANNEL],
-        PLANS[TARGET * _PLAN_LENGTH + 4 + CHANNEL],
-        PLANS[TARGET * _PLAN_LENGTH + 7 + CHANNEL],
+        _float32(PLANS[TARGET * _PLAN_LENGTH + 1 + CHANNEL]),
+        _float32(PLANS[TARGET * _PLAN_LENGTH + 4 + CHANNEL]),
+        _float32(PLANS[TARGET * _PLAN_LENGTH + 7 + CHANNEL]),
     )
     return _round_to(y, DTYPE)
 
@@ -189,9 +195,9 @@ def _normalize_dense_kernel(
 def _of_channel(channel, r: tl.constexpr, g: tl.constexpr, b: tl.constexpr):
     """The constant of each element's channel; one constant for all channels costs nothing."""
     if r == g and g == b:
-        return r
+        return _float32(r)
     else:
-        return tl.where(channel == 0, r, tl.where(channel == 1, g, b))
+        return tl.where(channel == 0, _float32(r), tl.where(channel == 1, _float32(g), _float32(b)))
 
 
 @triton.jit
