@@ -41,12 +41,19 @@ def pytest_report_header(config):
 
 
 def pytest_collection_modifyitems(config, items):
-    if config.option.device == "cuda":
-        return
-    gpu_only = [item for item in items if item.get_closest_marker("gpu")]
-    if gpu_only:
-        config.hook.pytest_deselected(items=gpu_only)
-        items[:] = [item for item in items if not item.get_closest_marker("gpu")]
+    """Leave out what needs another --device."""
+    needs = {"gpu": "cuda", "compiled": "compiled"}
+    absent = [mark for mark, device in needs.items() if config.option.device != device]
+    left_out = [item for item in items if any(item.get_closest_marker(mark) for mark in absent)]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+
+
+@pytest.fixture
+def arch(request):
+    """The architecture that --device=compiled compiles for."""
+    return request.config.option.arch
 
 
 def pytest_generate_tests(metafunc):

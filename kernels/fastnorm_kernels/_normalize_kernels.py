@@ -269,7 +269,7 @@ def _normalize_strided_kernel(
     WIDE: tl.constexpr,  # some offset does not fit in 32 bits
 ):
     """Program i owns a tile of ROWS x COLS pixels, all three channels; rows run on from image to image."""
-    tiles_per_row = tl.cdiv(width, COLS)
+    tiles_per_row = (width - 1) // COLS + 1  # tl.cdiv adds first, which wraps in the longest rows
     pid = tl.program_id(0)
     if WIDE:
         pid = pid.to(tl.int64)
@@ -280,9 +280,10 @@ def _normalize_strided_kernel(
     y = row % height
     source = image * x_strides[0] + y * x_strides[2] + col * x_strides[3]
     for c in tl.static_range(3):
-        codes = tl.load(x_ptr + source + c * x_strides[1], mask=inside, other=0)
+        channel = tl.full((), c, pid.dtype)  # strides fit in 32 bits where the products with them do not
+        codes = tl.load(x_ptr + source + channel * x_strides[1], mask=inside, other=0)
         q = _divide_by_255(codes.to(tl.float32))
         for k in tl.static_range(len(out_ptrs)):
-            at = image * out_strides[4 * k] + c * out_strides[4 * k + 1] + y * out_strides[4 * k + 2]
+            at = image * out_strides[4 * k] + channel * out_strides[4 * k + 1] + y * out_strides[4 * k + 2]
             value = _target(q, PLANS, k, c, out_ptrs[k].dtype.element_ty)
             tl.store(out_ptrs[k] + at + col * out_strides[4 * k + 3], value, mask=inside)
