@@ -393,7 +393,7 @@ def test_profilers_see_what_was_launched():
     from fastnorm_kernels import _resize_kernels as kernels
 
     metadata = type("Metadata", (), {"name": "_across_lines_kernel"})
-    arguments = {"output_ptr": torch.empty(1, dtype=torch.bfloat16), "VECTOR": 8}
+    arguments = {"values_ptr": torch.empty(1, dtype=torch.bfloat16), "VECTOR": 8}
     assert kernels._launch_metadata((7, 7, 128), metadata, arguments) == {"name": "across_lines_bfloat16_vector_8_x128"}
 
 

@@ -101,7 +101,7 @@ def reciprocal(value: float) -> tuple[float, float]:
 
 
 def _fma(x: float, y: float, z: float) -> float:
-    """x * y + z, rounded once, for finite x and y. A sum that is exactly zero is +0, as q and 1 / std are not below 0."""
+    """x * y + z, rounded once, for finite x and y; a sum that is exactly zero is +0, as q and 1 / std are positive."""
     if math.isinf(z):
         return z
     return fp32(Fraction(x) * Fraction(y) + Fraction(z))

@@ -22,6 +22,7 @@ def compile_to_ptx_only():
     import triton
     from triton.backends.nvidia.compiler import CUDABackend
 
+    triton.knobs.propagate_env = False  # child processes that want machine code keep to Triton's own folder
     triton.knobs.cache.dir += "-ptx-only"
     CUDABackend.make_cubin = lambda *_: b"not made: PTX only"
 
@@ -86,6 +87,7 @@ class Resizing:
 
     def __init__(self, sources=(), branches=()):
         self.memory = Memory()
+        self.launches = 0
         for index, source in enumerate(sources):
             steps = (
                 (source.height - 1) * source.row_stride,
@@ -101,6 +103,7 @@ class Resizing:
         from fastnorm_kernels import resize
 
         memory, kernel = self.memory, launch.kernel.__name__
+        self.launches += 1
         self._add_once("records", launch.jobs.data_ptr(), 8 * launch.jobs.numel())
         if kernel == "_tables_kernel":
             for job in itertools.starmap(resize.TableJob, launch.jobs.tolist()):
@@ -144,7 +147,7 @@ def install(arch):
             current[0] = call
             yield launch
             current[0] = None
-        if sources:
+        if call.launches:
             call.memory.check_written()
 
     resize.launches = checked_launches
@@ -160,3 +163,4 @@ def resized(images, branches, arch, **options):
     for launch in resize.launches(images, branches, torch.device("cpu")):
         call.run(launch, arch, **options)
         yield launch
+    call.memory.check_written()
