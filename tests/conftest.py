@@ -1,26 +1,62 @@
-"""Shared set-up: which devices there are, and Triton's interpreter where there is no GPU."""
+"""Shared set-up: what runs the kernels."""
 
 import os
 
 import pytest
 import torch
 
-HAS_GPU = torch.cuda.is_available()
-if not HAS_GPU:
-    os.environ["TRITON_INTERPRET"] = "1"  # read when Triton is imported, which happens after this line
 
-DEVICES = ["cpu", "cuda"] if HAS_GPU else ["cpu"]
+def pytest_addoption(parser):
+    parser.addoption(
+        "--device",
+        choices=("interpreter", "compiled", "cuda"),
+        help="what runs the kernels: Triton's interpreter; what they compile to, executed on the CPU (the default "
+        "without a GPU); a GPU (the default where there is one)",
+    )
+    parser.addoption("--arch", default="sm_90", help="with --device=compiled: sm_75 to sm_120 (sm_90)")
+
+
+def pytest_configure(config):
+    """Before any test imports Triton, which reads its environment then."""
+    device = config.option.device
+    if device in ("interpreter", "compiled"):
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    has_gpu = torch.cuda.is_available()
+    if device == "cuda" and not has_gpu:
+        raise pytest.UsageError("--device=cuda: torch finds no CUDA device; wanted --device=compiled or interpreter")
+    config.option.device = device = device or ("cuda" if has_gpu else "compiled")
+    if device == "interpreter":
+        import triton_interpreter
+
+        triton_interpreter.switch_on()
+    elif device == "compiled":
+        from ptx import bridge
+
+        bridge.compile_to_ptx_only()
+        bridge.install(config.option.arch)
+
+
+def pytest_report_header(config):
+    return f"kernels: {config.option.device}" + f" for {config.option.arch}" * (config.option.device == "compiled")
 
 
 def pytest_collection_modifyitems(config, items):
-    if HAS_GPU:
-        return
-    gpu_only = [item for item in items if item.get_closest_marker("gpu")]
-    if gpu_only:
-        config.hook.pytest_deselected(items=gpu_only)
-        items[:] = [item for item in items if not item.get_closest_marker("gpu")]
+    """Leave out what needs another --device."""
+    needs = {"gpu": "cuda", "compiled": "compiled"}
+    absent = [mark for mark, device in needs.items() if config.option.device != device]
+    left_out = [item for item in items if any(item.get_closest_marker(mark) for mark in absent)]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
 
 
-@pytest.fixture(params=DEVICES)
-def device(request):
-    return torch.device(request.param)
+@pytest.fixture
+def arch(request):
+    """The architecture that --device=compiled compiles for."""
+    return request.config.option.arch
+
+
+def pytest_generate_tests(metafunc):
+    if "device" in metafunc.fixturenames:
+        devices = ["cpu", "cuda"] if metafunc.config.option.device == "cuda" else ["cpu"]
+        metafunc.parametrize("device", [torch.device(device) for device in devices], ids=devices)

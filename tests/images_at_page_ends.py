@@ -1,4 +1,4 @@
-"""Resizes images that begin and end where readable memory does; test_resize_kernels runs it, interpreted."""
+"""Resizes images that begin and end where readable memory does; test_triton_interpreter runs it."""
 
 import ctypes
 import mmap
@@ -6,10 +6,10 @@ import sys
 
 import torch
 
+import triton_interpreter
 from fastnorm._geometry import CropRule, PassOrder, Size, geometry
 from fastnorm._resampling import BICUBIC, coefficients
 from fastnorm._resize_reference import resize_and_crop
-from fastnorm_kernels import Branch, Source, preprocess
 
 PAGE = mmap.PAGESIZE
 PROT_NONE = 0
@@ -28,6 +28,9 @@ def guarded(pages):
 
 
 def main():
+    triton_interpreter.switch_on()
+    from fastnorm_kernels import Branch, Source, preprocess
+
     memory = guarded(pages=2)
     memory.copy_(torch.randint(0, 256, memory.shape, dtype=torch.uint8))
     height, width = 41, 43

@@ -67,3 +67,20 @@ def test_fp32_breaks_ties_to_even():
     assert division.fp32(1 + 3 * ulp / 2) == float(1 + 2 * ulp)
     # Just above a midpoint by less than float64 can hold: rounding twice would give 1.
     assert division.fp32(1 + ulp / 2 + Fraction(1, 2**80)) == float(1 + ulp)
+
+
+def test_zeros_keep_their_sign():
+    """A small negative number divided by a large one is -0, which an FMA of the quotient and the constants is not."""
+    plan = division.plan((1e-30,) * 3, (2.0**120,) * 3)
+    got = [division.evaluate(plan, 0, code) for code in division.CODES]
+    wanted = [oracle.steps(fastnorm.Normalization(1e-30, 2.0**120), 0, code).y for code in division.CODES]
+    assert wanted[0] == 0x80000000
+    assert fp32_patterns(got) == wanted
+
+
+def test_values_past_the_largest_float32_are_infinite():
+    target = fastnorm.Normalization(1e10, 1e-38)
+    plan = division.plan(target.mean, target.std)
+    got = [division.evaluate(plan, 0, code) for code in division.CODES]
+    assert fp32_patterns(got) == [oracle.steps(target, 0, code).y for code in division.CODES]
+    assert got[0] == -float("inf")

@@ -16,6 +16,12 @@ ODD_TARGETS = (
     fastnorm.Normalization((0.1, 0.2, 0.3), (1e-44, 1e-3, 2.0), "needs a true division"),
     fastnorm.Normalization((-3.0, 7.0, 0.25), (0.125, 512.0, 3.0), "far from 1", allow_unusual=True),
     fastnorm.Normalization((1 / 3, 2 / 3, 0.0), (1 / 3, 1 / 7, 1e5), "not representable", allow_unusual=True),
+    fastnorm.Normalization(1e-30, 2.0**120, "negative zero", allow_unusual=True),
+    fastnorm.Normalization((1e-38, 1e-45, 0.0), 2.0, "negative zero in half precision"),
+    fastnorm.Normalization(1e10, 1e-38, "infinite", allow_unusual=True),
+    fastnorm.Normalization((1e-45, 1e-40, 0.5), 0.5, "subnormal mean"),
+    fastnorm.Normalization(0.5, (1e-45, 1e-40, 0.5), "subnormal std"),
+    fastnorm.Normalization(1e-40, 2.0**-140, "subnormal throughout"),
 )
 
 

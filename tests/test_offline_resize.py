@@ -39,7 +39,7 @@ def reports(rows):
     for row in rows:
         if "kernel" in row:
             kind = [
-                *row["dtypes"][2:],
+                *row["dtypes"][1:],
                 *(str(row["constants"][k]) for k in ("PIXELS", "VECTOR") if k in row["constants"]),
             ]
             name = row["kernel"] if row["kernel"] == TABLES else " ".join([row["kernel"], *kind])

@@ -57,6 +57,12 @@ def _divide_by_255(x):
 
 
 @triton.jit
+def _float32(VALUE: tl.constexpr):
+    """A constant in float32: Triton makes float64 of those that are subnormal there."""
+    return tl.full((), VALUE, tl.float32)
+
+
+@triton.jit
 def _apply(q, FORM: tl.constexpr, a, b, c):
     """A target's form from q = x / 255; see `division.Form` for what the constants are."""
     if FORM == _FMA:
@@ -65,7 +71,7 @@ def _apply(q, FORM: tl.constexpr, a, b, c):
         d = q - a
         return _fma(d, b, d * c)
     else:
-        return tl.div_rn(q - a, tl.zeros_like(q) + b)
+        return tl.div_rn(q - a, tl.zeros_like(q) + b)  # which asks for tensors of one shape
 
 
 @triton.jit
@@ -84,9 +90,9 @@ def _target(q, PLANS: tl.constexpr, TARGET: tl.constexpr, CHANNEL: tl.constexpr,
     y = _apply(
         q,
         PLANS[TARGET * _PLAN_LENGTH],
-        PLANS[TARGET * _PLAN_LENGTH + 1 + CHANNEL],
-        PLANS[TARGET * _PLAN_LENGTH + 4 + CHANNEL],
-        PLANS[TARGET * _PLAN_LENGTH + 7 + CHANNEL],
+        _float32(PLANS[TARGET * _PLAN_LENGTH + 1 + CHANNEL]),
+        _float32(PLANS[TARGET * _PLAN_LENGTH + 4 + CHANNEL]),
+        _float32(PLANS[TARGET * _PLAN_LENGTH + 7 + CHANNEL]),
     )
     return _round_to(y, DTYPE)
 
@@ -189,9 +195,9 @@ def _normalize_dense_kernel(
 def _of_channel(channel, r: tl.constexpr, g: tl.constexpr, b: tl.constexpr):
     """The constant of each element's channel; one constant for all channels costs nothing."""
     if r == g and g == b:
-        return r
+        return _float32(r)
     else:
-        return tl.where(channel == 0, r, tl.where(channel == 1, g, b))
+        return tl.where(channel == 0, _float32(r), tl.where(channel == 1, _float32(g), _float32(b)))
 
 
 @triton.jit
@@ -263,7 +269,7 @@ def _normalize_strided_kernel(
     WIDE: tl.constexpr,  # some offset does not fit in 32 bits
 ):
     """Program i owns a tile of ROWS x COLS pixels, all three channels; rows run on from image to image."""
-    tiles_per_row = tl.cdiv(width, COLS)
+    tiles_per_row = (width - 1) // COLS + 1  # tl.cdiv adds first, which wraps in the longest rows
     pid = tl.program_id(0)
     if WIDE:
         pid = pid.to(tl.int64)
@@ -274,9 +280,10 @@ def _normalize_strided_kernel(
     y = row % height
     source = image * x_strides[0] + y * x_strides[2] + col * x_strides[3]
     for c in tl.static_range(3):
-        codes = tl.load(x_ptr + source + c * x_strides[1], mask=inside, other=0)
+        channel = tl.full((), c, pid.dtype)  # strides fit in 32 bits where the products with them do not
+        codes = tl.load(x_ptr + source + channel * x_strides[1], mask=inside, other=0)
         q = _divide_by_255(codes.to(tl.float32))
         for k in tl.static_range(len(out_ptrs)):
-            at = image * out_strides[4 * k] + c * out_strides[4 * k + 1] + y * out_strides[4 * k + 2]
+            at = image * out_strides[4 * k] + channel * out_strides[4 * k + 1] + y * out_strides[4 * k + 2]
             value = _target(q, PLANS, k, c, out_ptrs[k].dtype.element_ty)
             tl.store(out_ptrs[k] + at + col * out_strides[4 * k + 3], value, mask=inside)

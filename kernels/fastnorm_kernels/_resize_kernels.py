@@ -46,6 +46,11 @@ _STRIDED = tl.constexpr(int(Pixels.STRIDED))
 _BOX = tl.constexpr(int(Weight.BOX))
 _BILINEAR = tl.constexpr(int(Weight.BILINEAR))
 
+# Before 3.8, Triton has neighbours in a column as neighbouring threads where it knows nothing of the addresses, unless
+# it is told something of neighbours in a row. What it is told is not true of codes. Those releases make no load wider
+# for it, since that would take an alignment too; later ones, which need not be told, are not.
+_HINTED = tl.constexpr(tuple(map(int, triton.__version__.split(".")[:2])) < (3, 8))
+
 _FRACTION_BITS = tl.constexpr(22)  # of a coefficient
 _ONE = tl.constexpr(1 << 22)
 _HALF = tl.constexpr(1 << 21)
@@ -53,7 +58,7 @@ _HALF = tl.constexpr(1 << 21)
 
 def _launch_metadata(grid, metadata, args):
     """What profilers show of a launch: the variant's name, and how many jobs it does."""
-    variant = [str(args["output_ptr"].dtype).removeprefix("torch.")] if "output_ptr" in args else []
+    variant = [str(args["values_ptr"].dtype).removeprefix("torch.")] if "values_ptr" in args else []
     variant += [f"{name.lower()}_{args[name]}" for name in ("PIXELS", "VECTOR") if name in args]
     return {"name": "_".join([metadata.name.strip("_").removesuffix("_kernel"), *variant, f"x{grid[2]}"])}
 
@@ -109,7 +114,7 @@ def _output_job(jobs_ptr, VECTOR: tl.constexpr):
         tl.load(field + 3).to(tl.int32),
         tl.load(field + 4).to(tl.int32),
         tl.load(field + 5),
-        tl.multiple_of(tl.load(field + 6), VECTOR),
+        tl.load(field + 6),
         tl.load(field + 7),
         tl.multiple_of(tl.load(field + 8), VECTOR),
         tl.multiple_of(tl.load(field + 9), VECTOR),
@@ -166,7 +171,7 @@ def _tables_kernel(jobs_ptr, PIXELS: tl.constexpr, TAPS: tl.constexpr):
             weight = _weight((x.to(tl.float64) - centre[None, :] + 0.5) * inverse, kind) / total[None, :]
             fixed = (tl.where(weight < 0.0, -0.5, 0.5).to(tl.float64) + weight * _ONE).to(tl.int32)
             counts = (x >= first[None, :]) & (x < stop[None, :]) & (shown == at)[None, :]
-            place = pitch + (tap // 2 * pitch + pixel[None, :]) * 2 + tap % 2
+            place = pitch + ((tap // 2).to(tl.int64) * pitch + pixel[None, :]) * 2 + tap % 2
             tl.store(table_ptr + place, tl.where(counts, fixed, 0), mask=tap < taps)
 
 
@@ -253,7 +258,7 @@ def _sum_strided(total, address, coefficient_ptr, pitch, taps, step, LINES: tl.c
     """One channel's sum, byte by byte."""
     for tap in range(taps):
         code = tl.load(address.to(tl.pointer_type(tl.uint8)))
-        coefficient = tl.load(coefficient_ptr + (tap >> 1) * (2 * pitch) + (tap & 1))
+        coefficient = tl.load(coefficient_ptr + (tap >> 1).to(tl.int64) * (2 * pitch) + (tap & 1))
         total += _each_line(coefficient, LINES) * code.to(tl.int32)
         address += step
     return total
@@ -330,9 +335,10 @@ def _sum_across(word_ptr, pair_ptr, pitch, table_pitch, taps):
 
 @triton.jit
 def _value(values_ptr, total):
-    # The hint is not true of the codes, but makes neighbours in a row neighbouring threads with every Triton release;
-    # no load gets wider for it, which would take an alignment too.
-    return tl.load(tl.max_contiguous(values_ptr + _code(total), [1, 2]))
+    value_ptr = values_ptr + _code(total)
+    if _HINTED:
+        value_ptr = tl.max_contiguous(value_ptr, [1, 2])
+    return tl.load(value_ptr)
 
 
 @triton.jit
@@ -346,25 +352,28 @@ def _in_turns(x, y):
 
 @triton.jit(do_not_specialize_on_alignment=["jobs_ptr"], launch_metadata=_launch_metadata)
 def _across_lines_kernel(
-    jobs_ptr, middle_ptr, values_ptr, output_ptr, VECTOR: tl.constexpr, ROWS: tl.constexpr, COLS: tl.constexpr
+    jobs_ptr, middle_ptr, values_ptr, VECTOR: tl.constexpr, ROWS: tl.constexpr, COLS: tl.constexpr
 ):
     """The second pass: lines of the intermediate to an output, through a table of each channel's 256 values.
 
-    Program (i, j, job) owns a tile of COLS pixels along the lines and ROWS across them. With a VECTOR of 4 or 8,
-    pixels along a line are neighbours in the output and VECTOR of them make 16 bytes, of which the address, all steps
-    and the size along are multiples; with 1, the output may have any strides.
+    Program (i, _, job) owns the job's tile i of COLS pixels along the lines and ROWS across them. With a VECTOR of 4 or
+    8, pixels along a line are neighbours in the output and VECTOR of them make 16 bytes, of which the address, all
+    steps and the size along are multiples; with 1, the output may have any strides. Outputs have the values' dtype.
     """
     middle, pitch, table, table_pitch, taps, values, output, along_step, across_step, channel_step, along, across = (
         _output_job(jobs_ptr, VECTOR)
     )
-    if (tl.program_id(0) * COLS < along) & (tl.program_id(1) * ROWS < across):
-        row = tl.program_id(1) * ROWS + tl.arange(0, ROWS)
+    tiles_along = tl.cdiv(along, COLS)
+    first_row = tl.program_id(0) // tiles_along * ROWS
+    first_col = tl.program_id(0) % tiles_along * COLS
+    if first_row < across:
+        row = first_row + tl.arange(0, ROWS)
         start = tl.load(table.to(tl.pointer_type(tl.int32)) + row)
         pair_ptr = (table + table_pitch.to(tl.int64) * 4).to(tl.pointer_type(tl.int64)) + row
         # A thread loads four pixels at a time: for a store of eight, every other four are summed up apart.
         PARTS: tl.constexpr = 2 if VECTOR == 8 else 1
         piece = tl.arange(0, COLS // PARTS)
-        piece = tl.program_id(0) * COLS + piece // 4 * (4 * PARTS) + piece % 4
+        piece = first_col + piece // 4 * (4 * PARTS) + piece % 4
         word_ptr = middle_ptr + middle + (start.to(tl.int64) * pitch)[:, None] + piece[None, :]
         r_ptr = values_ptr + values
         g_ptr = r_ptr + 256
@@ -379,9 +388,12 @@ def _across_lines_kernel(
             g = _in_turns(g, _value(g_ptr, g1))
             b = _in_turns(b, _value(b_ptr, b1))
 
-        col = tl.program_id(0) * COLS + tl.arange(0, COLS)
+        col = first_col + tl.arange(0, COLS)
         at = col if VECTOR > 1 else col * along_step
-        target_ptr = output_ptr + output + (row * across_step)[:, None] + at[None, :]
+        # The record has the address itself. From another tensor an offset may need more than the 32 bits that Triton
+        # gives, on AMD's GPUs, offsets from a tensor of less than 2 GiB.
+        target_ptr = output.to(tl.pointer_type(values_ptr.dtype.element_ty))
+        target_ptr = tl.multiple_of(target_ptr, 16 if VECTOR > 1 else 1) + (row * across_step)[:, None] + at[None, :]
         inside = (row < across)[:, None] & (col < along)[None, :]
         tl.store(target_ptr, r, mask=inside)
         tl.store(target_ptr + channel_step, g, mask=inside)

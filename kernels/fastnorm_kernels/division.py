@@ -10,6 +10,7 @@ from __future__ import annotations
 import enum
 import functools
 import math
+import struct
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -62,7 +63,9 @@ def plan(mean: Triple, std: Triple) -> Plan:
     ]
     for candidate in candidates:
         if all(
-            evaluate(candidate, channel, x) == expected[channel][x] for channel in range(len(expected)) for x in CODES
+            _bits(evaluate(candidate, channel, x)) == _bits(expected[channel][x])
+            for channel in range(len(expected))
+            for x in CODES
         ):
             return candidate
     return Plan(Form.DIVIDE, _triple(means), _triple(stds))
@@ -98,7 +101,15 @@ def reciprocal(value: float) -> tuple[float, float]:
 
 
 def _fma(x: float, y: float, z: float) -> float:
+    """x * y + z, rounded once, for finite x and y; a sum that is exactly zero is +0, as q and 1 / std are positive."""
+    if math.isinf(z):
+        return z
     return fp32(Fraction(x) * Fraction(y) + Fraction(z))
+
+
+def _bits(value: float) -> bytes:
+    """A float32 number's bits: equal bits, unlike equal numbers, tell 0 from -0."""
+    return struct.pack("f", value)
 
 
 def fp32(value: Fraction) -> float:

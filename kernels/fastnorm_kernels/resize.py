@@ -96,7 +96,7 @@ class OutputJob(NamedTuple):
     table_pitch: int
     taps: int  # a multiple of PAIR
     values: int  # where the 3 x 256 normalised values begin, in elements of the output's dtype
-    output: int  # the image's first element, counted from that of the tensor that is launched with
+    output: int  # address of the image's first element
     along_step: int  # elements from pixel to pixel along the lines
     across_step: int  # elements from pixel to pixel across the lines
     channel_step: int  # elements from channel to channel
@@ -201,7 +201,8 @@ def launches(sources: Sequence[Source], branches: Sequence[Branch], device: torc
     lines["source"] += np.repeat([source.address for source in sources], len(branches))
     lines["middle"] += begin
     outputs["middle"] += begin
-    outputs["output"] += np.outer(range(len(sources)), [branch.output.stride(0) for branch in branches]).ravel()
+    image_bytes = [branch.output.stride(0) * branch.output.element_size() for branch in branches]
+    outputs["output"] += np.outer(range(len(sources)), image_bytes).ravel()
 
     tables = _records(TableJob, plan.tables)
     lines, line_runs = _runs(lines, chunk, np.array(plan.line_kinds)[which])
@@ -211,10 +212,9 @@ def launches(sources: Sequence[Source], branches: Sequence[Branch], device: torc
         part = slice(first, first + MOST_JOBS)
         yield _make_tables(tables[part], table_jobs[part])
     passes = [(c, 1, _along_lines(Pixels(kind), lines[jobs], line_jobs[jobs], middle)) for c, kind, jobs in line_runs]
-    stores = list(plan.stores.items())
     for c, kind, jobs in output_runs:
-        (dtype, vector), output = stores[kind]
-        tensors = middle, memory.view(dtype), output
+        dtype, vector = plan.stores[kind]
+        tensors = middle, memory.view(dtype)
         passes.append((c, 2, _across_lines(vector, outputs[jobs], output_jobs[jobs], tensors)))
     for _, _, launch in sorted(passes, key=lambda step: step[:2]):
         yield launch
@@ -223,8 +223,8 @@ def launches(sources: Sequence[Source], branches: Sequence[Branch], device: torc
 class _Plan:
     """The distinct jobs of a call, and the distinct tables that they need.
 
-    A job's `table` is the table's number, its `values` the branch's. To its `source`, its `middle` and its `output` is
-    yet to be added where the image, its part of the intermediate and its part of the output begin.
+    A job's `table` is the table's number, its `values` the branch's. To its `source` and its `middle` is yet to be
+    added where the image and its part of the intermediate begin, to its `output` how far the image is from the first.
     """
 
     def __init__(self, branches: Sequence[Branch]) -> None:
@@ -235,7 +235,7 @@ class _Plan:
         self.line_kinds: list[Pixels] = []
         self.outputs: list[OutputJob] = []
         self.output_kinds: list[int] = []  # indices of `stores`
-        self.stores: dict[tuple[torch.dtype, int], torch.Tensor] = {}  # dtype and vector; an output of that kind
+        self.stores: list[tuple[torch.dtype, int]] = []  # kinds of output: dtype and vector
         self.pixels: list[int] = []  # of the intermediate
         self.tables: list[TableJob] = []  # those that the device makes
         self.given: dict[int, Words] = {}  # the others, by number
@@ -267,7 +267,9 @@ class _Plan:
             step, line_step = line_step, step
             along_step, across_step = across_step, along_step
             vector = 1
-        base = self.stores.setdefault((output.dtype, vector), output)
+        store = (output.dtype, vector)
+        if store not in self.stores:
+            self.stores.append(store)
 
         taps = _taps(along, branch)
         kind = Pixels.STRIDED if geometry.vertical_first else _pixels(source, taps)
@@ -291,7 +293,7 @@ class _Plan:
                 middle=0,
             )
         )
-        self.output_kinds.append(list(self.stores).index((output.dtype, vector)))
+        self.output_kinds.append(self.stores.index(store))
         self.outputs.append(
             OutputJob(
                 middle=-top * pitch,
@@ -300,7 +302,7 @@ class _Plan:
                 table_pitch=_round_up(across.length, TILE),
                 taps=across_taps,
                 values=index,
-                output=(output.data_ptr() - base.data_ptr()) // output.element_size(),
+                output=output.data_ptr(),
                 along_step=along_step,
                 across_step=across_step,
                 channel_step=channel_step,
@@ -506,9 +508,9 @@ def _along_lines(kind: Pixels, lines: Records, jobs: torch.Tensor, middle: torch
 
 
 def _across_lines(vector: int, outputs: Records, jobs: torch.Tensor, tensors: tuple[torch.Tensor, ...]) -> Launch:
-    rows, columns = (triton.cdiv(int(outputs[axis].max()), TILE) for axis in ("across", "along"))
+    tiles = int((-(-outputs["along"] // TILE) * -(-outputs["across"] // TILE)).max())
     constants = {"VECTOR": vector, "ROWS": TILE, "COLS": TILE}
-    return Launch(kernels._across_lines_kernel, (columns, rows, len(outputs)), jobs, tensors, constants)
+    return Launch(kernels._across_lines_kernel, (tiles, 1, len(outputs)), jobs, tensors, constants)
 
 
 def _round_up(value: int, multiple: int) -> int:

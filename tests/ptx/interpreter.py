@@ -1,0 +1,243 @@
+"""Runs a kernel: all lanes of many programs at once, a register being an array with an element a lane.
+
+Registers hold bits; one that is the same for all lanes has length 1. Lanes that part at a branch wait as groups. The
+group with the lowest instruction runs first and takes in those that it meets.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+
+import numpy as np
+
+from ptx.memory import Fault
+from ptx.parsing import Module
+from ptx.shared_memory import SharedMemory
+from ptx.translation import Translator
+
+WARP = 32
+SECTOR = 32  # bytes, the least that moves between L2 and DRAM
+_MOST_STEPS = 1_000_000
+
+
+@dataclasses.dataclass
+class Requests:
+    """One kind of access to global memory: what warps ask for, and the sectors that each touches, summed."""
+
+    requests: int = 0
+    sectors: int = 0
+
+
+class Counts:
+    """What launches have executed, where something is counted."""
+
+    def __init__(self):
+        self.warps = collections.Counter()  # warp instructions by the instruction's name
+        self.accesses = collections.defaultdict(Requests)  # by ("ld" or "st", bytes a lane)
+        self._touched = {"ld": [], "st": []}
+
+    def access(self, kind, address, width, warps):
+        address, warps = np.broadcast_arrays(address, warps)
+        sectors = address // np.uint64(SECTOR)  # an access of up to 16 aligned bytes lies in one
+        entry = self.accesses[kind, width]
+        entry.requests += len(np.unique(warps))
+        entry.sectors += len(np.unique(np.stack([warps.astype(np.uint64), sectors]), axis=1).T)
+        self._touched[kind].append(np.unique(sectors))
+
+    def sectors(self, kind):
+        """How many different sectors have been loaded or stored at all."""
+        return len(np.unique(np.concatenate(self._touched[kind]))) if self._touched[kind] else 0
+
+
+class Kernel:
+    """A module's kernel, each of its instructions made a function.
+
+    Args:
+        ptx: The module's text.
+        shared_bytes: Shared memory of a program; Triton gives it with the launch.
+    """
+
+    def __init__(self, ptx, shared_bytes=0):
+        self.module = Module(ptx)
+        self.shared_bytes = shared_bytes
+        translator = Translator(self.module)
+        self.instructions = self.module.instructions
+        self.functions = [translator.translate(instruction) for instruction in self.instructions]
+        self.guards = [i.guard and translator.slot(i.guard) for i in self.instructions]
+
+    def launch(self, grid, arguments, memory, *, programs=None, counts=None, together=128):
+        """Run a grid, or some programs of it, `together` at once.
+
+        Args:
+            grid: Programs along x, y and z.
+            arguments: One array of one unsigned number per parameter.
+            memory: What may be touched.
+            programs: Their numbers, along x first; None means all.
+            counts: A `Counts` to add to.
+            together: How many programs to run at once.
+        """
+        if len(arguments) != len(self.module.parameters):
+            raise Fault(f"{self.module.name}: {len(arguments)} arguments for {len(self.module.parameters)} parameters")
+        memory.forget_writes()
+        programs = np.arange(grid[0] * grid[1] * grid[2]) if programs is None else np.asarray(programs)
+        with np.errstate(all="ignore"):  # overflow and NaN are as the hardware has them
+            for first in range(0, len(programs), together):
+                State(self, grid, programs[first : first + together], arguments, memory, counts).run()
+
+
+class State:
+    """Registers and lanes of some programs of a launch."""
+
+    def __init__(self, kernel, grid, programs, arguments, memory, counts):
+        threads = kernel.module.threads
+        self.kernel, self.arguments, self.memory, self.counts = kernel, arguments, memory, counts
+        self.everyone = self.lanes = np.arange(len(programs) * threads)
+        self._program = self.everyone // threads
+        self._some = None  # the active lanes, unless all are
+        self._registers = [None] * len(kernel.module.registers)
+        self._alive = np.ones(len(self.everyone), bool)
+        self._shared = SharedMemory(kernel.shared_bytes, len(programs), threads) if kernel.shared_bytes else None
+        places = np.unravel_index(programs, tuple(reversed(grid)))
+        self.special = {"%tid.x": np.tile(np.arange(threads), len(programs)), "%ntid.x": np.array([threads])}
+        for axis, size, place in zip("xyz", grid, reversed(places), strict=True):
+            self.special[f"%ctaid.{axis}"] = np.repeat(place, threads)
+            self.special[f"%nctaid.{axis}"] = np.array([size])
+        self.special = {name: _scalar_if_same(values) for name, values in self.special.items()}
+
+    # --- what instructions do
+
+    def active(self, values):
+        return values if self._some is None or len(values) == 1 else values[self._some]
+
+    def read(self, slot):
+        values = self._registers[slot]
+        if values is None:
+            raise Fault("read of a register that nothing has been written to")
+        return self.active(values)
+
+    def write(self, slot, values):
+        if self._some is None:
+            self._registers[slot] = values
+            return
+        before = self._registers[slot]
+        if before is None:
+            everywhere = np.zeros(len(self.everyone), values.dtype)
+        else:
+            everywhere = np.array(np.broadcast_to(before, len(self.everyone)))
+        everywhere[self._some] = values
+        self._registers[slot] = everywhere
+
+    def load(self, space, address, width, count):
+        if space == "shared":
+            at = address.astype(np.int64)
+            return [self._shared.load(at + index * width, width, self.lanes) for index in range(count)]
+        self._count_access("ld", address, width * count)
+        return self.memory.load(address, width, count)
+
+    def store(self, space, address, values, width):
+        if space == "shared":
+            at = address.astype(np.int64)
+            for index, value in enumerate(values):
+                self._shared.store(at + index * width, value, width, self.lanes)
+            return
+        self._count_access("st", address, width * len(values))
+        self.memory.store(np.broadcast_to(address, len(self.lanes)), values, width)
+
+    def check_whole_warps(self):
+        warps = self.lanes.reshape(-1, WARP) if len(self.lanes) % WARP == 0 else None
+        if warps is None or (warps[:, 0] % WARP).any() or (np.diff(warps) != 1).any():
+            raise Fault("only some threads of a warp take part")
+
+    def _count_access(self, kind, address, width):
+        if self.counts is not None:
+            self.counts.access(kind, address, width, self.lanes // WARP)
+
+    # --- the order in which they do
+
+    def run(self):
+        pending, waiting = {0: [self.everyone]}, {}  # groups of lanes by their next instruction
+        while pending or waiting:
+            if not pending:
+                self._release(waiting, pending)
+            position = min(pending)
+            groups = pending.pop(position)
+            lanes = groups[0] if len(groups) == 1 else np.sort(np.concatenate(groups))
+            self._advance(position, lanes, pending, waiting)
+
+    def _advance(self, position, lanes, pending, waiting):
+        """Run a group until it branches, ends, waits, or meets another."""
+        kernel, meeting = self.kernel, min(pending, default=None)
+        warps = len(np.unique(lanes // WARP)) if self.counts is not None else 0
+        for _ in range(_MOST_STEPS):
+            instruction = kernel.instructions[position]
+            self._activate(lanes)
+            if self.counts is not None:
+                self.counts.warps[instruction.name] += warps
+            taken, rest = self._by_guard(position, lanes)
+            try:
+                if kernel.functions[position] is not None:
+                    if len(taken):
+                        self._activate(taken)
+                        kernel.functions[position](self)
+                else:
+                    position = self._control(instruction, position, taken, rest, pending, waiting)
+                    if position is None:
+                        return
+                    position -= 1
+            except Fault as fault:
+                raise Fault(f"{kernel.module.name}: {fault}; {instruction.text}") from None
+            position += 1
+            if position == meeting:
+                pending[position].append(lanes)
+                return
+        raise Fault(f"{kernel.module.name}: does not end")
+
+    def _control(self, instruction, position, taken, rest, pending, waiting):
+        """Where the group goes on, or None if it has been put elsewhere."""
+        operation = instruction.operation[0]
+        target = self.kernel.module.labels[instruction.operands[-1]] if operation == "bra" else None
+        if operation == "ret":
+            self._alive[taken] = False
+        elif operation != "bra":
+            if len(rest):
+                raise Fault("divergent barrier: only some threads of a group wait")
+            waiting.setdefault(position, []).append(taken)
+        elif not len(rest) and not pending:
+            return target
+        elif len(taken):
+            pending.setdefault(target, []).append(taken)
+        if len(rest):
+            pending.setdefault(position + 1, []).append(rest)
+        return None
+
+    def _activate(self, lanes):
+        self.lanes = lanes
+        self._some = None if len(lanes) == len(self.everyone) else lanes
+
+    def _by_guard(self, position, lanes):
+        """The lanes that carry an instruction out, and the rest."""
+        guard = self.kernel.guards[position]
+        if guard is None:
+            return lanes, lanes[:0]
+        holds = np.broadcast_to(self.read(guard) ^ self.kernel.instructions[position].negated, len(lanes))
+        return (lanes, lanes[:0]) if holds.all() else (lanes[holds], lanes[~holds])
+
+    def _release(self, waiting, pending):
+        """All lanes wait or have ended: let those go on whose program waits at one barrier."""
+        threads = self.kernel.module.threads
+        living = self._alive.reshape(-1, threads).sum(axis=1)
+        for position, groups in waiting.items():
+            lanes = np.sort(np.concatenate(groups))
+            programs, here = np.unique(self._program[lanes], return_counts=True)
+            if (here != living[programs]).any():
+                raise Fault(f"{self.kernel.module.name}: divergent barrier: threads of a program wait at others")
+            if self._shared is not None:
+                self._shared.barrier(programs)
+            pending[position + 1] = [lanes]
+        waiting.clear()
+
+
+def _scalar_if_same(values):
+    values = values.astype(np.uint32)
+    return values[:1] if (values == values[0]).all() else values

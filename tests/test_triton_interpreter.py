@@ -1,0 +1,38 @@
+"""The kernels run in Triton's interpreter too, which is what a user debugs with; most tests run what is compiled."""
+
+import pathlib
+import subprocess
+import sys
+
+import stub_driver
+
+TESTS = pathlib.Path(__file__).parent
+CHOSEN = (
+    "test_exactness.py::test_one_target_in_each_dtype",
+    "test_shapes.py::test_out_takes_any_memory_and_leaves_the_rest_alone",
+    "test_resize_kernels.py::test_pixels_are_pillows",
+    "test_resize_kernels.py::test_three_branches_of_three_dtypes",
+)
+
+
+def python(*command):
+    return subprocess.run(
+        [sys.executable, *command],
+        env=stub_driver.without_interpreter() | {"CUDA_VISIBLE_DEVICES": ""},
+        cwd=TESTS,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_chosen_tests_pass_in_it():
+    result = python("-m", "pytest", "-q", "--device=interpreter", "-p", "no:cacheprovider", *CHOSEN)
+    assert result.returncode == 0, result.stdout
+    assert " passed" in result.stdout
+
+
+def test_nothing_outside_an_image_is_read():
+    """Images at the very start and end of readable memory; reading past either would end the process."""
+    result = python(str(TESTS / "images_at_page_ends.py"))
+    assert (result.returncode, result.stdout.split()) == (0, ["same"] * 4), result.stderr
