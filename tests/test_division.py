@@ -73,13 +73,15 @@ def test_zeros_keep_their_sign():
     """A small negative number divided by a large one is -0, which an FMA of the quotient and the constants is not."""
     plan = division.plan((1e-30,) * 3, (2.0**120,) * 3)
     got = [division.evaluate(plan, 0, code) for code in division.CODES]
-    wanted = [oracle.steps(fastnorm.Normalization(1e-30, 2.0**120), 0, code).y for code in division.CODES]
+    wanted = [
+        oracle.steps(fastnorm.Normalization(1e-30, 2.0**120, allow_unusual=True), 0, code).y for code in division.CODES
+    ]
     assert wanted[0] == 0x80000000
     assert fp32_patterns(got) == wanted
 
 
 def test_values_past_the_largest_float32_are_infinite():
-    target = fastnorm.Normalization(1e10, 1e-38)
+    target = fastnorm.Normalization(1e10, 1e-38, allow_unusual=True)
     plan = division.plan(target.mean, target.std)
     got = [division.evaluate(plan, 0, code) for code in division.CODES]
     assert fp32_patterns(got) == [oracle.steps(target, 0, code).y for code in division.CODES]
