@@ -36,7 +36,9 @@ import torch
 from benchmarks.peers import Peer
 from benchmarks.peers import normalize as peers
 from benchmarks.rows import Cell
-from fastnorm import CLIP, CLIP_224, DINOV2, VAE, VAE_512, Normalization, Target, _backends, _preprocess
+from fastnorm import CLIP, CLIP_224, DINOV2, VAE, VAE_512, Normalization, Target
+from fastnorm.backends.cuda.backend import launch_preprocess
+from fastnorm.ops.preprocess import run
 from fastnorm_kernels import resize
 from fastnorm_kernels._normalize_kernels import bytes_moved
 
@@ -131,7 +133,7 @@ def preprocess_bytes(sizes: tuple[Size, ...], targets: tuple[Target, ...]) -> in
         Branch=resize.Branch, preprocess=lambda _, branches, __: counts.append(resize.bytes_moved(branches))
     )
     images = [torch.zeros(1, 1, 3, dtype=torch.uint8).expand(height, width, 3) for height, width in sizes]
-    _preprocess.run(images, targets, functools.partial(_backends.launch_preprocess, counter), layout="HWC")
+    run(images, targets, functools.partial(launch_preprocess, counter), layout="HWC")
     return counts[0]
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from PIL import Image
 
-from fastnorm.cli.files import shipped_photographs
+from fastnorm.data.files import shipped_photographs
 
 
 def batch(images: int, size: tuple[int, int], layout: str, device: torch.device | str, seed: int = 0) -> torch.Tensor:

@@ -56,12 +56,12 @@ def _is_command() -> bool:
 # torch.ops.fastnorm.normalize. The command does without until it needs them: --help is quick, Ctrl-C is quiet.
 if TYPE_CHECKING or not _is_command():
     from fastnorm import reference
-    from fastnorm._functional import DualOutput, fused_dual_normalize, fused_normalize
-    from fastnorm._host_memory import empty_host_cache, set_host_cache_limit
-    from fastnorm._normalization import CLIP, DINOV2, IMAGENET, SIGLIP, VAE, Normalization
-    from fastnorm._packed import PackedImages
-    from fastnorm._preprocess import fused_dual_preprocess, fused_preprocess
-    from fastnorm._presets import (
+    from fastnorm.images.packed import PackedImages
+    from fastnorm.memory.host_cache import empty_host_cache, set_host_cache_limit
+    from fastnorm.ops.normalize import fused_dual_normalize, fused_normalize
+    from fastnorm.ops.preprocess import fused_dual_preprocess, fused_preprocess
+    from fastnorm.spec.normalization import CLIP, DINOV2, IMAGENET, SIGLIP, VAE, Normalization
+    from fastnorm.spec.presets import (
         CLIP_224,
         DINOV2_224,
         DINOV2_224_HF,
@@ -71,15 +71,15 @@ if TYPE_CHECKING or not _is_command():
         VAE_1024_IP_ADAPTER,
         VAE_1024_LANCZOS,
     )
-    from fastnorm._target import Crop, Target
+    from fastnorm.spec.target import Crop, DualOutput, Target
 else:
     _HOMES = {
-        "_functional": ("DualOutput", "fused_dual_normalize", "fused_normalize"),
-        "_host_memory": ("empty_host_cache", "set_host_cache_limit"),
-        "_normalization": ("CLIP", "DINOV2", "IMAGENET", "SIGLIP", "VAE", "Normalization"),
-        "_packed": ("PackedImages",),
-        "_preprocess": ("fused_dual_preprocess", "fused_preprocess"),
-        "_presets": (
+        "ops.normalize": ("fused_dual_normalize", "fused_normalize"),
+        "memory.host_cache": ("empty_host_cache", "set_host_cache_limit"),
+        "spec.normalization": ("CLIP", "DINOV2", "IMAGENET", "SIGLIP", "VAE", "Normalization"),
+        "images.packed": ("PackedImages",),
+        "ops.preprocess": ("fused_dual_preprocess", "fused_preprocess"),
+        "spec.presets": (
             "CLIP_224",
             "DINOV2_224",
             "DINOV2_224_HF",
@@ -89,7 +89,7 @@ else:
             "VAE_1024_IP_ADAPTER",
             "VAE_1024_LANCZOS",
         ),
-        "_target": ("Crop", "Target"),
+        "spec.target": ("Crop", "DualOutput", "Target"),
     }
 
     def __getattr__(name: str) -> object:

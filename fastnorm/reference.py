@@ -14,19 +14,19 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from fastnorm._arguments import check_normalizations, resolve_dtypes
-from fastnorm._inputs import as_planes
-from fastnorm._normalization import Normalization
-from fastnorm._options import Layout
-from fastnorm._target import Target, check_targets
+from fastnorm.backends import eager
+from fastnorm.images.layout import as_planes
+from fastnorm.ops.preprocess import run
+from fastnorm.spec.arguments import check_normalizations, resolve_dtypes
+from fastnorm.spec.normalization import Normalization
+from fastnorm.spec.options import Layout
+from fastnorm.spec.target import Target, check_targets
 
 if TYPE_CHECKING:
     import numpy as np
     from typing_extensions import Unpack
 
-    from fastnorm._preprocess import Options, Pictures
-
-FULL_SCALE = 255.0
+    from fastnorm.ops.preprocess import Options, Pictures
 
 
 def normalize(
@@ -48,35 +48,7 @@ def normalize(
     """
     targets = check_normalizations(normalizations)
     dtypes = resolve_dtypes(dtype, len(targets))
-    return eager(as_planes(batch, layout), targets, dtypes)
-
-
-def eager(
-    planes: torch.Tensor, targets: Sequence[Normalization], dtypes: Sequence[torch.dtype]
-) -> tuple[torch.Tensor, ...]:
-    """`normalize` for checked arguments; `planes` is a uint8 view (..., 3, H, W).
-
-    The comments count the bytes that each line reads and writes per element (one channel of one pixel). For two
-    float32 targets they add up to 45; one fused pass reads 1 and writes 8.
-    """
-    # On CUDA a division by a Python number becomes a multiplication by its reciprocal, which rounds differently:
-    # every divisor is a tensor on the same device.
-    full_scale = torch.tensor(FULL_SCALE, dtype=torch.float32, device=planes.device)
-    x = planes.to(torch.float32, memory_format=torch.contiguous_format)  # reads 1, writes 4
-    q = x / full_scale  # reads 4, writes 4
-    outputs = []
-    for target, dtype in zip(targets, dtypes, strict=True):
-        mean = channel_constants(target.mean, planes.device)
-        std = channel_constants(target.std, planes.device)
-        d = q - mean  # reads 4, writes 4
-        y = d / std  # reads 4, writes 4
-        outputs.append(y.to(dtype))  # nothing for float32; else reads 4, writes 2
-    return tuple(outputs)
-
-
-def channel_constants(values: tuple[float, float, float], device: torch.device) -> torch.Tensor:
-    """Three per-channel constants, rounded to float32, shaped to broadcast over (..., 3, H, W)."""
-    return torch.tensor(values, dtype=torch.float32, device=device).view(3, 1, 1)
+    return eager.normalized(as_planes(batch, layout), targets, dtypes)
 
 
 def preprocess(images: Pictures, targets: Sequence[Target], **options: Unpack[Options]) -> tuple[torch.Tensor, ...]:
@@ -88,9 +60,7 @@ def preprocess(images: Pictures, targets: Sequence[Target], **options: Unpack[Op
         torch.Size([1, 3, 224, 224])
 
     Arguments, results and errors are those of `fastnorm.fused_preprocess`. Nothing of the installed Pillow takes part:
-    `fastnorm._resize_reference` computes its pixels in integers.
+    `fastnorm.backends.eager` computes its pixels in integers.
     """
-    from fastnorm import _backends, _preprocess  # both build on this module
-
-    outputs, _ = _preprocess.run(images, check_targets(targets), _backends.preprocess_eagerly, **options)
+    outputs, _ = run(images, check_targets(targets), eager.preprocess, **options)
     return outputs

@@ -6,8 +6,8 @@ import sys
 
 import torch
 
-from fastnorm._geometry import CropRule, PassOrder, Size, geometry
-from fastnorm._resampling import BICUBIC, BILINEAR, coefficients
+from fastnorm.spec.filters import BICUBIC, BILINEAR, coefficients
+from fastnorm.spec.geometry import CropRule, PassOrder, Size, geometry
 from fastnorm_kernels import offline_resize
 from fastnorm_kernels.offline import ARCHS
 from fastnorm_kernels.resize import Branch, Source, launches

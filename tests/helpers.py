@@ -4,8 +4,8 @@ import numpy as np
 import torch
 
 import fastnorm
-from fastnorm._inputs import as_planes
-from fastnorm.cli.oracle import bits
+from fastnorm.images.layout import as_planes
+from fastnorm.verify.oracle import bits
 
 PRESETS = (fastnorm.VAE, fastnorm.CLIP, fastnorm.IMAGENET, fastnorm.DINOV2, fastnorm.SIGLIP)
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
@@ -64,7 +64,8 @@ def run_public(batch, targets, outputs, layout="auto"):
 
 def preprocess_by_kernel(images, targets, **options):
     """fused_preprocess by the Triton kernels: on the GPU where there is one, else on the CPU."""
-    from fastnorm import _backends, _preprocess
+    from fastnorm.backends.cuda.backend import launch_preprocess
+    from fastnorm.ops.preprocess import run
 
     packed = fastnorm.PackedImages.pack(images)
     if torch.cuda.is_available():
@@ -73,9 +74,9 @@ def preprocess_by_kernel(images, targets, **options):
     def launch(pictures, branches):
         import fastnorm_kernels
 
-        _backends.launch_preprocess(fastnorm_kernels, pictures, branches)
+        launch_preprocess(fastnorm_kernels, pictures, branches)
 
-    outputs, _ = _preprocess.run(packed, tuple(targets), launch, **options)
+    outputs, _ = run(packed, tuple(targets), launch, **options)
     return list(outputs)
 
 

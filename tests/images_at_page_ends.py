@@ -7,9 +7,9 @@ import sys
 import torch
 
 import triton_interpreter
-from fastnorm._geometry import CropRule, PassOrder, Size, geometry
-from fastnorm._resampling import BICUBIC, coefficients
-from fastnorm._resize_reference import resize_and_crop
+from fastnorm.backends.eager import resize_and_crop
+from fastnorm.spec.filters import BICUBIC, coefficients
+from fastnorm.spec.geometry import CropRule, PassOrder, Size, geometry
 
 PAGE = mmap.PAGESIZE
 PROT_NONE = 0

@@ -10,7 +10,8 @@ import triton
 
 import fastnorm
 import stub_driver
-from fastnorm import CLIP, VAE, _repeats
+from fastnorm import CLIP, VAE
+from fastnorm.backends.cuda import launch_cache
 
 FP32, BF16 = torch.float32, torch.bfloat16
 MEMORY = torch.arange(1 << 20).to(torch.uint8)
@@ -74,16 +75,16 @@ def uncached_and_cached_calls_agree():
     different = hits = own = 0
     for _ in range(400):
         call = random_call(draw)
-        key = _repeats.key_of(call[0], call[1], *call[2].values())
-        hit = _repeats.repeat(key, call[0], call[2]["out"]) is not None
+        key = launch_cache.key_of(call[0], call[1], *call[2].values())
+        hit = launch_cache.repeat(key, call[0], call[2]["out"]) is not None
         hits += hit
         own += hit and call[2]["out"] is not None
         _, repeated = launch_of(*call)
-        kept, _repeats._calls = _repeats._calls, {}
+        kept, launch_cache._calls = launch_cache._calls, {}
         _, ordinary = launch_of(*call)
-        _repeats._calls = kept
+        launch_cache._calls = kept
         different += repeated != ordinary
-    return {"different": different, "hits": hits, "hits into out": own, "kept": len(_repeats._calls)}
+    return {"different": different, "hits": hits, "hits into out": own, "kept": len(launch_cache._calls)}
 
 
 def overlapping_outputs_go_to_the_checks():
@@ -95,7 +96,7 @@ def overlapping_outputs_go_to_the_checks():
     inside = MEMORY[: batch.numel() * 2].view(BF16).view(shape)
     refused = []
     for out in ((first, first), (first, inside), (second, first)):
-        known = _repeats.key_of(batch, targets, None, "auto", None, out) in _repeats._calls
+        known = launch_cache.key_of(batch, targets, None, "auto", None, out) in launch_cache._calls
         try:
             fastnorm.fused_normalize(batch, targets, out=out)
         except ValueError as error:
@@ -109,7 +110,7 @@ def versions_of_outputs():
     """Autograd's count of writes to an output, before and after an ordinary and a repeated call."""
     batch, targets, _ = fixed_call()
     out = [torch.zeros(2, 3, 16, 24) for _ in range(2)]
-    _repeats.forget()
+    launch_cache.forget()
     counts = []
     for _ in range(3):
         counts.append(out[1]._version)
@@ -125,7 +126,9 @@ def repeats(call):
     """Whether this call goes round Triton's ordinary launch."""
     batch, targets, options = call
     before = stub_driver.last_launch(1, 0)[0]
-    repeated = _repeats.repeat(_repeats.key_of(batch, targets, options["dtype"], "auto", None), batch) is not None
+    repeated = (
+        launch_cache.repeat(launch_cache.key_of(batch, targets, options["dtype"], "auto", None), batch) is not None
+    )
     assert stub_driver.last_launch(1, 0)[0] - before == int(repeated)
     return repeated
 
@@ -178,7 +181,7 @@ def threads_do_not_disturb_each_other():
             if [output.dtype for output in outputs] != dtypes:
                 wrong.append(seed)
 
-    _repeats.forget()
+    launch_cache.forget()
     workers = [threading.Thread(target=work, args=(seed,)) for seed in range(8)]
     for worker in workers:
         worker.start()
@@ -188,12 +191,12 @@ def threads_do_not_disturb_each_other():
 
 
 def the_memory_of_calls_is_bounded():
-    most, _repeats.MOST_CALLS = _repeats.MOST_CALLS, 10
-    _repeats.forget()
+    most, launch_cache.MOST_CALLS = launch_cache.MOST_CALLS, 10
+    launch_cache.forget()
     for height, width in itertools.product(range(1, 7), range(8, 12)):
         fastnorm.fused_normalize(MEMORY[: height * width * 3].view(1, height, width, 3), [VAE], layout="NHWC")
-    _repeats.MOST_CALLS = most
-    return {"kept": len(_repeats._calls)}
+    launch_cache.MOST_CALLS = most
+    return {"kept": len(launch_cache._calls)}
 
 
 def main():

@@ -15,24 +15,21 @@ import torch
 from PIL import Image
 
 import fastnorm
-from fastnorm._arguments import OUTPUT_DTYPES
-from fastnorm._normalization import PRESET_SOURCES, PRESETS
-from fastnorm._options import ALPHA_CHOICES, EXIF_CHOICES
-from fastnorm._presets import TARGET_SOURCES
 from fastnorm.cli import (
     _parser,
     _text,
-    check_resize,
     contact_sheet,
     explain,
     main,
-    oracle,
-    pillow_chain,
-    published,
     tally,
     timing,
 )
-from fastnorm.cli.files import shipped_photographs
+from fastnorm.data.files import shipped_photographs
+from fastnorm.spec.arguments import OUTPUT_DTYPES
+from fastnorm.spec.normalization import PRESET_SOURCES, PRESETS
+from fastnorm.spec.options import ALPHA_CHOICES, EXIF_CHOICES
+from fastnorm.spec.presets import TARGET_SOURCES
+from fastnorm.verify import oracle, pillow_chain, published, resizing
 
 QUICK = ["--size", "64", "--clip-size", "32", "--rounds", "1", "--device", "cpu"]
 VALUES = 3 * (64 * 64 + 32 * 32)  # of one image, in both tensors
@@ -163,7 +160,7 @@ def test_the_help_and_the_version_need_no_torch(start, option):
 def test_in_the_command_s_own_process_the_public_names_come_when_they_are_asked_for():
     program = (
         "import sys; sys.argv[0] = '/bin/fastnorm'; import fastnorm; assert 'torch' not in sys.modules; "
-        "[getattr(fastnorm, name) for name in fastnorm.__all__]; assert fastnorm.VAE is fastnorm._normalization.VAE; "
+        "[getattr(fastnorm, name) for name in fastnorm.__all__]; assert fastnorm.VAE.name == 'vae'; "
         "assert not hasattr(fastnorm, 'no_such_name'); import torch; torch.ops.fastnorm.normalize"
     )
     process = run_module("-c", program)
@@ -587,8 +584,8 @@ def test_a_target_without_a_published_chain_is_refused():
 @pytest.fixture
 def few_resizes(monkeypatch):
     """Enough to see whether a wrong value is found, not to prove anything."""
-    monkeypatch.setattr(check_resize, "SMALL", ((48, 48), (2, 3), (97, 31)))
-    monkeypatch.setattr(check_resize, "MEDIUM", ((224, 224),))
+    monkeypatch.setattr(resizing, "SMALL", ((48, 48), (2, 3), (97, 31)))
+    monkeypatch.setattr(resizing, "MEDIUM", ((224, 224),))
 
 
 def test_check_passes_for_every_preset_and_dtype(capsys):

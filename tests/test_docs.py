@@ -16,12 +16,12 @@ from helpers import random_pixels
 README = pathlib.Path(__file__).parent.parent / "README.md"
 
 MODULES = [
-    "fastnorm._functional",
-    "fastnorm._normalization",
-    "fastnorm._packed",
-    "fastnorm._preprocess",
-    "fastnorm._resampling",
-    "fastnorm._target",
+    "fastnorm.ops.normalize",
+    "fastnorm.spec.normalization",
+    "fastnorm.images.packed",
+    "fastnorm.ops.preprocess",
+    "fastnorm.spec.filters",
+    "fastnorm.spec.target",
     "fastnorm.reference",
 ]
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import fastnorm
-from fastnorm.cli import oracle
+from fastnorm.verify import oracle
 from helpers import DTYPES, PATHS, PRESETS, assert_same_bits, dtype_name, every_code, poisoned
 
 LAYOUTS = ("NHWC", "NCHW")

@@ -11,10 +11,10 @@ from torchvision.transforms import functional as torchvision
 from transformers.image_transforms import get_resize_output_image_size
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-from fastnorm import _geometry
-from fastnorm._geometry import CropRule, PassOrder, Size, Span, resized_size
-from fastnorm._resampling import BICUBIC, BILINEAR
-from fastnorm._resize_reference import resize_and_crop
+from fastnorm.backends.eager import resize_and_crop
+from fastnorm.spec import geometry as rules
+from fastnorm.spec.filters import BICUBIC, BILINEAR
+from fastnorm.spec.geometry import CropRule, PassOrder, Size, Span, resized_size
 from helpers import random_pixels
 
 INSTALLED = PassOrder.of_pillow()
@@ -134,7 +134,7 @@ def test_resize_and_crop_of_both_branches(branch, source, size, crop):
     else:
         rule, kernel = CropRule.TRANSFORMERS, BICUBIC
         wanted = published(image, size=size, crop=crop)
-    geometry = _geometry.geometry(source, size, crop, rule, INSTALLED)
+    geometry = rules.geometry(source, size, crop, rule, INSTALLED)
     assert geometry.output == crop
     assert np.array_equal(resize_and_crop(pixels, geometry, kernel).numpy(), wanted)
 
@@ -201,7 +201,7 @@ def test_the_order_shows_in_the_pixels_of_a_tall_picture():
     wanted = np.asarray(Image.fromarray(pixels.numpy()).resize(resized[::-1], Image.Resampling.BICUBIC))
     got = {
         order: resize_and_crop(
-            pixels, _geometry.geometry(source, resized, None, CropRule.TORCHVISION, order), BICUBIC
+            pixels, rules.geometry(source, resized, None, CropRule.TORCHVISION, order), BICUBIC
         ).numpy()
         for order in PassOrder
     }

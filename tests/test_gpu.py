@@ -10,8 +10,9 @@ import torch
 from PIL import Image
 
 import fastnorm
-from fastnorm import CLIP, VAE, _repeats
-from fastnorm.cli.files import shipped_photographs
+from fastnorm import CLIP, VAE
+from fastnorm.backends.cuda import launch_cache
+from fastnorm.data.files import shipped_photographs
 from helpers import assert_same_bits, poisoned, random_pixels
 
 pytestmark = pytest.mark.gpu
@@ -32,14 +33,14 @@ def same(got, expected):
 
 @pytest.fixture(autouse=True)
 def forget_earlier_calls():
-    _repeats.forget()
+    launch_cache.forget()
 
 
 def test_first_and_repeated_calls_give_the_same_bits():
     for seed in range(4):
         batch = random_pixels(4, 64, 48, 3, device="cuda", seed=seed)
         same(dual(batch), expected_of(batch))
-    assert len(_repeats._calls) == 1
+    assert len(launch_cache._calls) == 1
 
 
 def test_repeats_follow_the_pointer_s_alignment():

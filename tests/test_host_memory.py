@@ -10,7 +10,8 @@ import pytest
 import torch
 
 import fastnorm
-from fastnorm import CLIP, VAE, _host_memory
+from fastnorm import CLIP, VAE
+from fastnorm.memory import host_cache
 from helpers import assert_same_bits, random_pixels
 
 SHAPE = (3, 1024, 1024)  # 12 MiB as float32
@@ -26,7 +27,7 @@ def nothing_idle():
 
 
 def make():
-    return _host_memory.empty(SHAPE, torch.float32)
+    return host_cache.empty(SHAPE, torch.float32)
 
 
 def test_memory_is_used_again_after_its_tensor_is_gone():
@@ -35,7 +36,7 @@ def test_memory_is_used_again_after_its_tensor_is_gone():
     assert make().data_ptr() != address  # while it lives
     fastnorm.empty_host_cache()
     del first
-    assert _host_memory.idle_bytes() == 12 << 20
+    assert host_cache.idle_bytes() == 12 << 20
     assert make().data_ptr() == address
 
 
@@ -46,7 +47,7 @@ def test_a_view_keeps_the_memory():
     for other in others:
         other.fill_(1)
     assert bool((view == 7).all())
-    assert _host_memory.idle_bytes() == 0
+    assert host_cache.idle_bytes() == 0
 
 
 def test_a_saved_tensor_keeps_the_memory_until_backward():
@@ -61,38 +62,38 @@ def test_idle_memory_is_bounded():
     fastnorm.set_host_cache_limit(30 << 20)
     tensors = [make() for _ in range(5)]
     del tensors
-    assert _host_memory.idle_bytes() == 24 << 20
+    assert host_cache.idle_bytes() == 24 << 20
 
 
 def test_sizes_that_are_no_longer_asked_for_make_room():
     fastnorm.set_host_cache_limit(30 << 20)
     old = [make(), make()]
     del old
-    new = _host_memory.empty((10 << 20,), torch.float16)
+    new = host_cache.empty((10 << 20,), torch.float16)
     address = new.data_ptr()
     del new
-    assert _host_memory.idle_bytes() == 20 << 20
-    assert _host_memory.empty((10 << 20,), torch.float16).data_ptr() == address
+    assert host_cache.idle_bytes() == 20 << 20
+    assert host_cache.empty((10 << 20,), torch.float16).data_ptr() == address
 
 
 def test_a_block_larger_than_the_limit_is_given_back_and_drives_nothing_out():
     fastnorm.set_host_cache_limit(20 << 20)
-    kept, large = make(), _host_memory.empty((21 << 20,), torch.uint8)
+    kept, large = make(), host_cache.empty((21 << 20,), torch.uint8)
     del kept
     del large
-    assert _host_memory.idle_bytes() == 12 << 20
+    assert host_cache.idle_bytes() == 12 << 20
 
 
 def test_a_lower_limit_gives_idle_memory_back_at_once():
     tensors = [make() for _ in range(3)]
     del tensors
     fastnorm.set_host_cache_limit(15 << 20)
-    assert _host_memory.idle_bytes() == 12 << 20
+    assert host_cache.idle_bytes() == 12 << 20
     fastnorm.set_host_cache_limit(0)
-    assert _host_memory.idle_bytes() == 0
+    assert host_cache.idle_bytes() == 0
     kept = make()
     del kept
-    assert _host_memory.idle_bytes() == 0
+    assert host_cache.idle_bytes() == 0
 
 
 @pytest.mark.parametrize(("limit", "error"), [(-1, ValueError), (1.5, TypeError), ("1G", TypeError)])
@@ -117,12 +118,12 @@ def test_idle_memory_is_given_back_where_new_memory_cannot_be_had(monkeypatch):
     allocate = mmap.mmap
 
     def allocate_if_none_is_idle(*arguments, **options):
-        if _host_memory.idle_bytes():
+        if host_cache.idle_bytes():
             raise OSError(errno.ENOMEM, "Cannot allocate memory")
         return allocate(*arguments, **options)
 
     monkeypatch.setattr(mmap, "mmap", allocate_if_none_is_idle)
-    large = _host_memory.empty((13 << 20,), torch.uint8)
+    large = host_cache.empty((13 << 20,), torch.uint8)
     assert len(large) == 13 << 20
 
 
@@ -136,10 +137,10 @@ def test_no_memory_is_the_error_that_torch_raises(monkeypatch):
 
 
 def test_small_outputs_are_torch_s_own():
-    make_small = _host_memory.empty((3, 64, 64), torch.float16)
+    make_small = host_cache.empty((3, 64, 64), torch.float16)
     assert make_small.untyped_storage().resizable()
     del make_small
-    assert _host_memory.idle_bytes() == 0
+    assert host_cache.idle_bytes() == 0
 
 
 def test_earlier_results_survive_later_calls():
@@ -156,7 +157,7 @@ def test_recycled_memory_is_written_in_full():
     for output in fastnorm.fused_dual_normalize(first):
         output.fill_(float("nan"))
     del output
-    assert _host_memory.idle_bytes() > 0
+    assert host_cache.idle_bytes() > 0
     for got, expected in zip(
         fastnorm.fused_dual_normalize(second), fastnorm.reference.normalize(second, [VAE, CLIP]), strict=True
     ):

@@ -1,4 +1,4 @@
-"""Every row of the table in `fastnorm.cli.images`, with files made here."""
+"""Every row of the table in `fastnorm.data.decode`, with files made here."""
 
 import os
 
@@ -7,9 +7,9 @@ import pytest
 from PIL import Image, ImageOps
 
 import fastnorm
-from fastnorm.cli.dataset import ImageFiles, collate
-from fastnorm.cli.files import IMAGE_SUFFIXES, PHOTOS, find_images, shipped_photographs
-from fastnorm.cli.images import ImageError, read_rgb
+from fastnorm.data.dataset import ImageFiles, collate
+from fastnorm.data.decode import ImageError, read_rgb
+from fastnorm.data.files import IMAGE_SUFFIXES, PHOTOS, find_images, shipped_photographs
 
 WIDTH, HEIGHT = 24, 16
 ORIENTATION = 0x0112

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 import fastnorm
-from fastnorm import reference
-from fastnorm._geometry import Geometry, Size, Span
-from fastnorm._resampling import BILINEAR
-from fastnorm._resize_reference import resize_and_crop
+from fastnorm.backends import eager
+from fastnorm.backends.eager import resize_and_crop
+from fastnorm.spec.filters import BILINEAR
+from fastnorm.spec.geometry import Geometry, Size, Span
 from fastnorm_kernels import resize
 from fastnorm_kernels._resize_kernels import Pixels, Weight
 from fastnorm_kernels.normalize import MOST_CODES, STRIDED_TILE, _parts, choose, plans_of
@@ -50,7 +50,7 @@ def check(x, outputs, program, image, first, arch):
         add(memory, f"output {index}", value, writable=True, due=True)
     bridge.run(launch, arch, memory, (launch.x, launch.outputs, *launch.sizes), programs=[program])
     memory.check_written()
-    wanted = reference.eager(pixels.unsqueeze(1), TARGETS[: len(outputs)], [output.dtype for output in outputs])
+    wanted = eager.normalized(pixels.unsqueeze(1), TARGETS[: len(outputs)], [output.dtype for output in outputs])
     for value, want in zip(values, wanted, strict=True):
         assert_same_bits(value.contiguous(), want.squeeze(1))
     return launch
@@ -108,7 +108,7 @@ def test_a_batch_of_nearly_two_to_the_thirty_first_codes(memory_format, dtype, a
     add(memory, "output", output[-1, :, -8:], writable=True, due=True)
     bridge.run(launch, arch, memory, (launch.x, launch.outputs, *launch.sizes), programs=programs)
     memory.check_written()
-    assert_same_bits(output[-1:, :, -8:].contiguous(), reference.eager(last, [fastnorm.CLIP], [dtype])[0])
+    assert_same_bits(output[-1:, :, -8:].contiguous(), eager.normalized(last, [fastnorm.CLIP], [dtype])[0])
 
 
 # --- resizing
@@ -138,7 +138,7 @@ def test_outputs_lie_anywhere(places, dtype, arch):
         pass
     codes = resize_and_crop(image, plan, BILINEAR).movedim(-1, 0)
     for output in outputs:
-        assert_same_bits(output[0], reference.eager(codes, [fastnorm.CLIP], [dtype])[0])
+        assert_same_bits(output[0], eager.normalized(codes, [fastnorm.CLIP], [dtype])[0])
 
 
 @pytest.mark.parametrize("vertical", [True, False], ids=["column", "row"])
@@ -159,7 +159,7 @@ def test_a_line_of_more_than_two_million_pixels(vertical, arch):
             "_across_lines_kernel": [x * y - 1],
         }
         call.run(launch, arch, programs=last[launch.kernel.__name__])
-    wanted = reference.eager(image.movedim(-1, 0), [fastnorm.CLIP], [torch.float32])[0]
+    wanted = eager.normalized(image.movedim(-1, 0), [fastnorm.CLIP], [torch.float32])[0]
     end = (..., slice(-5, None), slice(None)) if vertical else (..., slice(-5, None))
     assert_same_bits(output[0][end], wanted[end])
 

@@ -11,9 +11,9 @@ import pytest
 import torch
 
 import fastnorm
-from fastnorm._arguments import OUTPUT_DTYPES
-from fastnorm._normalization import PRESETS
-from fastnorm.cli import oracle
+from fastnorm.spec.arguments import OUTPUT_DTYPES
+from fastnorm.spec.normalization import PRESETS
+from fastnorm.verify import oracle
 
 EXTREMES = {
     "overflow": fastnorm.Normalization(0.0, 1e-45),

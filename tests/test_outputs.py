@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 import fastnorm
 from fastnorm import CLIP, VAE
-from fastnorm._outputs import _overlaps_itself, _share_memory
+from fastnorm.memory.outputs import _overlaps_itself, _share_memory
 from helpers import random_pixels
 
 BUFFER = torch.zeros(4096)

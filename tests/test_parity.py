@@ -9,7 +9,7 @@ from torchvision import transforms
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 import fastnorm
-from fastnorm.cli.files import shipped_photographs
+from fastnorm.data.files import shipped_photographs
 from helpers import assert_same_bits, random_pixels
 
 SIZE = 224

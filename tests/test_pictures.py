@@ -13,8 +13,9 @@ from transformers.image_transforms import convert_to_rgb
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 import fastnorm
-from fastnorm import CLIP, VAE, Target, _backends
-from fastnorm._pictures import PictureError, to_rgb
+from fastnorm import CLIP, VAE, Target
+from fastnorm.backends import select
+from fastnorm.images.pil import PictureError, to_rgb
 from helpers import assert_same_bits, random_pixels
 
 VAE_24 = Target(VAE, size=24, crop=24)
@@ -127,7 +128,7 @@ def test_each_file_is_decoded_once_for_all_targets(monkeypatch):
 def test_targets_that_see_the_same_pixels_share_a_resize(monkeypatch):
     """Opaque pictures, tensors and packed buffers have no alpha to choose for."""
     written = []
-    monkeypatch.setattr(_backends, "preprocess", lambda _, branches: written.append(len(branches)))
+    monkeypatch.setattr(select, "preprocess", lambda _, branches: written.append(len(branches)))
     opaque, targets = rgba().convert("RGB"), [VAE_WITHOUT_ALPHA, CLIP_ON_WHITE]
     pixels = torch.from_numpy(np.array(opaque))
     for images in ([opaque], [opaque, pixels], [pixels], pixels[None], fastnorm.PackedImages.pack([opaque])):

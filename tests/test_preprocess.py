@@ -18,7 +18,7 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 
 import fastnorm
 from fastnorm import CLIP_224, VAE, VAE_512, VAE_1024, Crop, PackedImages, Target
-from fastnorm.cli.files import shipped_photographs
+from fastnorm.data.files import shipped_photographs
 from helpers import assert_same_bits, poisoned, preprocess_by_kernel, random_pixels
 
 # The dataset of a two-branch tutorial: one PIL image, torchvision for the VAE, a processor for CLIP.

@@ -16,13 +16,14 @@ from PIL import Image
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 import fastnorm
-from fastnorm import _preprocess_cpu, _resize_pillow, reference
-from fastnorm._branch import Branch
-from fastnorm._geometry import CropRule, Geometry, PassOrder, Size, Span, geometry
-from fastnorm._preprocess_cpu import preprocess
-from fastnorm._resampling import BICUBIC, BILINEAR, BOX, FILTERS, FRACTION_BITS, HALF, LANCZOS, coefficients
-from fastnorm._resize_pillow import box_table, read_range, resize_into, window
-from fastnorm._resize_reference import resize_and_crop, source_range
+from fastnorm import reference
+from fastnorm.backends.base import TargetJob
+from fastnorm.backends.cpu import pillow, preprocessing
+from fastnorm.backends.cpu.pillow import box_table, read_range, resize_into, window
+from fastnorm.backends.cpu.preprocessing import preprocess
+from fastnorm.backends.eager import resize_and_crop, source_range
+from fastnorm.spec.filters import BICUBIC, BILINEAR, BOX, FILTERS, FRACTION_BITS, HALF, LANCZOS, coefficients
+from fastnorm.spec.geometry import CropRule, Geometry, PassOrder, Size, Span, geometry
 from helpers import DTYPES, assert_same_bits, dtype_name, poisoned, random_pixels
 
 every_filter = pytest.mark.parametrize("kernel", FILTERS.values(), ids=FILTERS)
@@ -224,13 +225,13 @@ def test_pillow_computes_what_the_crop_shows(source, size, kernel, calls, form, 
 
 
 def test_tensors_are_converted_as_far_as_they_are_read(monkeypatch):
-    taken, picture = [], _resize_pillow._picture
+    taken, picture = [], pillow._picture
 
     def watched(*arguments):
         taken.append(picture(*arguments).size)
         return picture(*arguments)
 
-    monkeypatch.setattr(_resize_pillow, "_picture", watched)
+    monkeypatch.setattr(pillow, "_picture", watched)
     plan = Geometry(Size(400, 800), Size(200, 400), Span(50, 20, 0, 20), Span(100, 30, 0, 30), False)
     resized(noise(plan.source), plan, BILINEAR)
     assert taken == [(62, 42)]  # twice the window, and a pixel on each side
@@ -291,7 +292,7 @@ def test_the_table_of_a_box_is_pillows(kernel, length, computed, data):
     """The installed Pillow's pixels for any box, in sixteenths of a pixel."""
     low = data.draw(st.integers(0, 16 * length - 1))
     high = data.draw(st.integers(low + 1, 16 * length))
-    part = _resize_pillow.Window(range(length), range(length), (low / 16, high / 16), range(computed), range(computed))
+    part = pillow.Window(range(length), range(length), (low / 16, high / 16), range(computed), range(computed))
     first, fixed = box_table(part, kernel)
     row = noise(Size(1, length))
     index = np.minimum(first[:, None] + np.arange(fixed.shape[1]), length - 1)
@@ -314,11 +315,13 @@ def branch(sources, normalization=fastnorm.VAE, size=32, kernel=BILINEAR, rule=C
     crop = Size(size, size)
     plans = tuple(geometry(source, size, crop, rule, PassOrder.of_pillow()) for source in sources)
     memory = poisoned((len(sources), 3, *crop), output.pop("dtype", torch.float32), **output)
-    return Branch(normalization, kernel, plans, memory)
+    return TargetJob(normalization, kernel, plans, memory)
 
 
 def expected(images, wanted):
-    codes = [resize_and_crop(image, plan, wanted.kernel) for image, plan in zip(images, wanted.geometries, strict=True)]
+    codes = [
+        resize_and_crop(image, plan, wanted.resample) for image, plan in zip(images, wanted.geometries, strict=True)
+    ]
     (values,) = reference.normalize(
         torch.stack(codes), [wanted.normalization], dtype=wanted.output.dtype, layout="NHWC"
     )
@@ -370,7 +373,7 @@ def test_every_kind_of_output(dtype, memory_format):
 def test_an_output_inside_a_larger_tensor():
     around = poisoned((5, 2 * len(SOURCES), 3, 40, 40), torch.float32)
     one = branch(SOURCES, fastnorm.CLIP)
-    inside = Branch(one.normalization, one.kernel, one.geometries, around[2, ::2, :, 3:35, 4:36])
+    inside = TargetJob(one.normalization, one.kernel, one.geometries, around[2, ::2, :, 3:35, 4:36])
     check([noise(source) for source in SOURCES], [inside, branch(SOURCES, size=7)])
     assert int(around.isfinite().sum()) == inside.output.numel()
 
@@ -378,18 +381,18 @@ def test_an_output_inside_a_larger_tensor():
 @pytest.mark.parametrize("number", [1, 2], ids="{} threads".format)
 def test_a_batch_too_large_for_its_memory_is_taken_in_groups(number, threads, monkeypatch):
     threads(number)
-    sizes, normalize = [], _preprocess_cpu._cpu.normalize
+    sizes, normalize = [], preprocessing.normalize
 
     def watched(planes, *arguments):
         sizes.append(planes.shape[0])
         normalize(planes, *arguments)
 
-    monkeypatch.setattr(_preprocess_cpu._cpu, "normalize", watched)
-    monkeypatch.setattr(_preprocess_cpu, "MOST_WAITING", 4 * 3 * (32 * 32 + 8 * 8))
+    monkeypatch.setattr(preprocessing, "normalize", watched)
+    monkeypatch.setattr(preprocessing, "MOST_WAITING", 4 * 3 * (32 * 32 + 8 * 8))
     images = [noise(source, seed) for seed, source in enumerate(SOURCES)]
     check(images, [branch(SOURCES), branch(SOURCES, size=8)])
     assert sizes == [4, 4, 2, 2]
-    monkeypatch.setattr(_preprocess_cpu, "MOST_WAITING", 1)
+    monkeypatch.setattr(preprocessing, "MOST_WAITING", 1)
     check(images, [branch(SOURCES)])
     assert sizes[4:] == [number] * (len(SOURCES) // number)
 

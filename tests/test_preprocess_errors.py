@@ -7,7 +7,7 @@ from PIL import Image
 
 import fastnorm
 from fastnorm import CLIP, CLIP_224, VAE, VAE_512, Crop, PackedImages, Target
-from fastnorm._target import MOST_PIXELS
+from fastnorm.spec.target import MOST_PIXELS
 from helpers import random_pixels
 
 GOOD = random_pixels(30, 40, 3)

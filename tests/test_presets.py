@@ -10,7 +10,7 @@ from transformers.models.bit.image_processing_pil_bit import BitImageProcessorPi
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 import fastnorm
-from fastnorm._presets import TARGET_PRESETS, TARGET_SOURCES
+from fastnorm.spec.presets import TARGET_PRESETS, TARGET_SOURCES
 from helpers import assert_same_bits, random_pixels
 
 HALF = transforms.Normalize([0.5], [0.5])

@@ -10,7 +10,7 @@ import torch
 
 import fastnorm
 import stub_driver
-from fastnorm import _repeats
+from fastnorm.backends.cuda import launch_cache
 from fastnorm_kernels import _normalize_kernels
 
 PROGRAM = pathlib.Path(__file__).with_name("repeat_launches.py")
@@ -68,12 +68,12 @@ def test_the_memory_is_bounded(seen):
 
 def test_tensors_without_strides_are_left_to_the_checks():
     sparse = torch.zeros(2, 4, 4, 3, dtype=torch.uint8).to_sparse()
-    assert _repeats.key_of(sparse, (fastnorm.VAE,), None, "auto", None) is None
+    assert launch_cache.key_of(sparse, (fastnorm.VAE,), None, "auto", None) is None
 
 
 def test_unhashable_arguments_are_left_to_the_checks():
     batch = torch.zeros(2, 4, 4, 3, dtype=torch.uint8)
-    assert _repeats.repeat(_repeats.key_of(batch, (fastnorm.VAE,), None, ["NHWC"], None), batch) is None
+    assert launch_cache.repeat(launch_cache.key_of(batch, (fastnorm.VAE,), None, ["NHWC"], None), batch) is None
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import pytest
 from benchmarks import blocks, comparisons, goals, plots, readme_table, report, scaling
 from benchmarks.comparisons import COPY, Spread, cells, load, roof
 from benchmarks.rows import Row, append
-from fastnorm import reference
+from fastnorm.backends import eager
 
 CPU = Row(
     date="2026-01-02", commit="abc1234567", device="A <CPU> & co", driver="", threads=2, python="3.11.0",
@@ -356,7 +356,7 @@ def test_a_block_is_written_once_and_drifts_when_edited(tmp_path, capsys):
 def test_bytes_are_those_that_the_code_counts():
     from fastnorm_kernels import _normalize_kernels as kernels
 
-    assert f"add up to {scaling.eager_bytes(2)}" in " ".join(reference.eager.__doc__.split())
+    assert f"add up to {scaling.eager_bytes(2)}" in " ".join(eager.normalized.__doc__.split())
     assert scaling.fused_bytes(2) == kernels.bytes_moved(1, [4, 4])
     assert scaling.outputs() == 3 * 512 * 512 + 3 * 224 * 224
 

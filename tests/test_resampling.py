@@ -14,8 +14,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from fastnorm._geometry import CropRule, PassOrder, Size, Span, geometry
-from fastnorm._resampling import (
+from fastnorm.backends.eager import resize_and_crop, source_range
+from fastnorm.spec.filters import (
     BICUBIC,
     BILINEAR,
     FILTERS,
@@ -28,7 +28,7 @@ from fastnorm._resampling import (
     coefficients,
     weights,
 )
-from fastnorm._resize_reference import resize_and_crop, source_range
+from fastnorm.spec.geometry import CropRule, PassOrder, Size, Span, geometry
 from helpers import random_pixels
 
 every_filter = pytest.mark.parametrize("kernel", FILTERS.values(), ids=FILTERS)

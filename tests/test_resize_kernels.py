@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import fastnorm
-from fastnorm import reference
-from fastnorm._geometry import CropRule, Geometry, PassOrder, Size, Span, geometry
-from fastnorm._resampling import BICUBIC, BILINEAR, BOX, FILTERS, HAMMING, LANCZOS, Filter, coefficients
-from fastnorm._resize_reference import resize_and_crop
+from fastnorm.backends import eager
+from fastnorm.backends.eager import resize_and_crop
+from fastnorm.spec.filters import BICUBIC, BILINEAR, BOX, FILTERS, HAMMING, LANCZOS, Filter, coefficients
+from fastnorm.spec.geometry import CropRule, Geometry, PassOrder, Size, Span, geometry
 from helpers import DTYPES, assert_same_bits, dtype_name, poisoned, random_pixels
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -52,7 +52,7 @@ def size_of(image):
 def expected(image, plan, target):
     """The reference's bits, computed on the CPU."""
     codes = resize_and_crop(image.cpu(), plan, target.kernel).movedim(-1, 0)
-    return reference.eager(codes, [target.normalization], [target.dtype])[0]
+    return eager.normalized(codes, [target.normalization], [target.dtype])[0]
 
 
 def run(images, targets, plans, outputs):
@@ -178,7 +178,7 @@ def test_pixels_are_pillows(kernel, size, vertical_first):
     target = Target(whole(*size, vertical_first), kernel)
     (output,) = check([image], target)
     codes = pillow(image, target.place(size_of(image)), kernel).movedim(-1, 0)
-    assert_same_bits(output[0], reference.eager(codes, [fastnorm.CLIP], [torch.float32])[0])
+    assert_same_bits(output[0], eager.normalized(codes, [fastnorm.CLIP], [torch.float32])[0])
 
 
 RAGGED = [(40, 60), (60, 40), (33, 35), (24, 24), (23, 50), (75, 31), (50, 19), (9, 13), (3, 5), (1, 1), (2, 60)]

@@ -7,7 +7,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import fastnorm
-from fastnorm import CLIP, DINOV2, SIGLIP, VAE, _cpu
+from fastnorm import CLIP, DINOV2, SIGLIP, VAE
+from fastnorm.backends.cpu import normalization
 from helpers import DTYPES, PATHS, assert_same_bits, poisoned, random_pixels
 
 TARGETS = (VAE, CLIP, DINOV2, SIGLIP)
@@ -182,7 +183,7 @@ def test_numpy_arrays(view):
 def test_read_only_arrays_are_read_in_place_without_a_warning():
     array = random_pixels(2, 6, 8, 3).numpy()
     array.flags.writeable = False
-    tensor = fastnorm._inputs.as_planes(array)
+    tensor = fastnorm.images.layout.as_planes(array)
     assert tensor.data_ptr() == array.ctypes.data
     assert_same_bits(fastnorm.fused_normalize(array, [CLIP])[0], fastnorm.reference.normalize(array.copy(), [CLIP])[0])
 
@@ -191,7 +192,7 @@ def test_an_array_outlives_the_caller_s_reference():
     def planes():
         array = random_pixels(64, 64, 3).numpy().copy()
         array.flags.writeable = False
-        return fastnorm._inputs.as_planes(array)
+        return fastnorm.images.layout.as_planes(array)
 
     assert torch.equal(planes(), random_pixels(64, 64, 3).movedim(-1, 0))
 
@@ -200,7 +201,7 @@ def test_an_array_outlives_the_caller_s_reference():
 @pytest.mark.parametrize("shape", [(1, 300, 400, 3), (5, 130, 170, 3), (7, 3, 40, 50), (2, 3, 700, 300)])
 def test_threads_and_pieces_of_the_cpu_path(shape, threads, monkeypatch):
     """Small pieces, so that groups of images, bands of rows and their remainders all occur."""
-    monkeypatch.setattr(_cpu, "PIECE", 1 << 14)
+    monkeypatch.setattr(normalization, "PIECE", 1 << 14)
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:

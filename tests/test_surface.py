@@ -11,7 +11,8 @@ import pytest
 import torch
 
 import fastnorm
-from fastnorm import _backends
+from fastnorm.backends import select
+from fastnorm.backends.cuda import backend as cuda
 from helpers import assert_same_bits, random_pixels
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -131,30 +132,29 @@ def test_missing_triton_warns_once_and_names_the_mend(monkeypatch):
         return real_import(name, *arguments, **options)
 
     monkeypatch.setattr(builtins, "__import__", without_triton)
-    _backends.triton_kernels.cache_clear()
+    cuda.kernels.cache_clear()
     try:
         with pytest.warns(RuntimeWarning, match="No module named 'triton'.*pip install triton"):
-            assert _backends.triton_kernels() is None
+            assert cuda.kernels() is None
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            assert _backends.triton_kernels() is None
+            assert cuda.kernels() is None
     finally:
-        _backends.triton_kernels.cache_clear()
+        cuda.kernels.cache_clear()
 
 
 @pytest.mark.parametrize("call", [fastnorm.fused_dual_normalize, fastnorm.fused_dual_preprocess])
 def test_the_warning_names_the_line_that_made_the_call(call, monkeypatch):
     batch = random_pixels(1, 8, 8, 3)
-    monkeypatch.setattr(_backends, "kernels_for", lambda _: _backends.triton_kernels())
-    monkeypatch.setattr(_backends, "preprocess", lambda *_: _backends.triton_kernels())
+    monkeypatch.setattr(cuda, "serves", lambda _: cuda.kernels() is not None)  # of CPU tensors too
     monkeypatch.setitem(sys.modules, "fastnorm_kernels", None)
-    _backends.triton_kernels.cache_clear()
+    cuda.kernels.cache_clear()
     try:
         with pytest.warns(RuntimeWarning, match="pip install triton") as caught:
             call(batch)
         assert [warning.filename for warning in caught] == [__file__]
     finally:
-        _backends.triton_kernels.cache_clear()
+        cuda.kernels.cache_clear()
 
 
 def test_the_named_tuple_shows_shapes_not_values():
@@ -170,7 +170,7 @@ def test_the_named_tuple_shows_shapes_not_values():
 def test_cuda_without_triton_takes_the_torch_path_to_the_same_bits(monkeypatch):
     batch = random_pixels(2, 8, 8, 3, device="cuda")
     expected = fastnorm.fused_dual_normalize(batch)
-    monkeypatch.setattr(_backends, "triton_kernels", lambda: None)
+    monkeypatch.setattr(cuda, "kernels", lambda: None)
     for output, value in zip(fastnorm.fused_dual_normalize(batch), expected, strict=True):
         assert output.is_cuda
         assert_same_bits(output, value)
@@ -187,8 +187,8 @@ def test_other_devices_take_the_torch_path():
 
 
 def test_the_path_s_name():
-    assert _backends.path_name(torch.device("cpu")) == f"torch on CPU, {torch.get_num_threads()} threads"
-    assert _backends.path_name(torch.device("meta")) == "eager torch on meta"
+    assert select.path_name(torch.device("cpu")) == f"torch on CPU, {torch.get_num_threads()} threads"
+    assert select.path_name(torch.device("meta")) == "eager torch on meta"
 
 
 def test_typing_marker_is_shipped():

@@ -6,10 +6,10 @@ from typing import get_args
 import pytest
 from mypy import api
 
-from fastnorm import _options
-from fastnorm._geometry import CropRule
-from fastnorm._inputs import check_layout
-from fastnorm._resampling import FILTERS
+from fastnorm.images.layout import check_layout
+from fastnorm.spec import options
+from fastnorm.spec.filters import FILTERS
+from fastnorm.spec.geometry import CropRule
 
 ROOT = pathlib.Path(__file__).parent.parent
 
@@ -83,13 +83,13 @@ def test_a_type_checker_knows_the_options(tmp_path):
 
 
 def test_the_types_name_what_is_understood_at_run_time():
-    assert set(_options.FILTER_NAMES) == set(FILTERS)
-    assert {*get_args(_options.Placement)} == {"random", *(rule.value for rule in CropRule)}
-    for layout in get_args(_options.Layout):
+    assert set(options.FILTER_NAMES) == set(FILTERS)
+    assert {*get_args(options.Placement)} == {"random", *(rule.value for rule in CropRule)}
+    for layout in get_args(options.Layout):
         check_layout(layout)
-    for alpha in _options.ALPHA_CHOICES:
-        _options.check_alpha(alpha)
-    for exif in _options.EXIF_CHOICES:
-        _options.check_exif(exif)
+    for alpha in options.ALPHA_CHOICES:
+        options.check_alpha(alpha)
+    for exif in options.EXIF_CHOICES:
+        options.check_exif(exif)
     with pytest.raises(ValueError, match="got 'black'"):
-        _options.check_alpha("black")
+        options.check_alpha("black")

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 import fastnorm
-from fastnorm._normalization import PRESETS
+from fastnorm.spec.normalization import PRESETS
 
 LARGEST_SIZE = 4096
 

@@ -7,8 +7,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from fastnorm._normalization import PRESETS, Normalization
 from fastnorm.cli._errors import CommandError
+from fastnorm.spec.normalization import PRESETS, Normalization
 
 CONFIG_FILE = "preprocessor_config.json"
 

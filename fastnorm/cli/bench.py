@@ -21,7 +21,7 @@ from typing import NamedTuple
 import torch
 
 import fastnorm
-from fastnorm._backends import path_name
+from fastnorm.backends.select import path_name
 from fastnorm.cli._errors import CommandError
 from fastnorm.cli._progress import progress
 from fastnorm.cli._text import plural

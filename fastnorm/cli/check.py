@@ -13,16 +13,16 @@ import PIL
 import torch
 
 import fastnorm
-from fastnorm._arguments import MEMORY_FORMATS, OUTPUT_DTYPES
-from fastnorm._backends import path_name
-from fastnorm._normalization import CHANNELS, PRESETS, Normalization
-from fastnorm._options import Layout
-from fastnorm.cli import check_resize, oracle
+from fastnorm.backends.select import path_name
 from fastnorm.cli._devices import open_device
 from fastnorm.cli._errors import CommandError
 from fastnorm.cli._progress import progress
 from fastnorm.cli._targets import from_config, from_numbers
 from fastnorm.cli._text import paragraph, plural, table
+from fastnorm.spec.arguments import MEMORY_FORMATS, OUTPUT_DTYPES
+from fastnorm.spec.normalization import CHANNELS, PRESETS, Normalization
+from fastnorm.spec.options import Layout
+from fastnorm.verify import oracle, resizing
 
 # (N, H, W): one image whose codes fill it exactly; odd sides, so that rows and images start unaligned; and several
 # tiles of a kernel. Every one holds all codes in every channel.
@@ -121,11 +121,11 @@ def check_normalizing(targets: Sequence[Normalization], device: torch.device) ->
 def check_resizing(targets: Sequence[Normalization], device: torch.device) -> Result:
     compared: Counter[str] = Counter()
     differing: Counter[str] = Counter()
-    wrong: list[check_resize.Wrong] = []
-    calls = [call for group in check_resize.groups(targets) for call in check_resize.calls(group, device)]
+    wrong: list[resizing.Wrong] = []
+    calls = [call for group in resizing.groups(targets) for call in resizing.calls(group, device)]
     with progress(len(calls), "resizing", "call") as advance:
         for call in calls:
-            found = check_resize.judge(call, device)
+            found = resizing.judge(call, device)
             compared[call.group.name] += found.values
             differing[call.group.name] += found.differing
             wrong += found.wrong

@@ -16,10 +16,11 @@ import numpy.typing as npt
 import torch
 from PIL import Image, ImageChops, ImageDraw
 
-from fastnorm._geometry import Size
-from fastnorm._normalization import CHANNELS, Normalization
-from fastnorm._target import Target
-from fastnorm.cli import fonts, oracle
+from fastnorm.cli import fonts
+from fastnorm.spec.geometry import Size
+from fastnorm.spec.normalization import CHANNELS, Normalization
+from fastnorm.spec.target import Target
+from fastnorm.verify import oracle
 
 MARGIN = 40
 GAP = 20

@@ -13,20 +13,20 @@ import torch
 from torch.utils.data import DataLoader
 
 import fastnorm
-from fastnorm._backends import path_name
-from fastnorm._normalization import CHANNELS
-from fastnorm._target import Target
+from fastnorm.backends.select import path_name
 from fastnorm.cli import contact_sheet, sheet_file, timing
 from fastnorm.cli._devices import open_device
 from fastnorm.cli._ending import importing
 from fastnorm.cli._errors import CommandError
 from fastnorm.cli._progress import progress
 from fastnorm.cli._text import paragraph, plural, significant, table
-from fastnorm.cli.dataset import ImageFiles, collate
-from fastnorm.cli.files import Found, find_images, shipped_photographs
-from fastnorm.cli.pillow_chain import short_side_and_crop
-from fastnorm.cli.published import Published
 from fastnorm.cli.tally import Tally, as_pil
+from fastnorm.data.dataset import ImageFiles, collate
+from fastnorm.data.files import Found, find_images, shipped_photographs
+from fastnorm.spec.normalization import CHANNELS
+from fastnorm.spec.target import Target
+from fastnorm.verify.pillow_chain import short_side_and_crop
+from fastnorm.verify.published import Published
 
 _NAMES_PER_NOTE = 3
 _ERRORS_SHOWN = 5

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 
 import torch
 
-from fastnorm._arguments import OUTPUT_DTYPES
-from fastnorm._normalization import PRESET_SOURCES, PRESETS, Normalization
-from fastnorm._presets import TARGET_SOURCES
-from fastnorm.cli import oracle
 from fastnorm.cli._targets import by_name, same_preset
 from fastnorm.cli._text import paragraph, table
+from fastnorm.spec.arguments import OUTPUT_DTYPES
+from fastnorm.spec.normalization import PRESET_SOURCES, PRESETS, Normalization
+from fastnorm.spec.presets import TARGET_SOURCES
+from fastnorm.verify import oracle
 
 _CHANNELS = "RGB"
 

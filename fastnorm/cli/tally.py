@@ -9,11 +9,11 @@ import torch
 from PIL import Image
 
 import fastnorm
-from fastnorm._geometry import Size
 from fastnorm.cli import contact_sheet
-from fastnorm.cli.dataset import Batch
-from fastnorm.cli.oracle import bits
-from fastnorm.cli.published import Published
+from fastnorm.data.dataset import Batch
+from fastnorm.spec.geometry import Size
+from fastnorm.verify.oracle import bits
+from fastnorm.verify.published import Published
 
 MOST_ROWS = 8
 

@@ -1,0 +1,1 @@
+"""The CPU backend: Pillow resizes, and torch normalises piece by piece."""

@@ -1,0 +1,235 @@
+"""Resizing by Pillow itself, one axis a call, so that any version's pixels come out of the installed one.
+
+Pillow chooses the order of its two passes, and that choice has changed; a call that resizes a single axis leaves it
+none. It also lets the crop be thought of first: of each axis only the window that the crop shows is computed, wherever
+Pillow's table for that window is the same as the slice of its table for the whole axis.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+
+from fastnorm.spec.filters import (
+    Filter,
+    Integers,
+    centres,
+    coefficients,
+    fixed_point,
+    source_window,
+    weights_around,
+)
+from fastnorm.spec.geometry import Geometry, Span
+
+Codes = npt.NDArray[np.uint8]
+Picture = Image.Image | torch.Tensor
+
+_COLUMNS, _ROWS = 0, 1  # in Pillow's order
+
+
+@dataclass(frozen=True)
+class Window:
+    """One call of Pillow for one axis, of which only the output pixels `shown` are wanted.
+
+    Pillow is given the source pixels `extent` and stretches `box`, counted from their start, over the output pixels
+    `computed`. The wanted ones are made of the source pixels `read` alone; the others may hold anything.
+    """
+
+    read: range
+    extent: range
+    box: tuple[float, float]
+    computed: range
+    shown: range
+
+    @property
+    def is_identity(self) -> bool:
+        return self.box == (0.0, len(self.computed))
+
+
+def resize_into(output: Codes, image: Picture, geometry: Geometry, kernel: Filter) -> None:
+    """Write all of `output`, (rows, columns, 3): what `fastnorm.backends.eager.resize_and_crop` returns.
+
+    Args:
+        output: uint8, of the size `geometry.output`.
+        image: A loaded Pillow image of mode "RGB", or a uint8 CPU tensor (H, W, 3) with any strides.
+        geometry: From `fastnorm.spec.geometry`; its order of the passes is kept, whatever the installed Pillow's.
+        kernel: One of `fastnorm.spec.filters.FILTERS`.
+    """
+    rows, columns = geometry.rows, geometry.columns
+    if (rows.count, columns.count) != geometry.output:
+        output[...] = 0
+    shown = output[_shown(rows), _shown(columns)]
+    shown[_direction(rows), _direction(columns)] = _resize_and_cut(image, geometry, kernel)
+
+
+def _shown(span: Span) -> slice:
+    return slice(span.offset, span.offset + span.count)
+
+
+def _direction(span: Span) -> slice:
+    return slice(None, None, -1 if span.mirrored else 1)
+
+
+def _resize_and_cut(image: Picture, geometry: Geometry, kernel: Filter) -> Codes:
+    """The pixels that the crop shows, neither padded nor mirrored."""
+    spans = {_COLUMNS: geometry.columns, _ROWS: geometry.rows}
+    sources = {_COLUMNS: geometry.source.width, _ROWS: geometry.source.height}
+    resized = {_COLUMNS: geometry.resized.width, _ROWS: geometry.resized.height}
+    first, second = (_ROWS, _COLUMNS) if geometry.vertical_first else (_COLUMNS, _ROWS)
+    # A tensor has to be copied into a Pillow image, so that less of it costs less. An image is there already, and only
+    # lines that a whole pass can do without are worth a copy of the others.
+    cut = {first: isinstance(image, torch.Tensor), second: True}
+    windows = {
+        axis: window(sources[axis], resized[axis], spans[axis].start, spans[axis].stop, kernel, cut[axis])
+        for axis in (first, second)
+    }
+    before, after = windows[first], windows[second]
+    taken = {first: before.extent, second: after.read}
+    if before.is_identity and after.is_identity:
+        return _codes(image, taken[_COLUMNS], taken[_ROWS])
+    picture = _picture(image, taken[_COLUMNS], taken[_ROWS])
+    picture = _resize_axis(picture, first, before, kernel)
+    kept = {first: _within(before.computed, before.shown), second: _within(after.read, after.extent)}
+    picture = _cut(picture, kept[_COLUMNS], kept[_ROWS])
+    picture = _resize_axis(picture, second, after, kernel)
+    kept = {first: range(len(before.shown)), second: _within(after.computed, after.shown)}
+    return np.asarray(picture)[_slice(kept[_ROWS]), _slice(kept[_COLUMNS])]
+
+
+def _resize_axis(picture: Image.Image, axis: int, part: Window, kernel: Filter) -> Image.Image:
+    if part.is_identity:
+        return picture
+    size = [picture.width, picture.height]
+    box = [0.0, 0.0, float(picture.width), float(picture.height)]
+    size[axis] = len(part.computed)
+    box[axis], box[axis + 2] = part.box
+    resample = Image.Resampling[kernel.name.upper()]
+    return picture.resize((size[0], size[1]), resample, (box[0], box[1], box[2], box[3]))
+
+
+# --- pixels in and out of Pillow
+
+
+def _codes(image: Picture, columns: range, rows: range) -> Codes:
+    if isinstance(image, torch.Tensor):
+        codes: Codes = image.numpy()[_slice(rows), _slice(columns)]
+        return codes
+    return np.asarray(_cut(image, columns, rows))
+
+
+def _picture(image: Picture, columns: range, rows: range) -> Image.Image:
+    """A part of the image for Pillow, in one copy or none."""
+    if isinstance(image, Image.Image):
+        return _cut(image, columns, rows)
+    part = image[_slice(rows), _slice(columns)]
+    height, width, _ = part.shape
+    if part.stride(1) == 1:
+        # Planes, which Pillow reads where they are and interleaves as it takes them in.
+        planes = (np.ascontiguousarray(part[:, :, channel].numpy()) for channel in range(3))
+        return Image.merge("RGB", [Image.fromarray(plane) for plane in planes])
+    if part.stride(2) != 1 or part.stride(1) != 3 or part.stride(0) < 3 * width:
+        part = part.contiguous()
+    stride = part.stride(0) if height > 1 else 3 * width
+    lines = part.as_strided(((height - 1) * stride + 3 * width,), (1,))  # with what lies between the rows
+    return Image.frombuffer("RGB", (width, height), lines.numpy(), "raw", "RGB", stride, 1)
+
+
+def _cut(picture: Image.Image, columns: range, rows: range) -> Image.Image:
+    """The columns and rows of a picture; what lies outside of it is uninitialised.
+
+    As `Image.crop`, which takes the result for a newly opened file and refuses it, or warns, if it is large.
+    """
+    if columns == range(picture.width) and rows == range(picture.height):
+        return picture
+    part = Image.new("RGB", (len(columns), len(rows)), None)
+    part.paste(picture, (-columns.start, -rows.start))
+    return part
+
+
+def _slice(pixels: range) -> slice:
+    return slice(pixels.start, pixels.stop)
+
+
+def _within(outer: range, inner: range) -> range:
+    return range(inner.start - outer.start, inner.stop - outer.start)
+
+
+# --- windows
+
+
+@functools.lru_cache(maxsize=4096)
+def window(source: int, resized: int, start: int, stop: int, kernel: Filter, cut: bool) -> Window:
+    """The smallest call of Pillow known to return the pixels `start` to `stop` of an axis as resizing all of it does.
+
+    Args:
+        source: The axis in pixels before it is resized, and after: `resized`.
+        start: The first wanted pixel, counted in the resized axis; `stop`: the one after the last.
+        kernel: The filter.
+        cut: Whether Pillow gets the part of the source that it needs for this, or the whole axis.
+
+    A window from `a` to `b` is stretched from the box a * source / resized to b * source / resized. Pillow keeps boxes
+    in float32, so only those bounds will do that float32 holds exactly. It then computes, in float64, each output
+    pixel's centre as box + (i + 0.5) * scale, where for the whole axis it computes (a + i + 0.5) * scale. Both are the
+    same if the scale is a binary fraction, since all of this is then exact, and if the box begins at 0; otherwise the
+    two are rounded differently, and the tables have to be compared.
+    """
+    shown = range(start, stop)
+    if source == resized:
+        return Window(read=shown, extent=shown, box=(0.0, float(len(shown))), computed=shown, shown=shown)
+    read = read_range(source, resized, shown, kernel)
+    scale = Fraction(source, resized)
+    step = scale.denominator // (scale.denominator & -scale.denominator)  # a * scale is a binary fraction every `step`
+    end = -(-stop // step) * step
+    for begin in sorted({start // step * step, 0}, reverse=True):
+        low, high = begin * scale, end * scale
+        extent = range(min(read.start, int(low)), max(read.stop, -int(-high // 1))) if cut else range(source)
+        low, high = low - extent.start, high - extent.start
+        if not (_fits_float32(low) and _fits_float32(high) and _fits_float32(high - low)):
+            continue
+        found = Window(read, extent, (float(low), float(high)), range(begin, end), shown)
+        if step == 1 or begin == 0 or _same_table(found, source, resized, kernel):
+            return found
+    return Window(read, range(source), (0.0, float(source)), range(resized), shown)
+
+
+def read_range(source: int, resized: int, shown: range, kernel: Filter) -> range:
+    """The source pixels that the resized pixels `shown` are made of, found without making the table."""
+    first, stop = source_window(centres(0.0, source / resized, shown), source / resized, source, kernel)
+    return range(int(first[0]), int(stop[-1]))
+
+
+def _fits_float32(value: Fraction) -> bool:
+    return Fraction(float(np.float32(float(value)))) == value
+
+
+def _same_table(part: Window, source: int, resized: int, kernel: Filter) -> bool:
+    """Whether Pillow's fixed-point table for the window is that of the whole axis, on the wanted pixels."""
+    whole, wanted = coefficients(source, resized, kernel), slice(part.shown.start, part.shown.stop)
+    first, fixed = box_table(part, kernel)
+    ours, theirs = part.extent.start + first, whole.first[wanted]
+    start = np.minimum(ours, theirs)  # a tap more at either end makes no difference if its coefficient is 0
+    shift = max(int((ours - start).max()), int((theirs - start).max()))
+    width = shift + max(fixed.shape[1], whole.taps)
+    return np.array_equal(_shifted(fixed, ours - start, width), _shifted(whole.fixed[wanted], theirs - start, width))
+
+
+def box_table(part: Window, kernel: Filter) -> tuple[Integers, Integers]:
+    """Pillow's table for a window's box: first source pixel, counted in the extent, and coefficients of each pixel."""
+    low, high = part.box
+    scale = (high - low) / len(part.computed)
+    centre = centres(low, scale, _within(part.computed, part.shown))
+    exact = weights_around(centre, scale, len(part.extent), kernel)
+    return exact.first, fixed_point(exact.weight)
+
+
+def _shifted(fixed: Integers, shift: Integers, width: int) -> Integers:
+    """Each pixel's coefficients after `shift` zeros, and zeros up to `width`."""
+    table = np.zeros((len(fixed), width), np.int32)
+    np.put_along_axis(table, shift[:, None] + np.arange(fixed.shape[1]), fixed, axis=1)
+    return table

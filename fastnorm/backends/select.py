@@ -1,0 +1,41 @@
+"""Which backend serves which device: Triton kernels on CUDA, Pillow and torch on the CPU, eager torch elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from fastnorm.backends import eager
+from fastnorm.backends.base import Backend, TargetJob
+from fastnorm.backends.cpu import backend as cpu
+from fastnorm.backends.cuda import backend as cuda
+from fastnorm.images.batch import Images
+from fastnorm.spec.normalization import Normalization
+
+
+def backend_for(device: torch.device) -> Backend:
+    """The backend of a device."""
+    if cuda.serves(device):
+        return cuda
+    return cpu if device.type == "cpu" else eager
+
+
+def normalize(planes: torch.Tensor, normalizations: Sequence[Normalization], outputs: Sequence[torch.Tensor]) -> None:
+    """`Backend.normalize` of the backend that serves the tensors' device."""
+    backend_for(planes.device).normalize(planes, normalizations, outputs)
+
+
+def preprocess(images: Images, jobs: Sequence[TargetJob]) -> None:
+    """`Backend.preprocess` of the backend that serves the images' device."""
+    backend_for(images.device).preprocess(images, jobs)
+
+
+def path_name(device: torch.device) -> str:
+    """Which path serves tensors on `device`, for reports: "Triton on NVIDIA H200", "torch on CPU, 8 threads"."""
+    if device.type == "cuda":
+        name = torch.cuda.get_device_name(device)
+        return f"Triton on {name}" if cuda.serves(device) else f"eager torch on {name} (Triton missing)"
+    if device.type == "cpu":
+        return f"torch on CPU, {torch.get_num_threads()} threads"
+    return f"eager torch on {device.type}"

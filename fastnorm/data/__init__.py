@@ -1,0 +1,1 @@
+"""Image files: finding them, decoding them, and a torch dataset of them."""

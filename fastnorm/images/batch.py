@@ -1,0 +1,252 @@
+"""The images of a preprocess call: a batch, a list of any sizes and kinds, or a container of its own kind."""
+
+from __future__ import annotations
+
+import abc
+import collections
+import functools
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+
+from fastnorm.images.layout import address_of, as_planes, check_layout, file_hint, is_picture
+from fastnorm.runtime import threads
+from fastnorm.spec.geometry import Size
+from fastnorm.spec.options import check_alpha, check_exif
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+# Positions within one picture are 32-bit numbers.
+MOST_SOURCE_PIXELS = 2**31 - 1
+
+
+class Place(NamedTuple):
+    """Where a picture lies in its device's memory; strides in bytes.
+
+    The fields of `fastnorm_kernels.Source`, which is not imported before something is launched.
+    """
+
+    address: int
+    height: int
+    width: int
+    row_stride: int
+    pixel_stride: int
+    channel_stride: int
+
+
+@dataclass(frozen=True)
+class Images(abc.ABC):
+    """The images of a call, checked; their memory is not copied. How they lie in memory is the subclasses' business."""
+
+    device: torch.device
+    sizes: tuple[Size, ...]
+    leading: tuple[int, ...]  # axes of the outputs before the channels: () for one image, (N,) for a list or batch
+    memory: tuple[torch.Tensor, ...]  # all tensors that hold pixels
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    def name(self, index: int) -> str:
+        """What messages call an image."""
+        return _name(index, self.leading)
+
+    def same_pixels(self, other: Images) -> bool:
+        """Whether `other`, read from the same images with another `alpha`, shows the same pixels, by its objects."""
+        del other
+        return True  # tensors have no alpha
+
+    @abc.abstractmethod
+    def views(self) -> Sequence[Image.Image | torch.Tensor]:
+        """Each image as a PIL image of mode RGB, or as a uint8 view (H, W, 3)."""
+
+    def as_tensors(self) -> list[torch.Tensor]:
+        """Each image as a uint8 view (H, W, 3); PIL images are copied."""
+        return [v if isinstance(v, torch.Tensor) else torch.from_numpy(np.array(v)) for v in self.views()]
+
+    @abc.abstractmethod
+    def places(self) -> list[Place]:
+        """Where each image lies; of tensors only."""
+
+
+@dataclass(frozen=True)
+class Batch(Images):
+    """Images of one size in one tensor."""
+
+    planes: torch.Tensor  # (N, 3, H, W)
+
+    def views(self) -> Sequence[torch.Tensor]:
+        return self.planes.movedim(1, -1).unbind()
+
+    def places(self) -> list[Place]:
+        step, channel, row, pixel = self.planes.stride()
+        first, (_, _, height, width) = self.planes.data_ptr(), self.planes.shape
+        return [Place(first + i * step, height, width, row, pixel, channel) for i in range(len(self))]
+
+
+@dataclass(frozen=True)
+class ImageList(Images):
+    """Images of any sizes, each an object of its own: PIL images of mode RGB, and uint8 views (H, W, 3)."""
+
+    items: tuple[Image.Image | torch.Tensor, ...]
+
+    def same_pixels(self, other: Images) -> bool:
+        if not isinstance(other, ImageList):
+            return False
+        pairs = zip(self.items, other.items, strict=True)
+        return all(mine is its or isinstance(mine, torch.Tensor) for mine, its in pairs)
+
+    def views(self) -> Sequence[Image.Image | torch.Tensor]:
+        return self.items
+
+    def places(self) -> list[Place]:
+        tensors = [item for item in self.items if isinstance(item, torch.Tensor)]
+        return [Place(tensor.data_ptr(), *tensor.shape[:2], *tensor.stride()) for tensor in tensors]
+
+
+@runtime_checkable
+class SupportsImages(Protocol):
+    """A container that knows how its images lie in memory, such as `PackedImages`."""
+
+    def as_images(self) -> Images: ...
+
+
+def read_images(images: object, layout: str, alpha: str, exif: str) -> Images:
+    """Check the pictures' kinds and bring PIL images to mode RGB; every message names the picture it is about."""
+    check_layout(layout)
+    check_alpha(alpha)
+    check_exif(exif)
+    found: Images
+    if isinstance(images, SupportsImages):
+        found = images.as_images()
+    elif isinstance(images, (torch.Tensor, np.ndarray)):
+        found = _of_batch(as_planes(images, layout, "images"))
+    elif is_picture(images):
+        found = _of_list([images], layout, alpha, exif, leading=())
+    elif isinstance(images, (list, tuple)):
+        found = _of_list(images, layout, alpha, exif, leading=(len(images),))
+    else:
+        raise TypeError(
+            f"images: got {type(images).__name__}, wanted a list of pictures (PIL images, uint8 tensors or arrays), a "
+            f"batch (N, H, W, 3) or (N, 3, H, W), or a fastnorm.PackedImages{file_hint(images, 'images')}"
+        )
+    for tensor in found.memory:
+        if tensor.numel() > 0 and tensor.device.type != "meta" and address_of(tensor) == 0:
+            raise TypeError(
+                f"images: got a {type(tensor).__name__} without memory of its own (traced or fake), expected pixels; "
+                f"call it outside of torch.func transforms and FakeTensorMode"
+            )
+    for index, size in enumerate(found.sizes):
+        _check_size(size, found.name(index))
+    return found
+
+
+def _name(index: int, leading: tuple[int, ...]) -> str:
+    return "the image" if leading == () else f"images[{index}]"
+
+
+def _check_size(size: Size, name: str) -> None:
+    if size.height < 1 or size.width < 1:
+        raise ValueError(
+            f"{name}: got {size.height} x {size.width} pixels, wanted at least one on each side; leave it out"
+        )
+    if size.height * size.width > MOST_SOURCE_PIXELS:
+        raise ValueError(f"{name}: got {size.height} x {size.width} pixels, wanted at most {MOST_SOURCE_PIXELS:,}")
+
+
+def _of_batch(planes: torch.Tensor) -> Images:
+    leading, size = tuple(planes.shape[:-3]), Size(*planes.shape[-2:])
+    if planes.dim() == 4:
+        return Batch(planes.device, (size,) * len(planes), leading, (planes,), planes)
+    if planes.dim() == 3:
+        return Batch(planes.device, (size,), leading, (planes,), planes.unsqueeze(0))
+    # Leading axes of video, which may not form one axis without a copy.
+    views = tuple(planes[index].movedim(0, -1) for index in np.ndindex(*leading))
+    return ImageList(planes.device, (size,) * len(views), leading, (planes,), views)
+
+
+def _of_list(images: Sequence[object], layout: str, alpha: str, exif: str, leading: tuple[int, ...]) -> Images:
+    # Files that PIL has not decoded yet are decoded here; an image that comes twice, once.
+    first = {id(image): index for index, image in reversed(list(enumerate(images))) if is_picture(image)}
+    decode = {
+        key: functools.partial(_of_pil, images[index], _name(index, leading), alpha, exif)
+        for key, index in first.items()
+    }
+    private = _with_private_files([images[index] for index in first.values()])
+    # The others in order: two decoders that read one file move each other's place in it.
+    decoded = {key: job() for key, job in decode.items() if key not in private}
+    decoded |= zip(private, threads.run([decode[key] for key in private]), strict=True)
+    pictures = tuple(
+        decoded[id(image)] if id(image) in decoded else _of_tensor(image, layout, _name(index, leading))
+        for index, image in enumerate(images)
+    )
+
+    device = _device_of(pictures[0]) if pictures else torch.device("cpu")
+    for index, picture in enumerate(pictures):
+        if _device_of(picture) != device:
+            raise ValueError(
+                f"images[{index}]: on {_device_of(picture)}, while images[0] is on {device}; wanted one device for "
+                f"all: fastnorm.PackedImages.pack(images).to(device) takes pictures there in one copy"
+            )
+    memory = tuple(picture for picture in pictures if isinstance(picture, torch.Tensor))
+    return ImageList(device, tuple(map(_size_of, pictures)), leading, memory, pictures)
+
+
+def _with_private_files(images: Sequence[Any]) -> list[int]:
+    """The ids of those PIL images that no other reader's file handle can disturb while they are decoded.
+
+    They are decoded already, PIL has opened their files itself, or their bytes lie in a buffer of their own.
+    """
+    handles = [getattr(image, "fp", None) for image in images]
+    users = collections.Counter(map(id, handles))
+    return [
+        id(image)
+        for image, handle in zip(images, handles, strict=True)
+        if handle is None
+        or getattr(image, "_exclusive_fp", False)
+        or (type(handle) is io.BytesIO and users[id(handle)] == 1)
+    ]
+
+
+def _of_tensor(image: object, layout: str, name: str) -> torch.Tensor:
+    if not isinstance(image, (torch.Tensor, np.ndarray)):
+        hint = file_hint(image, name)
+        raise TypeError(f"{name}: got {type(image).__name__}, wanted a PIL image, or a uint8 tensor or array{hint}")
+    planes = as_planes(image, layout, name)
+    if planes.dim() != 3:
+        raise ValueError(
+            f"{name}: got {planes.dim()} axes, wanted one picture (H, W, 3) or (3, H, W); a batch goes in by itself, "
+            f"without a list around it"
+        )
+    return planes.movedim(0, -1)
+
+
+def _of_pil(image: object, name: str, alpha: str, exif: str) -> Image.Image:
+    from PIL import Image
+
+    from fastnorm.images import pil
+
+    if not isinstance(image, Image.Image):
+        raise TypeError(f"{name}: got {type(image).__name__}, wanted a PIL.Image.Image, a uint8 tensor or an array")
+    _check_size(_size_of(image), name)  # before it is decoded
+    try:
+        return pil.to_rgb(image, alpha, exif)
+    except pil.PictureError as error:
+        raise ValueError(f"{name}: got {error}") from None
+    except Exception as error:
+        # Decoders of damaged files raise whatever their parsers do: OSError, SyntaxError, ValueError, struct.error.
+        raise ValueError(f"{name}: cannot be decoded ({type(error).__name__}: {error}); leave it out") from error
+
+
+def _size_of(picture: Image.Image | torch.Tensor) -> Size:
+    if isinstance(picture, torch.Tensor):
+        return Size(*picture.shape[:2])
+    return Size(picture.height, picture.width)
+
+
+def _device_of(picture: Image.Image | torch.Tensor) -> torch.device:
+    return picture.device if isinstance(picture, torch.Tensor) else torch.device("cpu")

@@ -1,0 +1,150 @@
+"""Pictures of any sizes in one buffer: one allocation, one pinning, one copy to the device."""
+
+from __future__ import annotations
+
+import itertools
+import operator
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import overload
+
+import torch
+
+from fastnorm.images.batch import Images, Place, read_images
+from fastnorm.spec.geometry import Size
+from fastnorm.spec.normalization import CHANNELS
+from fastnorm.spec.options import Alpha, Exif, Layout
+
+
+@dataclass(frozen=True, eq=False, init=False, repr=False)
+class PackedImages:
+    """uint8 RGB pictures, one after the other in a flat buffer; what a data loader hands over for ragged batches.
+
+    Where the pictures lie cannot be changed afterwards: kernels read the buffer where offsets and sizes say.
+
+    Example:
+        >>> packed = PackedImages.pack([torch.zeros(40, 30, 3, dtype=torch.uint8), torch.zeros(8, 9, 3).byte()])
+        >>> len(packed), packed.sizes[1], packed[1].shape
+        (2, Size(height=8, width=9), torch.Size([8, 9, 3]))
+        >>> packed.buffer.shape, packed[1:]
+        (torch.Size([3816]), PackedImages(1 images, 3816 bytes on cpu))
+
+    A `DataLoader(pin_memory=True)` pins the buffer; `packed.to("cuda", non_blocking=True)` is then one copy.
+
+    Args:
+        buffer: uint8, one contiguous axis.
+        offsets: Where each picture's first byte lies. Pictures are (H, W, 3), without gaps within a picture.
+        sizes: Each picture's (height, width).
+
+    Raises:
+        TypeError, ValueError: A buffer of another kind, or a picture that does not lie within it.
+    """
+
+    buffer: torch.Tensor
+    offsets: tuple[int, ...]
+    sizes: tuple[Size, ...]
+
+    def __init__(self, buffer: torch.Tensor, offsets: Sequence[int], sizes: Sequence[Sequence[int]]) -> None:
+        if not isinstance(buffer, torch.Tensor) or buffer.dtype is not torch.uint8:
+            came = buffer.dtype if isinstance(buffer, torch.Tensor) else type(buffer).__name__
+            raise TypeError(f"buffer: got {came}, wanted a uint8 torch.Tensor")
+        if buffer.dim() != 1 or not buffer.is_contiguous():
+            raise ValueError(
+                f"buffer: got shape {tuple(buffer.shape)} with strides {buffer.stride()}, wanted one contiguous axis: "
+                f"buffer.contiguous().view(-1)"
+            )
+        object.__setattr__(self, "buffer", buffer)
+        object.__setattr__(self, "offsets", tuple(_whole("offsets", offset) for offset in offsets))
+        object.__setattr__(self, "sizes", tuple(_size(f"sizes[{index}]", size) for index, size in enumerate(sizes)))
+        if len(self.offsets) != len(self.sizes):
+            raise ValueError(
+                f"got {len(self.offsets)} offsets and {len(self.sizes)} sizes, wanted one each per picture"
+            )
+        for index, (offset, size) in enumerate(zip(self.offsets, self.sizes, strict=True)):
+            end = offset + CHANNELS * size.height * size.width
+            if min(offset, *size) < 0 or end > buffer.numel():
+                raise ValueError(
+                    f"images[{index}]: {size.height} x {size.width} pixels at byte {offset} end at byte {end} of a "
+                    f"buffer of {buffer.numel()}"
+                )
+
+    @classmethod
+    def pack(
+        cls,
+        images: Sequence[object],
+        *,
+        layout: Layout = "auto",
+        alpha: Alpha = "error",
+        exif: Exif = "ignore",
+    ) -> PackedImages:
+        """Copy pictures into one new buffer on the CPU; arguments and errors as for `fused_preprocess`."""
+        views = read_images(images, layout, alpha, exif).as_tensors()
+        sizes = [Size(*view.shape[:2]) for view in views]
+        ends = list(itertools.accumulate((CHANNELS * size.height * size.width for size in sizes), initial=0))
+        packed = cls(torch.empty(ends[-1], dtype=torch.uint8, device="cpu"), ends[:-1], sizes)
+        for index, view in enumerate(views):
+            packed[index].copy_(view)
+        return packed
+
+    def as_images(self) -> Images:
+        """What `fused_preprocess` reads."""
+        return _Packed(self.device, self.sizes, (len(self),), (self.buffer,), self)
+
+    def __len__(self) -> int:
+        return len(self.offsets)
+
+    @overload
+    def __getitem__(self, index: int) -> torch.Tensor: ...
+    @overload
+    def __getitem__(self, index: slice) -> PackedImages: ...
+    def __getitem__(self, index: int | slice) -> torch.Tensor | PackedImages:
+        """Picture `index` as a view (H, W, 3) of the buffer; of a slice, those pictures in the same buffer."""
+        if isinstance(index, slice):
+            return PackedImages(self.buffer, self.offsets[index], self.sizes[index])
+        offset, (height, width) = self.offsets[index], self.sizes[index]
+        return self.buffer[offset : offset + CHANNELS * height * width].view(height, width, CHANNELS)
+
+    def __repr__(self) -> str:
+        return f"PackedImages({len(self)} images, {self.buffer.numel()} bytes on {self.buffer.device})"
+
+    @property
+    def device(self) -> torch.device:
+        return self.buffer.device
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> PackedImages:
+        return PackedImages(self.buffer.to(device, non_blocking=non_blocking), self.offsets, self.sizes)
+
+    def pin_memory(self, device: torch.device | str | None = None) -> PackedImages:
+        del device  # the loader of older torch releases names one
+        return PackedImages(self.buffer.pin_memory(), self.offsets, self.sizes)
+
+
+@dataclass(frozen=True)
+class _Packed(Images):
+    packed: PackedImages
+
+    def views(self) -> list[torch.Tensor]:
+        return [self.packed[index] for index in range(len(self))]
+
+    def places(self) -> list[Place]:
+        first = self.packed.buffer.data_ptr()
+        return [
+            Place(first + offset, height, width, CHANNELS * width, CHANNELS, 1)
+            for offset, (height, width) in zip(self.packed.offsets, self.sizes, strict=True)
+        ]
+
+
+def _whole(what: str, value: object) -> int:
+    try:
+        return operator.index(value)  # type: ignore[arg-type]  # integers of numpy and torch too
+    except TypeError:
+        raise TypeError(
+            f"{what}: got {value!r}, expected whole numbers: of bytes for offsets, of pixels for sizes"
+        ) from None
+
+
+def _size(what: str, size: Sequence[object]) -> Size:
+    sides = tuple(_whole(what, side) for side in size)
+    if len(sides) != 2:
+        raise ValueError(f"{what}: got {len(sides)} numbers, expected two: (height, width)")
+    return Size(*sides)

@@ -1,0 +1,195 @@
+"""From images' sizes and targets to geometries: every decision about sizes, crops and mirrors, and every refusal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+import torch
+
+from fastnorm.spec import draws
+from fastnorm.spec.geometry import Geometry, PassOrder, Size, Span, resized_size
+from fastnorm.spec.target import CENTRES, MOST_PIXELS, RANDOM, Crop, Position, Target
+
+# Pillow keeps the box that it resizes in float32, which holds all whole numbers up to this one.
+MOST_SIDE = 2**24
+
+
+class Sources(Protocol):
+    """As much of the images as a plan needs."""
+
+    @property
+    def sizes(self) -> Sequence[Size]: ...
+
+    def name(self, index: int) -> str:
+        """What messages call an image."""
+
+
+class Plan(NamedTuple):
+    """What becomes of the images: for each target, one geometry per image; and which images are mirrored."""
+
+    geometries: list[tuple[Geometry, ...]]
+    flips: Sequence[bool]
+
+
+def plan(
+    images: Sources,
+    targets: Sequence[Target],
+    names: Sequence[str],
+    order: PassOrder,
+    flips: Sequence[bool] | None,
+    flip_first: bool,
+) -> Plan:
+    """Plan a call; messages call each target by its name. Random crops are drawn here, and mirrors if `flips` is None.
+
+    The first target that is cropped at random is drawn together with the mirrors, as published scripts do, and every
+    other one after it.
+    """
+    resized = [_resized_sizes(images, target, name) for target, name in zip(targets, names, strict=True)]
+    at_random = [index for index, target in enumerate(targets) if _is_random(target.crop)]
+    positions: dict[int, Sequence[Position | None]] = {}
+    if at_random:
+        index = at_random[0]
+        crop = targets[index].crop
+        positions[index], flips = draws.draw(resized[index], crop.size if crop else None, flips, flip_first)
+    elif flips is None:
+        _, flips = draws.draw(images.sizes, None, None, flip_first)
+    for index, (target, name) in enumerate(zip(targets, names, strict=True)):
+        if index not in positions:
+            positions[index] = _positions(resized[index], target.crop, name)
+    geometries = [
+        _geometries(images, target, name, resized[index], positions[index], order, flips, flip_first)
+        for index, (target, name) in enumerate(zip(targets, names, strict=True))
+    ]
+    return Plan(geometries, flips)
+
+
+def _resized_sizes(images: Sources, target: Target, name: str) -> list[Size]:
+    resized: dict[Size, Size] = {}
+    for index, source in enumerate(images.sizes):
+        if source not in resized:
+            resized[source] = _resized(source, target, f"{name}: {images.name(index)}")
+    return [resized[source] for source in images.sizes]
+
+
+def _geometries(
+    images: Sources,
+    target: Target,
+    name: str,
+    resized: Sequence[Size],
+    positions: Sequence[Position | None],
+    order: PassOrder,
+    flips: Sequence[bool],
+    flip_first: bool,
+) -> tuple[Geometry, ...]:
+    known: dict[tuple[Size, Size, Position | None, bool], Geometry] = {}
+    keys = list(zip(images.sizes, resized, positions, flips, strict=True))
+    for index, key in enumerate(keys):
+        if key not in known:
+            source, size, position, flip = key
+            if target.crop is not None and position is not None:
+                _check_position(position, target.crop, size, f"{name}: {images.name(index)}")
+            known[key] = _geometry(source, size, target.crop, position, order, flip, flip_first)
+    return tuple([known[key] for key in keys])
+
+
+def output_size(images: Sources, target: Target, plans: Sequence[Geometry], name: str) -> Size:
+    """The size that all images become; they go into one batch."""
+    if target.crop is not None:
+        return target.crop.size
+    if isinstance(target.size, Size):
+        return target.size
+    if not plans:
+        raise ValueError(f"{name}: got no images, whose size would decide; wanted a crop or a size of (height, width)")
+    for index, geometry in enumerate(plans):
+        if geometry is not plans[0] and geometry.output != plans[0].output:
+            raise ValueError(
+                f"{name}: {images.name(0)} becomes {_shown(plans[0].output)} and {images.name(index)} "
+                f"{_shown(geometry.output)}, wanted one size for a batch: crop=..., or size=(height, width)"
+            )
+    return plans[0].output
+
+
+def offsets(plans: Sequence[Geometry], flips: Sequence[bool], flip_first: bool) -> torch.Tensor:
+    """(top, left) of each crop in the resized image, which `flip_first` has mirrored where it is to be."""
+    pairs = []
+    for geometry, flip in zip(plans, flips, strict=True):
+        columns = geometry.columns
+        if flip:
+            columns = columns.of_mirrored(geometry.resized.width) if flip_first else columns.mirror()
+        pairs.append((geometry.rows.position, columns.position))
+    return torch.tensor(pairs, dtype=torch.int64, device="cpu").view(-1, 2)
+
+
+def _resized(source: Size, target: Target, name: str) -> Size:
+    resized = resized_size(source, target.size)
+    if resized.height * resized.width > MOST_PIXELS:
+        raise ValueError(
+            f"{name} of {_shown(source)} pixels would become {_shown(resized)}, wanted at most {MOST_PIXELS:,} pixels; "
+            f"crop it first"
+        )
+    if resized != source and max(*source, *resized) > MOST_SIDE:
+        raise ValueError(
+            f"{name} of {_shown(source)} pixels would become {_shown(resized)}, expected at most {MOST_SIDE:,} pixels "
+            f"on each side of what is resized: Pillow keeps sizes in float32, which has no exact larger ones; crop it "
+            f"first"
+        )
+    crop = target.crop and target.crop.size
+    if crop and not target.pad and (resized.height < crop.height or resized.width < crop.width):
+        raise ValueError(
+            f"{name} becomes {_shown(resized)}, smaller than the crop of {_shown(crop)}; pad=True puts it on black"
+        )
+    return resized
+
+
+def _check_position(position: Position, crop: Crop, resized: Size, name: str) -> None:
+    if all(-length < at < whole for at, length, whole in zip(position, crop.size, resized, strict=True)):
+        return
+    raise ValueError(
+        f"{name} becomes {_shown(resized)}, of which a crop of {_shown(crop.size)} at {position} shows nothing"
+    )
+
+
+def _is_random(crop: Crop | None) -> bool:
+    return crop is not None and crop.at == RANDOM
+
+
+def _positions(resized: Sequence[Size], crop: Crop | None, name: str) -> Sequence[Position | None]:
+    """Where each crop lies; None where its centring rule says."""
+    if crop is not None and _is_random(crop):
+        return [draws.position(size, crop.size) for size in resized]
+    if crop is None or isinstance(crop.at, str):
+        return [None] * len(resized)
+    if isinstance(crop.at, Position):
+        return [crop.at] * len(resized)
+    if len(crop.at) != len(resized):
+        raise ValueError(
+            f"{name}: got {len(crop.at)} crop positions for {len(resized)} images, wanted one per image, or one for all"
+        )
+    return crop.at
+
+
+def _geometry(
+    source: Size,
+    resized: Size,
+    crop: Crop | None,
+    position: Position | None,
+    order: PassOrder,
+    flip: bool,
+    flip_first: bool,
+) -> Geometry:
+    if crop is None:
+        rows, columns = Span.at(0, resized.height, resized.height), Span.at(0, resized.width, resized.width)
+    elif position is not None:
+        top, left = position
+        rows, columns = Span.at(top, resized.height, crop.size.height), Span.at(left, resized.width, crop.size.width)
+    else:
+        rule = CENTRES[str(crop.at)]
+        rows, columns = rule.span(resized.height, crop.size.height), rule.span(resized.width, crop.size.width)
+    if flip:
+        columns = columns.of_mirrored(resized.width) if flip_first else columns.mirror()
+    return Geometry(source, resized, rows, columns, order.vertical_first(source, resized))
+
+
+def _shown(size: Size) -> str:
+    return f"{size.height} x {size.width}"

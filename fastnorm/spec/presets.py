@@ -1,0 +1,47 @@
+"""The targets that published pipelines prepare, each with the pipeline whose bits it gives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from fastnorm.spec.normalization import CLIP, DINOV2, VAE
+from fastnorm.spec.target import Crop, Target
+
+VAE_512 = Target(VAE, size=512, resample="bilinear", crop=512)
+VAE_1024 = Target(VAE, size=1024, resample="bilinear", crop=1024)
+VAE_512_LANCZOS = Target(VAE, size=512, resample="lanczos", crop=512)
+VAE_1024_LANCZOS = Target(VAE, size=1024, resample="lanczos", crop=1024)
+VAE_1024_IP_ADAPTER = Target(VAE, size=1024, resample="bilinear", crop=Crop(1024, "transformers"))
+CLIP_224 = Target(CLIP, size=224, resample="bicubic", crop=Crop(224, "transformers"))
+DINOV2_224 = Target(DINOV2, size=256, resample="bicubic", crop=224)
+DINOV2_224_HF = Target(DINOV2, size=256, resample="bicubic", crop=Crop(224, "transformers"))
+
+TARGET_PRESETS: Mapping[str, Target] = {
+    "VAE_512": VAE_512,
+    "VAE_1024": VAE_1024,
+    "VAE_512_LANCZOS": VAE_512_LANCZOS,
+    "VAE_1024_LANCZOS": VAE_1024_LANCZOS,
+    "VAE_1024_IP_ADAPTER": VAE_1024_IP_ADAPTER,
+    "CLIP_224": CLIP_224,
+    "DINOV2_224": DINOV2_224,
+    "DINOV2_224_HF": DINOV2_224_HF,
+}
+
+# Whose bits each preset gives; `fastnorm explain` prints it.
+TARGET_SOURCES: Mapping[str, str] = {
+    "VAE_512": "torchvision on a PIL image: Resize(512) (bilinear), CenterCrop(512), ToTensor, Normalize([0.5], "
+    "[0.5]), as IP-Adapter's tutorial_train.py prepares Stable Diffusion 1.5's input",
+    "VAE_1024": "the same at 1024, as diffusers' SDXL training scripts computed before lanczos became their default",
+    "VAE_512_LANCZOS": "torchvision on a PIL image: Resize(512, LANCZOS), CenterCrop(512), ToTensor, Normalize([0.5], "
+    "[0.5]), the defaults of diffusers' train_text_to_image.py with --center_crop",
+    "VAE_1024_LANCZOS": "the same at 1024: the defaults of diffusers' train_text_to_image_sdxl.py with --center_crop",
+    "VAE_1024_IP_ADAPTER": "IP-Adapter's tutorial_train_sdxl.py: torchvision's Resize(1024) (bilinear) of a PIL image, "
+    "ToTensor, Normalize([0.5], [0.5]), and a crop at half the margin rounded down (delta // 2), where CenterCrop "
+    "rounds half to even",
+    "CLIP_224": "transformers' Pillow backend, CLIPImageProcessorPil, with openai/clip-vit-large-patch14's "
+    "configuration: shortest_edge 224, bicubic, crop 224; CLIPImageProcessor itself resizes with torch: other pixels",
+    "DINOV2_224": "torchvision on a PIL image, as DINOv2's make_classification_eval_transform: Resize(256, BICUBIC), "
+    "CenterCrop(224), ToTensor, Normalize with the ImageNet statistics",
+    "DINOV2_224_HF": "transformers' Pillow backend, BitImageProcessorPil, with facebook/dinov2-base's configuration: "
+    "shortest_edge 256, bicubic, crop 224, which lies up to a pixel beside torchvision's",
+}

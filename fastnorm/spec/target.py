@@ -1,0 +1,256 @@
+"""What one branch of a preprocess call asks for: how to resize, where to crop, how to normalise, what to return."""
+
+from __future__ import annotations
+
+import enum
+import operator
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, cast
+
+import torch
+
+from fastnorm.spec.arguments import check_normalization, resolve_dtypes, resolve_memory_formats
+from fastnorm.spec.filters import FILTERS
+from fastnorm.spec.geometry import CropRule, Size
+from fastnorm.spec.normalization import Normalization
+from fastnorm.spec.options import Alpha, FilterName, Placement, check_alpha
+
+RANDOM: Placement = "random"
+CENTRES: Mapping[str, CropRule] = {rule.value: rule for rule in CropRule}
+
+# Pillow refuses to decode files of more pixels than this, twice its `Image.MAX_IMAGE_PIXELS`.
+MOST_PIXELS = 178_956_970
+
+
+class Position(NamedTuple):
+    """A crop's top left pixel in the resized image."""
+
+    top: int
+    left: int
+
+
+@dataclass(frozen=True, init=False)
+class Crop:
+    """The part of a resized image that a target keeps.
+
+    Example:
+        >>> Crop(224, "transformers")
+        Crop(size=Size(height=224, width=224), at='transformers')
+        >>> Crop((768, 1024), "random").size
+        Size(height=768, width=1024)
+
+    Args:
+        size: (height, width) in pixels, or one number for a square.
+        at: Where it lies:
+            "torchvision": in the centre, as `CenterCrop` places it: half the margin, rounded half to even;
+            "transformers": in the centre, as the Pillow-backend image processors place it: half the margin, rounded
+            down (a pixel further to the top or left where the margin is 3 modulo 4);
+            "random": anywhere, drawn from torch's default generator with the numbers of torchvision's `RandomCrop`, for
+            the pictures in turn; `fused_preprocess` says how mirrors are drawn with them;
+            (top, left), or one such pair per image (a sequence, or an integer tensor of shape (N, 2)): there, in
+            pixels of the resized image.
+
+    Where the image is smaller than the crop, the rest is black: the rule decides on which side an odd line goes, a
+    random crop puts the image anywhere, and a given one where the position says (which may be negative).
+
+    Raises:
+        TypeError, ValueError: A size below 1 or beyond reason, an `at` that is none of these.
+    """
+
+    size: Size
+    at: Placement | Position | tuple[Position, ...]
+
+    def __init__(
+        self,
+        size: int | Sequence[int],
+        at: Placement | Sequence[int] | Sequence[Sequence[int]] | torch.Tensor = "torchvision",
+    ) -> None:
+        object.__setattr__(self, "size", _pair("crop", size))
+        object.__setattr__(self, "at", _placement(at))
+
+
+@dataclass(frozen=True, init=False)
+class Target:
+    """One branch of a preprocess call: resize, crop, normalise.
+
+    Example:
+        >>> Target(fastnorm.DINOV2, size=256, resample="bicubic", crop=224, dtype=torch.bfloat16).crop
+        Crop(size=Size(height=224, width=224), at='torchvision')
+
+    Frozen; equal where everything but `out` is equal. `dataclasses.replace(fastnorm.VAE_512, dtype=torch.bfloat16)`
+    makes a variant.
+
+    Args:
+        normalization: What becomes of the resized uint8 pixels, such as `fastnorm.CLIP`.
+        size: Resize the short side to this many pixels, the long side in proportion (rounded down); or to exactly
+            (height, width); None: not at all.
+        resample: Pillow's filter: "bilinear", "bicubic", "lanczos", "box" or "hamming", always antialiased. Pillow's
+            `Image.Resampling` and torchvision's `InterpolationMode` are understood too.
+        crop: What to keep: a `Crop`, or its size alone for torchvision's `CenterCrop`; None: everything.
+        pad: Whether images that are smaller than the crop get black borders, as in both libraries; False refuses them.
+        dtype: float32 (the default), float16 or bfloat16.
+        memory_format: `torch.contiguous_format` (the default) or `torch.channels_last`.
+        out: A tensor to write into, of shape (N, 3, height, width), on the images' device.
+        alpha: What becomes of transparent pixels of PIL images in this target: "error", "drop" or "white", as for
+            `fused_preprocess`; None takes the call's. Tensors, arrays and `PackedImages` have no alpha: it is ignored.
+
+    Raises:
+        TypeError, ValueError: Before any image is looked at.
+    """
+
+    normalization: Normalization
+    size: int | Size | None
+    resample: FilterName
+    crop: Crop | None
+    pad: bool
+    dtype: torch.dtype | None
+    memory_format: torch.memory_format | None
+    out: torch.Tensor | None = field(compare=False, repr=False)
+    alpha: Alpha | None
+
+    def __init__(
+        self,
+        normalization: Normalization,
+        size: int | Sequence[int] | None = None,
+        resample: FilterName | enum.Enum = "bilinear",  # torchvision has no types for its own enumeration
+        crop: int | Sequence[int] | Crop | None = None,
+        pad: bool = True,
+        dtype: torch.dtype | None = None,
+        memory_format: torch.memory_format | None = None,
+        out: torch.Tensor | None = None,
+        alpha: Alpha | None = None,
+    ) -> None:
+        check_normalization(normalization, "normalization")
+        if not isinstance(pad, bool):
+            raise TypeError(f"pad: got {type(pad).__name__}, wanted True (black borders) or False (an error)")
+        if out is not None and not isinstance(out, torch.Tensor):
+            raise TypeError(f"out: got {type(out).__name__}, wanted one torch.Tensor: each target has its own")
+        if dtype is not None:
+            resolve_dtypes(dtype, 1)
+        if memory_format is not None:
+            resolve_memory_formats(memory_format, 1)
+        if alpha is not None:
+            check_alpha(alpha)
+        values = {
+            "normalization": normalization,
+            "size": _resize(size),
+            "resample": _filter_name(resample),
+            "crop": crop if crop is None or isinstance(crop, Crop) else Crop(crop),
+            "pad": pad,
+            "dtype": dtype,
+            "memory_format": memory_format,
+            "out": out,
+            "alpha": alpha,
+        }
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+
+
+class DualOutput(NamedTuple):
+    """What the dual functions return: the two tensors, by position or by name."""
+
+    vae: torch.Tensor
+    clip: torch.Tensor
+
+    def __repr__(self) -> str:
+        shown = (f"{name}={_summary(tensor)}" for name, tensor in zip(self._fields, self, strict=True))
+        return f"DualOutput({', '.join(shown)})"
+
+
+def _summary(tensor: torch.Tensor) -> str:
+    dtype = str(tensor.dtype).removeprefix("torch.")
+    return f"{dtype} tensor of shape {tuple(tensor.shape)} on {tensor.device}"
+
+
+def check_targets(targets: object) -> tuple[Target, ...]:
+    """The targets as a tuple, or an error that shows the call to make."""
+    if isinstance(targets, Target):
+        raise TypeError("targets: got one Target, wanted a list of them: fused_preprocess(images, [it])")
+    if isinstance(targets, str) or not isinstance(targets, Sequence):
+        raise TypeError(
+            f"targets: got {type(targets).__name__}, wanted a list such as [fastnorm.VAE_512, fastnorm.CLIP_224]"
+        )
+    if not targets:
+        raise ValueError("targets: got an empty list, wanted at least one target, such as [fastnorm.CLIP_224]")
+    for index, target in enumerate(targets):
+        check_target(target, f"targets[{index}]")
+    return tuple(targets)
+
+
+def check_target(target: object, what: str) -> None:
+    if isinstance(target, Target):
+        return
+    if isinstance(target, Normalization):
+        raise TypeError(
+            f"{what}: got a Normalization, wanted a Target, which says how to resize and crop too: "
+            f"fastnorm.Target(it, size=224, resample='bicubic', crop=224)"
+        )
+    raise TypeError(f"{what}: got {type(target).__name__}, wanted a fastnorm.Target, such as fastnorm.CLIP_224")
+
+
+def _resize(size: object) -> int | Size | None:
+    if size is None:
+        return None
+    pair = _pair("size", size)
+    return pair if _whole(size) is None else pair.height
+
+
+def _pair(what: str, size: object) -> Size:
+    side = _whole(size)
+    if side is not None:
+        pair = Size(side, side)
+    elif isinstance(size, Sequence) and not isinstance(size, str) and len(size) == 2:
+        sides = [_whole(side) for side in size]
+        if None in sides:
+            raise TypeError(f"{what}: got {size!r}, wanted whole numbers of pixels: (height, width)")
+        pair = Size(*sides)  # type: ignore[arg-type]
+    else:
+        raise TypeError(f"{what}: got {size!r}, wanted a number of pixels, or (height, width)")
+    if pair.height < 1 or pair.width < 1:
+        raise ValueError(f"{what}: got {size!r}, wanted at least one pixel on each side")
+    if pair.height * pair.width > MOST_PIXELS:
+        raise ValueError(f"{what}: got {size!r}, wanted at most {MOST_PIXELS:,} pixels in all")
+    return pair
+
+
+def _whole(value: object) -> int | None:
+    if isinstance(value, bool):
+        return None
+    try:
+        return operator.index(value)  # type: ignore[arg-type]  # integers of numpy and torch too
+    except TypeError:
+        return None
+
+
+def _placement(at: object) -> Placement | Position | tuple[Position, ...]:
+    choices = (*CENTRES, RANDOM)
+    wanted = f"one of {', '.join(map(repr, choices))}, (top, left), or one such pair per image"
+    if isinstance(at, str):
+        if at not in choices:
+            raise ValueError(f"at: got {at!r}, wanted {wanted}")
+        return cast(Placement, at)
+    values = at.tolist() if hasattr(at, "tolist") else at
+    if not isinstance(values, Sequence):
+        raise TypeError(f"at: got {type(at).__name__}, wanted {wanted}")
+    if len(values) == 2 and _whole(values[0]) is not None:
+        return _position("at", values)
+    return tuple(_position(f"at[{index}]", value) for index, value in enumerate(values))
+
+
+def _position(what: str, value: object) -> Position:
+    numbers = [_whole(v) for v in value] if isinstance(value, Sequence) and not isinstance(value, str) else []
+    if len(numbers) != 2 or None in numbers:
+        raise TypeError(f"{what}: got {value!r}, wanted whole numbers of pixels: (top, left)")
+    return Position(*numbers)  # type: ignore[arg-type]
+
+
+def _filter_name(resample: object) -> FilterName:
+    # Pillow's Resampling is an enumeration whose names are the filters'; so is torchvision's InterpolationMode.
+    name = getattr(resample, "name", resample)
+    known = ", ".join(map(repr, FILTERS))
+    if not isinstance(name, str):
+        raise TypeError(f"resample: got {resample!r}, wanted one of {known}")
+    if name.lower() not in FILTERS:
+        raise ValueError(f"resample: got {name!r}, wanted one of {known}")
+    return cast(FilterName, name.lower())

@@ -1,0 +1,36 @@
+"""The published resizing and cropping with Pillow's own `Image.resize`, which shares nothing with this library's."""
+
+from __future__ import annotations
+
+from PIL import Image
+
+from fastnorm.spec.target import Crop, Target
+
+
+def resize_and_crop(image: Image.Image, target: Target) -> Image.Image:
+    """The uint8 pixels that the published pipeline of `target` normalises.
+
+    Args:
+        image: A picture of mode "RGB".
+        target: With a short side as its `size`, and a crop in the centre: torchvision's `Resize` and `CenterCrop`, or
+            what transformers' Pillow-backend processors do.
+    """
+    short, crop = short_side_and_crop(target)
+    width, height = (int(short * side / min(image.size)) for side in image.size)
+    resized = image.resize((width, height), Image.Resampling[target.resample.upper()])
+    left, top = _start(width, crop.size.width, crop), _start(height, crop.size.height, crop)
+    return resized.crop((left, top, left + crop.size.width, top + crop.size.height))  # black where it reaches beyond
+
+
+def short_side_and_crop(target: Target) -> tuple[int, Crop]:
+    if not isinstance(target.size, int) or target.crop is None:
+        raise ValueError(f"got {target}, wanted a target with a short side and a crop")
+    return target.size, target.crop
+
+
+def _start(length: int, kept: int, crop: Crop) -> int:
+    """Where the crop begins on an axis; below zero where it begins with padding."""
+    margin = length - kept
+    if crop.at == "transformers":
+        return margin // 2
+    return round(margin / 2) if margin > 0 else -(-margin // 2)
