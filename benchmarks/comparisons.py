@@ -16,7 +16,7 @@ from benchmarks.rows import NOT_RUN, RESULTS, Row, read
 
 NORMALIZE, PREPROCESS, HOST, END_TO_END, BANDWIDTH = "normalize", "preprocess", "host", "end to end", "bandwidth"
 OURS = "fastnorm"
-NO_DRIVER = "launching on a driver that does nothing"  # what host time is without a GPU
+NO_DRIVER = "driver that does nothing"  # what host time is without a GPU
 COPY = "device copy"  # the cell that the others are compared with; filling memory, which only writes, is another
 
 

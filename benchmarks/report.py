@@ -80,7 +80,7 @@ class Machine:
         return f"{'GPU' if self.on_gpu else 'CPU'}: {self.device}"
 
     def title(self, suite: str) -> str:
-        return f"{SUITES[suite]}, {NO_DRIVER}" if suite == HOST and not self.on_gpu else SUITES[suite]
+        return f"Host time, {NO_DRIVER}" if suite == HOST and not self.on_gpu else SUITES[suite]
 
     def of(self, suite: str) -> list[Cell]:
         return [cell for cell in self.cells if cell.suite == suite]
