@@ -125,10 +125,10 @@ def test_ctrl_c_exits_quietly(monkeypatch, capsys):
 
 
 @pytest.mark.parametrize("command", ["demo", "check"])
-@pytest.mark.parametrize("device", ["meta", "nonsense"])
-def test_a_device_that_does_not_serve_is_a_wrong_call(command, device, capsys):
-    assert main([command, "--device", device]) == 2
-    assert f"--device {device}: " in capsys.readouterr().err
+@pytest.mark.parametrize("name", ["meta", "nonsense"])
+def test_a_device_that_does_not_serve_is_a_wrong_call(command, name, capsys):
+    assert main([command, "--device", name]) == 2
+    assert f"--device {name}: " in capsys.readouterr().err
 
 
 def environment():
