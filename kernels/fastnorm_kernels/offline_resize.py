@@ -30,9 +30,9 @@ SIDE = 1024
 
 
 def report(launch: Launch, arch: str) -> dict[str, Any]:
-    """Compile a launch for one of NVIDIA's ARCHS: its code's counts and loops, and what its jobs execute of them."""
+    """Compile a launch: its code's counts, and for NVIDIA's ARCHS its loops and what its jobs execute of them."""
     compiled = compile_launch(launch, ARCHS[arch])
-    counts, found = count(compiled), loops(compiled)
+    counts, found = count(compiled), loops(compiled) if ARCHS[arch].backend == "cuda" else []
     row = {
         "kernel": launch.kernel.__name__,
         "arch": arch,
@@ -42,7 +42,7 @@ def report(launch: Launch, arch: str) -> dict[str, Any]:
         **counts,
         "loops": [dataclasses.asdict(loop) for loop in found],
     }
-    if launch.kernel.__name__ != "_tables_kernel":  # which takes the same time however large the batch
+    if found and launch.kernel.__name__ != "_tables_kernel":  # which takes the same time however large the batch
         row["thread_instructions"] = thread_instructions(launch, counts["instructions"], found)
     return row
 
