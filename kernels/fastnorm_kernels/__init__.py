@@ -7,8 +7,8 @@
 Only torch and Triton are needed. Importing this package imports Triton; no CUDA context is made before a launch.
 """
 
-from fastnorm_kernels.launching import Repeatable
-from fastnorm_kernels.normalize import normalize, prepare
-from fastnorm_kernels.resize import Branch, Source, preprocess
+from .launching import Repeatable
+from .normalize import normalize, prepare
+from .resize import Branch, Source, preprocess
 
 __all__ = ["Branch", "Repeatable", "Source", "normalize", "prepare", "preprocess"]

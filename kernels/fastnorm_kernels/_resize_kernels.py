@@ -21,7 +21,7 @@ import enum
 import triton
 import triton.language as tl
 
-from fastnorm_kernels._normalize_kernels import _byte
+from ._normalize_kernels import _byte
 
 
 class Pixels(enum.IntEnum):

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import torch
 import triton
 
-from fastnorm_kernels import _normalize_kernels as kernels
-from fastnorm_kernels.division import Triple, plan
-from fastnorm_kernels.launching import OPTIONS, Launch, Repeatable, repeatable
+from . import _normalize_kernels as kernels
+from .division import Triple, plan
+from .launching import OPTIONS, Launch, Repeatable, repeatable
 
 STRIDED_TILE = 1024  # pixels per program
 LARGEST_INT32 = 2**31 - 1

@@ -21,9 +21,9 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import CompiledKernel
 
-from fastnorm_kernels.launching import OPTIONS, Launch
-from fastnorm_kernels.machine_code import count
-from fastnorm_kernels.normalize import choose, plans_of
+from .launching import OPTIONS, Launch
+from .machine_code import count
+from .normalize import choose, plans_of
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 LAYOUTS = ("NHWC", "NCHW")

@@ -18,10 +18,10 @@ from typing import Any
 
 import torch
 
-from fastnorm_kernels.launching import OPTIONS
-from fastnorm_kernels.machine_code import Loop, count, loops
-from fastnorm_kernels.offline import ARCHS, DTYPES, LAYOUTS, compile_launch
-from fastnorm_kernels.resize import GROUP, LINES, PAIR, TILE, Branch, Launch, LineJob, OutputJob, Source, launches
+from .launching import OPTIONS
+from .machine_code import Loop, count, loops
+from .offline import ARCHS, DTYPES, LAYOUTS, compile_launch
+from .resize import GROUP, LINES, PAIR, TILE, Branch, Launch, LineJob, OutputJob, Source, launches
 
 FILTERS = {"bilinear": 1.0, "bicubic": 2.0}  # support in pixels
 VAE = (512, "bilinear", (0.5,) * 3, (0.5,) * 3)
