@@ -1,6 +1,8 @@
 """Compiles the variants that test_offline_resize.py judges and prints their reports; run without the interpreter."""
 
+import concurrent.futures
 import functools
+import itertools
 import json
 import sys
 
@@ -9,7 +11,7 @@ import torch
 from fastnorm.spec.filters import BICUBIC, BILINEAR, coefficients
 from fastnorm.spec.geometry import CropRule, PassOrder, Size, geometry
 from fastnorm_kernels import offline_resize
-from fastnorm_kernels.offline import ARCHS
+from fastnorm_kernels.offline import ARCHS, compile_launch
 from fastnorm_kernels.resize import Branch, Source, launches
 
 SIZE = Size(480, 640)
@@ -51,21 +53,36 @@ VARIANTS = {
 }
 
 
+def rows(arch):
+    """Every variant for one architecture; for sm_90, what an image takes in all."""
+    found = {}
+    for arguments in VARIANTS.values():
+        for launch in variant(*arguments):
+            key = (launch.kernel.__name__, *(tensor.dtype for tensor in launch.tensors), *launch.constants.values())
+            if key not in found:
+                found[key] = offline_resize.report(launch, arch)
+    totals = []
+    for layout, dtype in itertools.product(("NHWC", "NCHW"), (FP32, BF16)) if arch == "sm_90" else ():
+        reports = [offline_resize.report(launch, arch) for launch in offline_resize.example(layout, dtype)]
+        total = sum(report.get("thread_instructions", 0) for report in reports)
+        totals.append({"arch": arch, "layout": layout, "dtype": str(dtype), "total": total})
+    return [*found.values(), *totals]
+
+
+def narrowed(arch):
+    """How many stores of the second pass are given a 32-bit offset from an argument."""
+    launch = offline_resize.example("NHWC", FP32)[-1]
+    code = compile_launch(launch, ARCHS[arch]).asm["ttgir"]
+    return {"arch": arch, "narrowed_stores": code.count("buffer_store"), "wide_stores": code.count("tt.store")}
+
+
 def main():
-    seen = set()
-    for arch in (name for name, target in ARCHS.items() if target.backend == "cuda"):
-        for arguments in VARIANTS.values():
-            for launch in variant(*arguments):
-                dtypes = (tensor.dtype for tensor in launch.tensors)
-                key = (arch, launch.kernel.__name__, *dtypes, *launch.constants.values())
-                if key not in seen:
-                    seen.add(key)
-                    print(json.dumps(offline_resize.report(launch, arch)), flush=True)
-        for layout in ("NHWC", "NCHW"):
-            for dtype in (FP32, BF16):
-                rows = [offline_resize.report(launch, arch) for launch in offline_resize.example(layout, dtype)]
-                total = sum(row.get("thread_instructions", 0) for row in rows)
-                print(json.dumps({"arch": arch, "layout": layout, "dtype": str(dtype), "total": total}), flush=True)
+    with concurrent.futures.ProcessPoolExecutor() as processes:
+        for found in processes.map(rows, ARCHS):
+            for row in found:
+                print(json.dumps(row), flush=True)
+        for row in processes.map(narrowed, [arch for arch, target in ARCHS.items() if target.backend == "hip"]):
+            print(json.dumps(row), flush=True)
 
 
 if __name__ == "__main__":

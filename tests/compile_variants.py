@@ -1,5 +1,6 @@
 """Compiles the variants that test_offline.py judges and prints their reports; run without Triton's interpreter."""
 
+import concurrent.futures
 import dataclasses
 import json
 import sys
@@ -64,13 +65,19 @@ VARIANTS = {
 EVERYWHERE = [name for name in VARIANTS if name.endswith("pair")]
 
 
+def row(job):
+    arch, name = job
+    x, outputs, targets = VARIANTS[name]
+    threads = OPTIONS["num_warps"] * offline.ARCHS[arch].warp_size
+    launch = choose(x, outputs, plans_of(targets), threads=threads)
+    return {"variant": name, **dataclasses.asdict(offline.report(launch, arch))}
+
+
 def main():
-    for arch, target in offline.ARCHS.items():
-        for name, (x, outputs, targets) in VARIANTS.items():
-            if arch != "sm_90" and name not in EVERYWHERE:
-                continue
-            launch = choose(x, outputs, plans_of(targets), threads=OPTIONS["num_warps"] * target.warp_size)
-            print(json.dumps({"variant": name, **dataclasses.asdict(offline.report(launch, arch))}), flush=True)
+    jobs = [(arch, name) for arch in offline.ARCHS for name in (VARIANTS if arch == "sm_90" else EVERYWHERE)]
+    with concurrent.futures.ProcessPoolExecutor() as processes:
+        for found in processes.map(row, jobs):
+            print(json.dumps(found), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
-"""Run by test_repeats.py under the stub driver: prints one JSON object with what each experiment saw."""
+"""Run by testlaunch_cache.py under the stub driver: prints one JSON object with what each experiment saw."""
 
+import gc
 import itertools
 import json
 import random
@@ -12,6 +13,7 @@ import fastnorm
 import stub_driver
 from fastnorm import CLIP, VAE
 from fastnorm.backends.cuda import launch_cache
+from fastnorm_kernels import _normalize_kernels
 
 FP32, BF16 = torch.float32, torch.bfloat16
 MEMORY = torch.arange(1 << 20).to(torch.uint8)
@@ -158,6 +160,27 @@ def knobs_are_heeded():
     return {"during": during, "after": repeats(call)}
 
 
+def a_repeated_call_keeps_its_code_loaded():
+    """Also when Triton forgets its kernels, which unloads those that nobody else holds."""
+    call = fixed_call()
+    launch_cache.forget()
+    clear_tritons_caches()
+    launch_of(*call)
+    before = stub_driver.unloads()
+    clear_tritons_caches()
+    kept = repeats(call), stub_driver.unloads() - before
+    launch_cache.forget()
+    gc.collect()
+    return {"repeats": kept[0], "unloaded": kept[1], "unloaded when forgotten": stub_driver.unloads() - before}
+
+
+def clear_tritons_caches():
+    for kernel in vars(_normalize_kernels).values():
+        if isinstance(kernel, triton.JITFunction):
+            kernel.device_caches.clear()
+    gc.collect()
+
+
 def another_current_device_takes_the_ordinary_way(driver):
     call = fixed_call()
     launch_of(*call)
@@ -209,6 +232,7 @@ def main():
                 "versions": versions_of_outputs(),
                 "hooks": hooks_are_called(),
                 "knobs": knobs_are_heeded(),
+                "code": a_repeated_call_keeps_its_code_loaded(),
                 "device": another_current_device_takes_the_ordinary_way(driver),
                 "threads": threads_do_not_disturb_each_other(),
                 "bound": the_memory_of_calls_is_bounded(),

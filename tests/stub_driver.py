@@ -58,5 +58,10 @@ def last_launch(pointers, integers):
     return values[0], values[1], values[2], list(values[3 : 3 + pointers]), list(values[3 + pointers :])[:integers]
 
 
+def unloads():
+    """How many modules have been unloaded."""
+    return _library().stub_unloads()
+
+
 def _library():
     return ctypes.CDLL("libcuda.so.1")

@@ -18,6 +18,11 @@ static intptr_t functions;
 static int64_t launches, last[16];
 static int pointers, integers;
 
+/* How many modules have been unloaded; a launch of a function of theirs would fail. */
+static int64_t unloads;
+
+int64_t stub_unloads(void) { return unloads; }
+
 void stub_expect(int p, int i) { pointers = p, integers = i; }
 
 void stub_last(int64_t *out) {
@@ -36,7 +41,7 @@ Result cuLaunchKernelEx(const Config *config, void *function, void **arguments, 
 
 Result cuModuleGetFunction(void **function, void *module, const char *name) { return *function = (void *)++functions, 0; }
 Result cuModuleLoadData(void **module, const void *image) { return *module = &context, 0; }
-Result cuModuleUnload(void *module) { return 0; }
+Result cuModuleUnload(void *module) { return unloads++, 0; }
 Result cuInit(unsigned flags) { return 0; }
 Result cuDriverGetVersion(int *version) { return *version = 13000, 0; }
 Result cuDeviceGetCount(int *count) { return *count = 1, 0; }

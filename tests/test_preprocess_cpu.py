@@ -373,7 +373,7 @@ def test_every_kind_of_output(dtype, memory_format):
 def test_an_output_inside_a_larger_tensor():
     around = poisoned((5, 2 * len(SOURCES), 3, 40, 40), torch.float32)
     one = branch(SOURCES, fastnorm.CLIP)
-    inside = TargetJob(one.normalization, one.kernel, one.geometries, around[2, ::2, :, 3:35, 4:36])
+    inside = TargetJob(one.normalization, one.resample, one.geometries, around[2, ::2, :, 3:35, 4:36])
     check([noise(source) for source in SOURCES], [inside, branch(SOURCES, size=7)])
     assert int(around.isfinite().sum()) == inside.output.numel()
 

@@ -1,5 +1,6 @@
 """The resizing kernels, against the reference and against Pillow."""
 
+import contextlib
 import dataclasses
 import functools
 
@@ -387,6 +388,18 @@ def test_a_large_batch_goes_in_parts(launched, monkeypatch):
             parts = check(images, *targets)
         assert len(launched) > 3
         assert all(torch.equal(a, b) for a, b in zip(whole, parts, strict=True))
+
+
+def test_a_call_under_graph_capture_is_refused_before_anything_is_recorded(monkeypatch):
+    """A replay would upload the records of a call that is over, with addresses of images that may be gone."""
+    from fastnorm_kernels import resize
+
+    inside = []
+    monkeypatch.setattr(torch.cuda, "device", lambda device: contextlib.nullcontext(inside.append(device)))
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: bool(inside))
+    monkeypatch.setattr(resize, "launches", lambda *_: pytest.fail("planned, and maybe uploaded"))
+    with pytest.raises(RuntimeError, match="got a call under CUDA-graph capture, expected one outside"):
+        resize.preprocess([resize.Source(0, 8, 8, 24, 3, 1)], [], torch.device("cuda"))
 
 
 def test_profilers_see_what_was_launched():

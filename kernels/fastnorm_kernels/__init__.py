@@ -10,9 +10,9 @@ Only torch and Triton are needed. Importing this package imports Triton; no CUDA
 import sys
 
 try:
-    from fastnorm_kernels.launching import Repeatable
-    from fastnorm_kernels.normalize import normalize, prepare
-    from fastnorm_kernels.resize import Branch, Source, preprocess
+    from .launching import Repeatable
+    from .normalize import normalize, prepare
+    from .resize import Branch, Source, preprocess
 except ModuleNotFoundError as error:
     if error.name != "triton" or sys.argv[:1] != ["-m"]:
         raise

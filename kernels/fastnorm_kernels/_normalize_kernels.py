@@ -12,7 +12,7 @@ placed by hand, and no multiply and add may be merged that are not merged here.
 import triton
 import triton.language as tl
 
-from fastnorm_kernels.division import FULL_SCALE, Form, reciprocal
+from .division import FULL_SCALE, Form, reciprocal
 
 # Triton's interpreter rounds fma twice and truncates float32 to bfloat16; there the two are spelled out instead.
 _INTERPRETED = tl.constexpr(triton.knobs.runtime.interpret)

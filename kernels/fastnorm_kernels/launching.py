@@ -46,13 +46,14 @@ class Launch:
 class Repeatable:
     """A launch that can be made again with other tensors of the same shapes, strides, dtypes, device and alignment."""
 
-    __slots__ = ("_arguments", "_device", "_function", "_grid", "_kernel", "_metadata", "_run")
+    __slots__ = ("_arguments", "_compiled", "_device", "_function", "_grid", "_kernel", "_metadata", "_run")
 
     def __init__(self, launch: Launch, compiled: Any, device: int) -> None:  # noqa: ANN401
         self._kernel = launch.kernel
         self._device = device
         self._grid = launch.grid[0]
         self._arguments = (*launch.sizes, *launch.constants.values())
+        self._compiled = compiled  # which unloads the function's module when nobody holds it any more
         # `run` loads the module on first use, so it comes before `function`.
         self._run: Callable[..., None] = compiled.run
         self._function = compiled.function

@@ -25,11 +25,19 @@ _INEXACT_PTX = re.compile(r"^\s+\S*\.(?:ftz|approx|full|rz|rm|rp|rna)\b.*$", re.
 # A division becomes many instructions of the machine's, fused ones among them, but one of PTX.
 _FLOAT64_PTX = re.compile(r"^\s+(add|sub|mul|div|rcp|fma)\S*\.f64\b", re.MULTILINE)
 
-# An instruction of AMD's assembly stands in a line of its own; a memory access names how many 32-bit words it moves.
-_GCN = re.compile(r"^\s+([svdbgf][a-z]*_[a-z0-9_]+)", re.MULTILINE)
-_GCN_ACCESS = re.compile(
-    r"^(?:global|buffer|flat|scratch)_(load|store)_(?:d?word|dword|[us]?byte|[us]?short)(?:x(\d))?"
+# An instruction of AMD's assembly stands in a line of its own. A memory access names what it moves: on CDNA a byte, a
+# short or a number of 32-bit words, on RDNA the bits.
+_AMD = re.compile(r"^\s+([svdbgf][a-z]*_[a-z0-9_]+)", re.MULTILINE)
+_AMD_ACCESS = re.compile(
+    r"^(?:global|buffer|flat|scratch)_(?P<to>load|store)_(?:d16_)?(?:hi_)?"
+    r"(?:[us]?(?P<kind>byte|short|dword)(?:x(?P<words>\d))?|[bui](?P<bits>\d+))"
 )
+_AMD_BITS = {"byte": 8, "short": 16, "dword": 32}
+# AMD's instructions for a division are many and fused; LLVM's operations say what they are to compute, and with which
+# liberties: of merging, of reordering, of approximating.
+_LLVM_FLOAT = re.compile(r"= f(add|sub|mul|div)((?: [a-z]+)*) (?:float|double|<\d+ x (?:float|double)>) ")
+_LLVM_FLOAT64 = re.compile(r"= f(add|sub|mul|div)(?: [a-z]+)* double |call double @llvm\.(fma)")
+_LIBERTIES = {"fast", "contract", "reassoc", "arcp", "afn"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +50,7 @@ class Loop:
 
 def count(compiled: CompiledKernel) -> dict[str, Any]:
     """The numbers of an `offline.Report` that can be read off the code alone."""
-    return _count_sass(compiled) if "cubin" in compiled.asm else _count_gcn(compiled)
+    return _count_sass(compiled) if "cubin" in compiled.asm else _count_amd(compiled)
 
 
 def loops(compiled: CompiledKernel) -> list[Loop]:
@@ -101,19 +109,20 @@ def _count_sass(compiled: CompiledKernel) -> dict[str, Any]:
     }
 
 
-def _count_gcn(compiled: CompiledKernel) -> dict[str, Any]:
+def _count_amd(compiled: CompiledKernel) -> dict[str, Any]:
     assembly = compiled.asm["amdgcn"]
-    operations = collections.Counter(name for name in _GCN.findall(assembly) if name != "s_nop")
+    operations = collections.Counter(name for name in _AMD.findall(assembly) if name != "s_nop")
     widths: dict[str, collections.Counter[int]] = {"load": collections.Counter(), "store": collections.Counter()}
     for name, n in operations.items():
-        access = _GCN_ACCESS.match(name)
+        access = _AMD_ACCESS.match(name)
         if access:
-            narrow = 8 if "byte" in name else 16 if "short" in name else 32
-            widths[access.group(1)][narrow * int(access.group(2) or 1)] += n
+            bits = int(access["bits"] or 0) or _AMD_BITS[access["kind"]] * int(access["words"] or 1)
+            widths[access["to"]][bits] += n
 
     def noted(key: str) -> int:
         return int(re.search(rf"\.{key}:\s*(\d+)", assembly).group(1))  # type: ignore[union-attr]
 
+    liberties = [flags for _, flags in _LLVM_FLOAT.findall(compiled.asm["llir"]) if _LIBERTIES & set(flags.split())]
     return {
         "instructions": operations.total(),
         "registers": noted("vgpr_count"),
@@ -123,8 +132,8 @@ def _count_gcn(compiled: CompiledKernel) -> dict[str, Any]:
         "loads": dict(widths["load"]),
         "stores": dict(widths["store"]),
         "arithmetic": {},
-        "float64": {},
-        "inexact": 0,
+        "float64": dict(collections.Counter(a or b for a, b in _LLVM_FLOAT64.findall(compiled.asm["llir"]))),
+        "inexact": len(liberties),
     }
 
 

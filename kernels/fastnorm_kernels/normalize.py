@@ -8,13 +8,9 @@ from collections.abc import Sequence
 import torch
 import triton
 
-from fastnorm_kernels import _normalize_kernels as kernels
-from fastnorm_kernels.division import Triple, plan
-from fastnorm_kernels.launching import OPTIONS, Launch, Repeatable, repeatable
-
-# AMD's data-centre GPUs run 64 threads a wave. The kernels of whole words give each thread one word per load: fewer
-# words than threads would make neighbours share a store, which moves values between them.
-THREADS = OPTIONS["num_warps"] * (64 if torch.version.hip else 32)
+from . import _normalize_kernels as kernels
+from .division import Triple, plan
+from .launching import OPTIONS, Launch, Repeatable, repeatable
 
 STRIDED_TILE = 1024  # pixels per program
 LARGEST_INT32 = 2**31 - 1
@@ -66,10 +62,21 @@ def _on_device_of(tensor: torch.Tensor) -> contextlib.AbstractContextManager[obj
     return torch.cuda.device(tensor.device) if tensor.is_cuda else contextlib.nullcontext()
 
 
+def _threads() -> int:
+    """Of a program on the current device. Of AMD's GPUs, those for data centres run 64 threads a wave."""
+    warp = triton.runtime.driver.active.get_current_target().warp_size if torch.version.hip else 32
+    return OPTIONS["num_warps"] * warp
+
+
 def choose(
-    x: torch.Tensor, outputs: tuple[torch.Tensor, ...], plans: tuple[int | float, ...], threads: int = THREADS
+    x: torch.Tensor, outputs: tuple[torch.Tensor, ...], plans: tuple[int | float, ...], threads: int | None = None
 ) -> Launch:
-    """The launch for (N, 3, H, W) tensors: whole words where every access can be one, else any strides."""
+    """The launch for (N, 3, H, W) tensors: whole words where every access can be one, else any strides.
+
+    The kernels of whole words give each of a program's threads one word per load: with fewer words than threads,
+    neighbours would share a store, and with more, values would change threads for it.
+    """
+    threads = threads or _threads()
     interleaved = x.permute(0, 2, 3, 1).is_contiguous()
     if (interleaved or x.is_contiguous()) and x.numel() <= MOST_CODES:
         # Codes that fill the 16 bytes of a store; with a float32 output among them, 8 would make threads swap values.

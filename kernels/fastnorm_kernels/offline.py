@@ -20,19 +20,18 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import CompiledKernel
 
-from fastnorm_kernels._offline_arguments import DTYPES, Parser, dtype_names, positive
-from fastnorm_kernels._offline_arguments import targets as targets_of
-from fastnorm_kernels.launching import OPTIONS, Launch
-from fastnorm_kernels.machine_code import count
-from fastnorm_kernels.normalize import choose, plans_of
+from ._offline_arguments import DTYPES, Parser, dtype_names, positive
+from ._offline_arguments import targets as targets_of
+from .launching import OPTIONS, Launch
+from .machine_code import count
+from .normalize import choose, plans_of
 
 LAYOUTS = ("NHWC", "NCHW")
 
-ARCHS = {
-    "sm_80": GPUTarget("cuda", 80, 32),
-    "sm_90": GPUTarget("cuda", 90, 32),
-    "sm_100": GPUTarget("cuda", 100, 32),
+ARCHS = {f"sm_{number}": GPUTarget("cuda", number, 32) for number in (75, 80, 86, 89, 90, 100, 120)} | {
+    "gfx90a": GPUTarget("hip", "gfx90a", 64),
     "gfx942": GPUTarget("hip", "gfx942", 64),
+    "gfx1100": GPUTarget("hip", "gfx1100", 32),
 }
 
 
@@ -41,8 +40,8 @@ class Report:
     """What a compiled variant holds.
 
     Loads and stores count the global ones by width in bits; `arithmetic` the float32 instructions by name (NVIDIA);
-    `float64` those of float64 (NVIDIA's PTX); `inexact` the instructions that would not round correctly: flushed,
-    approximate or truncating ones (NVIDIA's PTX).
+    `float64` those of float64 (of PTX, or of LLVM's code for AMD); `inexact` what need not round correctly: flushed,
+    approximate or truncating operations (PTX), or ones that may be merged or approximated (LLVM).
     """
 
     kernel: str

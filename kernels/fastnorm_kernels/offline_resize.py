@@ -18,11 +18,11 @@ from typing import Any
 
 import torch
 
-from fastnorm_kernels._offline_arguments import DTYPES, Parser
-from fastnorm_kernels.launching import OPTIONS
-from fastnorm_kernels.machine_code import Loop, count, loops
-from fastnorm_kernels.offline import ARCHS, LAYOUTS, compile_launch
-from fastnorm_kernels.resize import GROUP, LINES, PAIR, TILE, Branch, Launch, LineJob, OutputJob, Source, launches
+from ._offline_arguments import DTYPES, Parser
+from .launching import OPTIONS
+from .machine_code import Loop, count, loops
+from .offline import ARCHS, LAYOUTS, compile_launch
+from .resize import GROUP, LINES, PAIR, TILE, Branch, Launch, LineJob, OutputJob, Source, launches
 
 FILTERS = {"bilinear": 1.0, "bicubic": 2.0}  # support in pixels
 VAE = (512, "bilinear", (0.5,) * 3, (0.5,) * 3)
@@ -31,9 +31,9 @@ SIDE = 1024
 
 
 def report(launch: Launch, arch: str) -> dict[str, Any]:
-    """Compile a launch for one of NVIDIA's ARCHS: its code's counts and loops, and what its jobs execute of them."""
+    """Compile a launch: its code's counts, and for NVIDIA's ARCHS its loops and what its jobs execute of them."""
     compiled = compile_launch(launch, ARCHS[arch])
-    counts, found = count(compiled), loops(compiled)
+    counts, found = count(compiled), loops(compiled) if ARCHS[arch].backend == "cuda" else []
     row = {
         "kernel": launch.kernel.__name__,
         "arch": arch,
@@ -43,7 +43,7 @@ def report(launch: Launch, arch: str) -> dict[str, Any]:
         **counts,
         "loops": [dataclasses.asdict(loop) for loop in found],
     }
-    if launch.kernel.__name__ != "_tables_kernel":  # which takes the same time however large the batch
+    if found and launch.kernel.__name__ != "_tables_kernel":  # which takes the same time however large the batch
         row["thread_instructions"] = thread_instructions(launch, counts["instructions"], found)
     return row
 

@@ -22,10 +22,10 @@ import numpy.typing as npt
 import torch
 import triton
 
-from fastnorm_kernels import _resize_kernels as kernels
-from fastnorm_kernels._resize_kernels import Pixels, Weight
-from fastnorm_kernels.division import CODES, Triple, fp32, quotient
-from fastnorm_kernels.launching import OPTIONS
+from . import _resize_kernels as kernels
+from ._resize_kernels import Pixels, Weight
+from .division import CODES, Triple, fp32, quotient
+from .launching import OPTIONS
 
 # What these classes of fastnorm's have to offer is what is used of them here; nothing of fastnorm's is imported.
 Geometry = Any  # source and resized (height, width), rows and columns (spans), vertical_first
@@ -163,10 +163,19 @@ def preprocess(sources: Sequence[Source], branches: Sequence[Branch], device: to
         branches: What to make of them.
         device: Where everything lies. Work goes to its current stream.
 
-    Nothing is checked here, and the host waits for nothing. A call uploads its records, so a CUDA graph cannot hold it.
-    Its launches are as many for any number of images, as long as the intermediate stays within MOST_PIXELS.
+    Raises:
+        RuntimeError: The device's current stream is being captured into a CUDA graph.
+
+    Nothing else is checked here, and the host waits for nothing. Its launches are as many for any number of images, as
+    long as the intermediate stays within MOST_PIXELS.
     """
     with torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext():
+        if device.type == "cuda" and torch.cuda.is_current_stream_capturing():
+            raise RuntimeError(
+                "preprocess: got a call under CUDA-graph capture, expected one outside of it: a call uploads the "
+                "addresses of its images, which a replay would find stale; preprocess into out= tensors first, then "
+                "capture what reads them"
+            )
         for launch in launches(sources, branches, device):
             launch.run()
 
