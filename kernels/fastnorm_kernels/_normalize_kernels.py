@@ -255,9 +255,12 @@ def _normalize_flat_kernel(
 
 
 @triton.jit
-def _each_pixel(rows, COLS: tl.constexpr):
-    """What belongs to the rows of a tile, for each of its pixels."""
-    return tl.broadcast_to(rows[:, None], (rows.shape[0], COLS)).reshape((rows.shape[0] * COLS,))
+def _each_pixel(of_row, ROWS: tl.constexpr, COLS: tl.constexpr):
+    """What belongs to the rows of a tile, for each of its pixels; of one row, the number itself is for all."""
+    if ROWS == 1:
+        return of_row
+    else:
+        return tl.broadcast_to(of_row[:, None], (ROWS, COLS)).reshape((ROWS * COLS,))
 
 
 @triton.jit(do_not_specialize=["rows", "height", "width"], launch_metadata=_launch_metadata)
@@ -285,12 +288,14 @@ def _normalize_strided_kernel(
     pid = tl.program_id(0)
     if WIDE:
         pid = pid.to(tl.int64)
-    row = (pid // tiles_per_row) * ROWS + tl.arange(0, ROWS)
+    row = (pid // tiles_per_row) * ROWS
+    if ROWS > 1:
+        row += tl.arange(0, ROWS)
     col = (pid % tiles_per_row) * COLS + tl.arange(0, ROWS * COLS) % COLS
     image = row // height
     y = row % height
-    inside = (_each_pixel(row, COLS) < rows) & (col < width)
-    source = _each_pixel(image * x_strides[0] + y * x_strides[2], COLS) + col * x_strides[3]
+    inside = (_each_pixel(row, ROWS, COLS) < rows) & (col < width)
+    source = _each_pixel(image * x_strides[0] + y * x_strides[2], ROWS, COLS) + col * x_strides[3]
     x_at = tl.max_contiguous(x_ptr + source, 1)
     for c in tl.static_range(3):
         channel = tl.full((), c, pid.dtype)  # strides fit in 32 bits where the products with them do not
@@ -299,5 +304,5 @@ def _normalize_strided_kernel(
         for k in tl.static_range(len(out_ptrs)):
             at = image * out_strides[4 * k] + channel * out_strides[4 * k + 1] + y * out_strides[4 * k + 2]
             value = _target(q, PLANS, k, c, out_ptrs[k].dtype.element_ty)
-            out_at = out_ptrs[k] + _each_pixel(at, COLS) + col * out_strides[4 * k + 3]
+            out_at = out_ptrs[k] + _each_pixel(at, ROWS, COLS) + col * out_strides[4 * k + 3]
             tl.store(tl.max_contiguous(out_at, 1), value, mask=inside)
