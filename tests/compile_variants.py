@@ -7,7 +7,7 @@ import sys
 
 import torch
 
-from fastnorm_kernels import offline
+from fastnorm_kernels.inspection import normalize as offline
 from fastnorm_kernels.launching import OPTIONS
 from fastnorm_kernels.normalize import choose, plans_of
 

@@ -145,6 +145,6 @@ def test_instructions_of_an_image_on_sm_90(rows, layout, most):
 
 def test_the_command_line_reports():
     options = ["--arch", "sm_90", "--dtype", "bf16", "--layout", "NHWC"]
-    rows = without_interpreter("-m", "fastnorm_kernels.offline_resize", *options)
+    rows = without_interpreter("-m", "fastnorm_kernels.inspection.resize", *options)
     assert [row["kernel"] for row in rows] == ["_tables_kernel", "_along_lines_kernel", "_across_lines_kernel"]
     assert rows[-1]["stores"] == {"128": 3}
