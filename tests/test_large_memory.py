@@ -12,7 +12,7 @@ from fastnorm.backends import eager
 from fastnorm.backends.eager import resize_and_crop
 from fastnorm.spec.filters import BILINEAR
 from fastnorm.spec.geometry import Geometry, Size, Span
-from fastnorm_kernels import resize
+from fastnorm_kernels import planning, resize
 from fastnorm_kernels._resize_kernels import Pixels, Weight
 from fastnorm_kernels.normalize import MOST_CODES, STRIDED_TILE, _parts, choose, plans_of
 from helpers import assert_same_bits, random_pixels
@@ -195,7 +195,7 @@ PITCH, TAPS = 2**24, 140  # a table of more than 2^31 numbers
 def test_tables_of_more_than_two_to_the_thirty_first_numbers_are_made(arch):
     table = lazy(PITCH * (TAPS + 1), dtype=torch.int32)
     job = resize.TableJob(table.data_ptr(), PITCH, TAPS, 35 * PITCH, PITCH, Weight.BICUBIC, 0, 1, 0, PITCH - 1)
-    records = resize._records(resize.TableJob, [job])
+    records = planning.records_of(resize.TableJob, [job])
     launch = resize._make_tables(records, torch.from_numpy(records.view(np.int64)).view(1, -1))
     pairs = table[PITCH:].view(TAPS // 2, PITCH, 2)
     memory = Memory()
@@ -219,9 +219,9 @@ def test_tables_of_more_than_two_to_the_thirty_first_numbers_are_read(arch):
     pairs = table[PITCH:].view(TAPS // 2, PITCH, 2)
     pairs[-1, tile, 1] = 2**22
     job = resize.LineJob(image.data_ptr(), 4, image.numel(), 1, 1, table.data_ptr(), TAPS, PITCH, 0)
-    records = resize._records(resize.LineJob, [job])
+    records = planning.records_of(resize.LineJob, [job])
     jobs = torch.from_numpy(records.view(np.int64)).view(1, -1)
-    launch = resize._along_lines(Pixels.STRIDED, records, jobs, lines)
+    launch = resize._along_lines(Pixels.STRIDED, records, slice(None)).launch(jobs, lines, lines)
     memory = Memory()
     for name, tensor in (("records", jobs), ("image", image), ("starts", table[:PITCH][tile])):
         memory.add_tensor(name, tensor)

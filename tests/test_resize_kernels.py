@@ -375,7 +375,7 @@ def test_tables_of_sines_are_uploaded(launched):
 
 def test_a_large_batch_goes_in_parts(launched, monkeypatch):
     """The intermediate is bounded, and so is the number of jobs of a launch."""
-    from fastnorm_kernels import resize
+    from fastnorm_kernels import planning, resize
 
     images = packed((20, 30), (30, 20), (21, 43))
     targets = Target(centre(8), BILINEAR), Target(centre(16), BICUBIC)
@@ -384,8 +384,10 @@ def test_a_large_batch_goes_in_parts(launched, monkeypatch):
     for name, most in (("MOST_PIXELS", 1500), ("MOST_JOBS", 2)):
         launched.clear()
         with monkeypatch.context() as patch:
-            patch.setattr(resize, name, most)
+            resize.forget_plans()
+            patch.setattr(planning, name, most)
             parts = check(images, *targets)
+        resize.forget_plans()
         assert len(launched) > 3
         assert all(torch.equal(a, b) for a, b in zip(whole, parts, strict=True))
 
@@ -430,12 +432,12 @@ def test_bytes_moved_counts_an_image_once():
 
 def table_of(axis, taps, length):
     """A table that the device made, as a dense (pixels, source) matrix."""
-    from fastnorm_kernels import resize
+    from fastnorm_kernels import planning, resize
 
-    job = resize._table_job(0, axis, taps)
+    job = planning._table_job(0, axis, taps)
     pairs = -(-taps // 2)
     memory = torch.full((job.pitch // 2 + pairs * job.pitch,), -1, dtype=torch.int64, device=DEVICE)
-    tables = resize._records(resize.TableJob, [job._replace(table=memory.data_ptr())])
+    tables = planning.records_of(resize.TableJob, [job._replace(table=memory.data_ptr())])
     resize._make_tables(tables, torch.from_numpy(tables.view(np.int64)).to(DEVICE).view(1, -1)).run()
     return dense(memory.cpu(), job, taps, axis.source)[:length]
 
@@ -485,13 +487,13 @@ def a_span(length, seed):
 
 @pytest.mark.parametrize("kernel", [BOX, BILINEAR, BICUBIC], ids=lambda kernel: kernel.name)
 def test_tables_made_on_the_device_are_the_hosts(kernel):
-    from fastnorm_kernels import resize
+    from fastnorm_kernels import planning
 
     for number, (source, resized) in enumerate(pairs_of_lengths(70, 90)):
         span = a_span(resized, number)
-        axis = resize._axis(source, resized, span, kernel)
+        axis = planning._axis(source, resized, span, kernel)
         for multiple in (1, 2, 4):
-            taps = resize._round_up(resize._taps(axis, None), multiple)
+            taps = planning._round_up(planning._taps(axis, None), multiple)
             if multiple == 1 or number % 5 == 0:
                 got = table_of(axis, taps, span.length)
                 assert torch.equal(got, wanted_table(source, resized, kernel, span)), (source, resized, span, taps)
@@ -499,17 +501,17 @@ def test_tables_made_on_the_device_are_the_hosts(kernel):
 
 @pytest.mark.parametrize("kernel", [HAMMING, LANCZOS], ids=lambda kernel: kernel.name)
 def test_uploaded_tables_are_the_hosts(kernel):
-    from fastnorm_kernels import resize
+    from fastnorm_kernels import planning
 
     for number, (source, resized) in enumerate(pairs_of_lengths(60, 400)):
         span, table = a_span(resized, number), coefficients(source, resized, kernel)
         if source == resized:
             continue
-        axis = resize._axis(source, resized, span, kernel)
-        for taps in {table.taps, resize._round_up(table.taps, 4)}:
-            job = resize._table_job(0, axis, taps)
+        axis = planning._axis(source, resized, span, kernel)
+        for taps in {table.taps, planning._round_up(table.taps, 4)}:
+            job = planning._table_job(0, axis, taps)
             words = job.pitch // 2 + -(-taps // 2) * job.pitch
-            memory = torch.from_numpy(resize._table(job, table, words))
+            memory = torch.from_numpy(planning._table(job, table, words))
             assert torch.equal(
                 dense(memory, job, taps, source)[: span.length], wanted_table(source, resized, kernel, span)
             )
@@ -518,14 +520,14 @@ def test_uploaded_tables_are_the_hosts(kernel):
 @pytest.mark.parametrize("kernel", [BOX, BILINEAR, BICUBIC], ids=lambda kernel: kernel.name)
 def test_tables_have_room_for_every_coefficient(kernel):
     """How many taps an axis needs is found without its table, and never too few."""
-    from fastnorm_kernels import resize
+    from fastnorm_kernels import planning
 
     spare = 0
     for source, resized in pairs_of_lengths(800, 1500, seed=1):
-        axis = resize._axis(source, resized, Span(0, resized, 0, resized), kernel)
+        axis = planning._axis(source, resized, Span(0, resized, 0, resized), kernel)
         if source == resized:
             continue  # whatever the filter, one tap
-        taps, table = resize._taps(axis, None), coefficients(source, resized, kernel)
+        taps, table = planning._taps(axis, None), coefficients(source, resized, kernel)
         start = np.minimum(table.first, max(source - taps, 0))
         last = np.where(table.fixed != 0, table.first[:, None] + np.arange(table.taps), 0).max(1)
         assert (last < start + taps).all(), (source, resized)
@@ -533,5 +535,5 @@ def test_tables_have_room_for_every_coefficient(kernel):
         spare += taps - int((last - start).max() + 1)
         for pixel in (0, resized // 2, resized - 1):
             window = table.first[pixel], table.first[pixel] + table.count[pixel]
-            assert resize._window(axis, pixel) == window
+            assert planning._window(axis, pixel) == window
     assert spare < 800, "rarely more than a tap too many"

@@ -12,7 +12,8 @@ import sys
 try:
     from .launching import Repeatable
     from .normalize import normalize, prepare
-    from .resize import Branch, Source, preprocess
+    from .planning import Branch, Source
+    from .resize import preprocess
 except ModuleNotFoundError as error:
     if error.name != "triton" or sys.argv[:1] != ["-m"]:
         raise

@@ -1,94 +1,50 @@
-"""Launches the resizing kernels: which pass of which job takes which way, and the records that say so.
+"""Launches the resizing kernels: which pass of which job takes which way.
 
-A job is one image for one branch. All jobs of a call share its launches: one that makes the coefficient tables, then
-at most one per kind of line memory for the first pass, and one or two per output dtype for the second. Their number
-depends on the kinds that occur, not on how many images there are or on their sizes. One upload, of records of some 200
-bytes a job, says everything.
+All jobs of a call share its launches: at most one per kind of line memory for the first pass, and one or two per output
+dtype for the second. Their number depends on the kinds that occur, not on how many images there are or on their sizes.
+One upload, of records of some 170 bytes a job, says everything. What depends on sizes and strides alone is planned once
+and kept, with its tables on the device: a call with sizes seen before only adds the addresses.
 """
 
 from __future__ import annotations
 
+import collections
 import contextlib
-import functools
-import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 import triton
 
 from . import _resize_kernels as kernels
-from .division import CODES, Triple, fp32, quotient
-from .jobs import LineJob, OutputJob, Pixels, TableJob, Weight
+from .jobs import LineJob, OutputJob, Pixels, TableJob
 from .launching import OPTIONS
+from .planning import (
+    MOST_JOBS,
+    TILE,
+    Branch,
+    Jobs,
+    Records,
+    Source,
+    Words,
+    axes_of,
+    chunks,
+    extent,
+    records_of,
+    runs,
+    values_of,
+    vector_of,
+)
 
-# What these classes of fastnorm's have to offer is what is used of them here; nothing of fastnorm's is imported.
-Geometry = Any  # source and resized (height, width), rows and columns (spans), vertical_first
-Span = Any  # start, count, offset, length, mirrored
-Filter = Any  # name, support
-Coefficients = Any  # first, count, fixed
-
-Words = npt.NDArray[np.int64]
-Records = npt.NDArray[np.void]  # of one class of job: its fields, each an int64
-
-TILE = 32  # pixels along a line of any kernel's tile, and across in the second pass; tables and lines are whole tiles
 LINES = 16  # of a first-pass tile: a thread has four, for which it loads its coefficients once
 TABLE_TAPS = 16  # of a tile of a table
 # First-pass programs to aim for: several rounds of what a large GPU holds at once, so that the last one counts little.
 PROGRAMS = 8192
-MOST_JOBS = 65535  # per launch, on the last axis of its grid
-MOST_PIXELS = 2**28  # of the intermediate, which is 1 GiB: jobs beyond them come in launches of their own
-
-GROUP = 4  # taps that a first pass by words takes at a time
-PAIR = 2  # taps that the second pass takes at a time
-SLACK = 2.0**-26  # pixels; more than float64 is off by, less than what makes a coefficient other than zero
-WEIGHTS = {weight.name.lower(): weight for weight in Weight}
-
-
-class Source(NamedTuple):
-    """Where an image lies on the device; strides in bytes, and any."""
-
-    address: int  # of its first byte
-    height: int
-    width: int
-    row_stride: int
-    pixel_stride: int
-    channel_stride: int
-
-
-@dataclass(frozen=True)
-class Branch:
-    """What becomes of all images for one target; `output[i]` is image i, of the size that all geometries give."""
-
-    filter: Filter
-    coefficients: Callable[[int, int], Coefficients]  # of (source, resized) length; asked where WEIGHTS lacks a filter
-    mean: Triple
-    std: Triple
-    geometries: Sequence[Geometry]  # one per image
-    output: torch.Tensor  # (N, 3, height, width), float32, float16 or bfloat16; any strides without overlap
-
-
-class Axis(NamedTuple):
-    """One axis of one job: what is resized, and what is shown of it."""
-
-    source: int
-    resized: int
-    filter: str
-    support: float
-    start: int
-    shown: int  # the span's count
-    offset: int
-    length: int
-    mirrored: bool
-
-    @property
-    def last(self) -> int:
-        return self.start + self.shown - 1
+# Plans that are kept, each with its tables on the device: some 20 KB for images of one size, 2 MB for 32 of them.
+MAX_PLANS = 32
 
 
 @dataclass(frozen=True)
@@ -141,8 +97,8 @@ def bytes_moved(branches: Sequence[Branch]) -> int:
     """
     read = 0
     for geometries in zip(*(branch.geometries for branch in branches), strict=True):
-        axes = [_axes(geometry, branch) for geometry, branch in zip(geometries, branches, strict=True)]
-        read += 3 * math.prod(_extent(axis) for axis in zip(*axes, strict=True))
+        axes = [axes_of(geometry, branch) for geometry, branch in zip(geometries, branches, strict=True)]
+        read += 3 * math.prod(extent(axis) for axis in zip(*axes, strict=True))
     return read + sum(branch.output.numel() * branch.output.element_size() for branch in branches)
 
 
@@ -150,314 +106,185 @@ def launches(sources: Sequence[Source], branches: Sequence[Branch], device: torc
     """What `preprocess` launches, in order."""
     if not sources:
         return
-    plan = _Plan(branches)
+    plan = yield from _planned(sources, branches, device)
+    yield from plan.launches(sources, branches)
+
+
+@dataclass(frozen=True)
+class _Pass:
+    """One launch of one pass, up to the addresses: its kernel, grid and constants, and the jobs it does."""
+
+    kernel: Any
+    grid: tuple[int, int, int]
+    jobs: slice
+    constants: dict[str, int]
+    values_dtype: torch.dtype | None  # of the second pass
+
+    def launch(self, records: torch.Tensor, intermediate: torch.Tensor, memory: torch.Tensor) -> Launch:
+        tensors = (intermediate,) if self.values_dtype is None else (intermediate, memory.view(self.values_dtype))
+        return Launch(self.kernel, self.grid, records[self.jobs], tensors, self.constants)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What a set of sizes, strides and targets takes, up to the addresses of images and outputs."""
+
+    device: torch.device
+    geometries: tuple[Sequence[Any], ...]  # by whose identities the plan is found: kept, so that they stay theirs
+    lines: Records
+    outputs: Records
+    line_images: Words  # which image each of the lines' records is about
+    output_images: Words
+    output_branches: Words
+    passes: Sequence[_Pass]  # in order; the first pass's take the lines' records, the second's the outputs'
+    pixels: int  # of the intermediate
+    memory: torch.Tensor  # int64, on the device: the values, and the tables
+    ready: torch.cuda.Event | None  # when the memory holds them
+    stream: int  # that has to wait for nothing
+
+    def launches(self, sources: Sequence[Source], branches: Sequence[Branch]) -> Iterator[Launch]:
+        """The passes of one call."""
+        self._await_memory()
+        lines, outputs = self.lines.copy(), self.outputs.copy()
+        lines["source"] += np.array([source.address for source in sources])[self.line_images]
+        first = np.array([branch.output.data_ptr() for branch in branches])
+        step = np.array([branch.output.stride(0) * branch.output.element_size() for branch in branches])
+        outputs["output"] = first[self.output_branches] + step[self.output_branches] * self.output_images
+        line_records, output_records = _upload([lines, outputs], self.device)
+        intermediate = torch.empty(self.pixels, dtype=torch.int32, device=self.device)
+        for part in self.passes:
+            records = line_records if part.values_dtype is None else output_records
+            yield part.launch(records, intermediate, self.memory)
+
+    def _await_memory(self) -> None:
+        """Order this call's stream after the work that made the tables, and keep the memory until it is done."""
+        if self.ready is None:
+            return
+        stream = torch.cuda.current_stream(self.device)
+        if stream.cuda_stream != self.stream:
+            stream.wait_event(self.ready)
+            self.memory.record_stream(stream)
+
+
+_plans: collections.OrderedDict[tuple[Any, ...], _Plan] = collections.OrderedDict()
+
+
+def _planned(
+    sources: Sequence[Source], branches: Sequence[Branch], device: torch.device
+) -> Iterator[Launch]:  # and returns the plan
+    """The plan of a call, after the launches that make its tables where it is a new one."""
+    key = (
+        device,
+        tuple([source[1:] for source in sources]),
+        tuple(
+            [
+                (
+                    id(branch.geometries),
+                    branch.filter.name,
+                    branch.mean,
+                    branch.std,
+                    branch.output.dtype,
+                    branch.output.stride(),
+                    vector_of(branch.output),
+                )
+                for branch in branches
+            ]
+        ),
+    )
+    plan = _plans.get(key)
+    if plan is None:
+        plan = yield from _make_plan(sources, branches, device)
+        _plans[key] = plan
+        if len(_plans) > MAX_PLANS:
+            with contextlib.suppress(KeyError):  # another thread was first
+                _plans.popitem(last=False)
+    else:
+        with contextlib.suppress(KeyError):
+            _plans.move_to_end(key)
+    return plan
+
+
+def forget_plans() -> None:
+    """Drop all plans, and their tables on the devices."""
+    _plans.clear()
+
+
+def _make_plan(sources: Sequence[Source], branches: Sequence[Branch], device: torch.device) -> Any:  # noqa: ANN401
+    jobs = Jobs(branches)
     which = np.array(
         [
-            plan.template(index, source, branch.geometries[image])
+            jobs.number(index, source, branch.geometries[image])
             for image, source in enumerate(sources)
             for index, branch in enumerate(branches)
         ]
     )
-    lines, outputs = _records(LineJob, plan.lines)[which], _records(OutputJob, plan.outputs)[which]
-    chunk, begin, most = _chunks(np.array(plan.pixels)[which])
-    intermediate = torch.empty(most, dtype=torch.int32, device=device)
-    lines["source"] += np.repeat([source.address for source in sources], len(branches))
+    lines, outputs = records_of(LineJob, jobs.lines)[which], records_of(OutputJob, jobs.outputs)[which]
+    chunk, begin, pixels = chunks(np.array(jobs.pixels)[which])
     lines["intermediate"] += begin
     outputs["intermediate"] += begin
-    image_bytes = [branch.output.stride(0) * branch.output.element_size() for branch in branches]
-    outputs["output"] += np.outer(range(len(sources)), image_bytes).ravel()
+    line_order, line_runs = runs(chunk, np.array(jobs.line_kinds)[which])
+    output_order, output_runs = runs(chunk, np.array(jobs.output_kinds)[which])
+    lines, outputs, tables = lines[line_order], outputs[output_order], records_of(TableJob, jobs.tables)
 
-    tables = _records(TableJob, plan.tables)
-    lines, line_runs = _runs(lines, chunk, np.array(plan.line_kinds)[which])
-    outputs, output_runs = _runs(outputs, chunk, np.array(plan.output_kinds)[which])
-    memory, (table_jobs, line_jobs, output_jobs) = _upload(plan, tables, lines, outputs, device)
+    memory, table_records = _make_memory(jobs, tables, lines, outputs, device)
     for first in range(0, len(tables), MOST_JOBS):
         part = slice(first, first + MOST_JOBS)
-        yield _make_tables(tables[part], table_jobs[part])
-    passes = [
-        (chunk, 1, _along_lines(Pixels(kind), lines[jobs], line_jobs[jobs], intermediate))
-        for chunk, kind, jobs in line_runs
-    ]
-    for c, kind, jobs in output_runs:
-        dtype, vector = plan.stores[kind]
-        tensors = intermediate, memory.view(dtype)
-        passes.append((c, 2, _across_lines(vector, outputs[jobs], output_jobs[jobs], tensors)))
-    for _, _, launch in sorted(passes, key=lambda step: step[:2]):
-        yield launch
-
-
-class _Plan:
-    """The distinct jobs of a call, and the distinct tables that they need.
-
-    A job's `table` is the table's number, its `values` the target's. To its `source` and its `intermediate` is yet to
-    be added where the image and its part of the intermediate begin, to its `output` how far it is from the first one.
-    """
-
-    def __init__(self, branches: Sequence[Branch]) -> None:
-        self.branches = branches
-        self.strides = [branch.output.stride() for branch in branches]
-        self.vectors = [_vector(branch.output) for branch in branches]
-        self.lines: list[LineJob] = []
-        self.line_kinds: list[Pixels] = []
-        self.outputs: list[OutputJob] = []
-        self.output_kinds: list[int] = []  # indices of `stores`
-        self.stores: list[tuple[torch.dtype, int]] = []  # kinds of output: dtype and vector
-        self.pixels: list[int] = []  # of the intermediate
-        self.tables: list[TableJob] = []  # those that the device makes
-        self.given: dict[int, Words] = {}  # the others, by number
-        self.table_words: list[int] = []  # of 64 bits, by number
-        self._geometries: list[Geometry] = []  # which are told apart by their ids, and so have to stay
-        self._templates: dict[tuple[int, ...], int] = {}
-        self._numbers: dict[tuple[Axis, int], int] = {}
-
-    def template(self, index: int, source: Source, geometry: Geometry) -> int:
-        """The number of the job that is this one but for its addresses."""
-        key = (index, id(geometry), *source[1:])
-        number = self._templates.get(key)
-        if number is None:
-            number = self._templates[key] = len(self.lines)
-            self._geometries.append(geometry)
-            self._add(index, source, geometry)
-        return number
-
-    def _add(self, index: int, source: Source, geometry: Geometry) -> None:
-        branch = self.branches[index]
-        rows, columns = _axes(geometry, branch)
-        output = branch.output
-        along, across = columns, rows
-        step, line_step = source.pixel_stride, source.row_stride
-        _, channel_step, across_step, along_step = self.strides[index]
-        vector = self.vectors[index]
-        if geometry.vertical_first:
-            along, across = rows, columns
-            step, line_step = line_step, step
-            along_step, across_step = across_step, along_step
-            vector = 1
-        store = (output.dtype, vector)
-        if store not in self.stores:
-            self.stores.append(store)
-
-        taps = _taps(along, branch)
-        kind = Pixels.STRIDED if geometry.vertical_first else _pixels(source, taps)
-        if kind is not Pixels.STRIDED:
-            taps = _round_up(taps, GROUP)
-        pitch = _round_up(along.length, TILE)
-        across_taps = _round_up(_taps(across, branch), PAIR)
-        top = _start(across, across_taps, across.start)
-        bottom = _start(across, across_taps, across.last) + across_taps
-        self.line_kinds.append(kind)
-        self.lines.append(
-            LineJob(
-                source=top * line_step,
-                step=step,
-                line_step=line_step,
-                channel_step=source.channel_stride,
-                lines=min(bottom, across.source) - top,
-                table=self._table(along, taps, branch),
-                taps=taps,
-                pitch=pitch,
-                intermediate=0,
-            )
-        )
-        self.output_kinds.append(self.stores.index(store))
-        self.outputs.append(
-            OutputJob(
-                intermediate=-top * pitch,
-                pitch=pitch,
-                table=self._table(across, across_taps, branch),
-                table_pitch=_round_up(across.length, TILE),
-                taps=across_taps,
-                values=index,
-                output=output.data_ptr(),
-                along_step=along_step,
-                across_step=across_step,
-                channel_step=channel_step,
-                along=along.length,
-                across=across.length,
-            )
-        )
-        # A pair of taps may reach past the image's last line; whatever is read there counts nothing.
-        self.pixels.append((bottom - top) * pitch)
-
-    def _table(self, axis: Axis, taps: int, branch: Branch) -> int:
-        key = (axis, taps)
-        number = self._numbers.get(key)
-        if number is not None:
-            return number
-        number = self._numbers[key] = len(self._numbers)
-        job = _table_job(number, axis, taps)
-        self.table_words.append(job.pitch // 2 + -(-taps // 2) * job.pitch)
-        if axis.filter in WEIGHTS:
-            self.tables.append(job)
-        else:
-            table = branch.coefficients(axis.source, axis.resized)
-            self.given[number] = _table(job, table, self.table_words[number])
-        return number
-
-
-def _axes(geometry: Geometry, branch: Branch) -> tuple[Axis, Axis]:
-    """The rows' axis and the columns'."""
-    return (
-        _axis(geometry.source[0], geometry.resized[0], geometry.rows, branch.filter),
-        _axis(geometry.source[1], geometry.resized[1], geometry.columns, branch.filter),
+        yield _make_tables(tables[part], table_records[part])
+    on_cuda = device.type == "cuda"
+    stream = torch.cuda.current_stream(device) if on_cuda else None
+    passes = [(part, 1, _along_lines(Pixels(kind), lines, records)) for part, kind, records in line_runs]
+    passes += [(part, 2, _across_lines(*jobs.stores[kind], outputs, records)) for part, kind, records in output_runs]
+    return _Plan(
+        device=device,
+        geometries=tuple(branch.geometries for branch in branches),
+        lines=lines,
+        outputs=outputs,
+        line_images=line_order // len(branches),
+        output_images=output_order // len(branches),
+        output_branches=output_order % len(branches),
+        passes=[launch for _, _, launch in sorted(passes, key=lambda step: step[:2])],
+        pixels=pixels,
+        memory=memory,
+        ready=None if stream is None else stream.record_event(),
+        stream=0 if stream is None else stream.cuda_stream,
     )
 
 
-def _axis(source: int, resized: int, span: Span, kernel: Filter) -> Axis:
-    # An axis that keeps its size has one table, whatever the filter: the identity, which one tap makes.
-    name, support = ("box", 0.5) if source == resized else (kernel.name, kernel.support)
-    return Axis(source, resized, name, support, span.start, span.count, span.offset, span.length, span.mirrored)
+def _make_memory(
+    jobs: Jobs, tables: Records, lines: Records, outputs: Records, device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The memory for values and tables, with those that the host makes; the records take the places of all of them.
 
-
-def _window(axis: Axis, pixel: int) -> tuple[int, int]:
-    """The source pixels that count for a resized pixel, as Pillow finds them: the first, and that after the last."""
-    scale = axis.source / axis.resized
-    centre, support = (pixel + 0.5) * scale, axis.support * max(scale, 1.0)
-    return max(int(centre - support + 0.5), 0), min(int(centre + support + 0.5), axis.source)
-
-
-def _taps(axis: Axis, branch: Branch) -> int:
-    """How many source pixels in a row hold all of an output pixel's coefficients other than zero.
-
-    For box that is every pixel of a window. The other filters go to zero continuously, so where a window holds a pixel
-    more than its width has room for, by a rounding of its ends, the first or the last has no part in the result.
+    Returns it, and the records of the tables that the device makes.
     """
-    if axis.filter not in WEIGHTS:
-        return int(branch.coefficients(axis.source, axis.resized).fixed.shape[1])
-    width = 2.0 * axis.support * max(axis.source / axis.resized, 1.0)
-    taps = math.floor(width + SLACK) + 1 if axis.filter == "box" else math.ceil(width - SLACK)
-    return min(taps, axis.source)
-
-
-def _start(axis: Axis, taps: int, pixel: int) -> int:
-    """The first tap of a resized pixel, pushed back from the end of the axis."""
-    return min(_window(axis, pixel)[0], max(axis.source - taps, 0))
-
-
-def _extent(axes: Sequence[Axis]) -> int:
-    """The length of the smallest interval of source pixels that holds what several branches read of an axis."""
-    starts, stops = zip(*((_window(a, a.start)[0], _window(a, a.last)[1]) for a in axes), strict=True)
-    return int(max(stops) - min(starts))
-
-
-def _table_job(number: int, axis: Axis, taps: int) -> TableJob:
-    return TableJob(
-        table=number,
-        pitch=_round_up(axis.length, TILE),
-        taps=taps,
-        source=axis.source,
-        resized=axis.resized,
-        kind=WEIGHTS.get(axis.filter, Weight.BOX),
-        origin=axis.last + axis.offset if axis.mirrored else axis.start - axis.offset,
-        direction=-1 if axis.mirrored else 1,
-        low=axis.start,
-        high=axis.last,
-    )
-
-
-def _table(job: TableJob, coefficients: Coefficients, words: int) -> Words:
-    """The memory of the table that `_tables_kernel` would make of these coefficients."""
-    memory = np.zeros(words, dtype=np.int64)
-    numbers = memory.view(np.int32)
-    shown = job.origin + job.direction * np.arange(job.pitch)
-    at = shown.clip(job.low, job.high)
-    first = coefficients.first[at]
-    start = np.minimum(first, max(job.source - job.taps, 0))
-    numbers[: job.pitch] = start
-    fixed = np.where((shown == at)[:, None], coefficients.fixed[at], 0)
-    pixel, tap = np.nonzero(fixed)
-    tap_of_start = tap + (first - start)[pixel]
-    pairs = numbers[job.pitch :].reshape(-1, job.pitch, 2)
-    pairs[tap_of_start // 2, pixel, tap_of_start % 2] = fixed[pixel, tap]
-    return memory
-
-
-def _pixels(source: Source, taps: int) -> Pixels:
-    """How the first pass reads the rows of an image: by words, if so many taps leave room for whole groups."""
-    if _round_up(taps, GROUP) <= source.width and 0 <= source.row_stride < 2**32:
-        if (source.pixel_stride, source.channel_stride) == (3, 1):
-            return Pixels.INTERLEAVED
-        if source.pixel_stride == 1:
-            return Pixels.PLANAR
-    return Pixels.STRIDED
-
-
-def _vector(output: torch.Tensor) -> int:
-    """How many pixels of a row one store takes: 16 bytes of them, or one."""
-    vector = 16 // output.element_size()
-    steps = (output.stride(0), output.stride(1), output.stride(2), output.shape[3])
-    whole = output.stride(3) == 1 and output.data_ptr() % 16 == 0 and all(step % vector == 0 for step in steps)
-    return vector if whole else 1
-
-
-@functools.lru_cache(maxsize=256)  # of 1.5 or 3 KB
-def _values(mean: Triple, std: Triple, dtype: torch.dtype) -> Words:
-    """The normalised value of each code of each channel, rounded to `dtype`."""
-    constants = [(fp32(Fraction(m)), fp32(Fraction(s))) for m, s in zip(mean, std, strict=True)]
-    exact = [[quotient(code, *constant) for code in CODES] for constant in constants]
-    values: Words = (
-        torch.tensor(exact, dtype=torch.float32, device="cpu")
-        .to(dtype)
-        .view(torch.uint8)
-        .numpy()
-        .view(np.int64)
-        .ravel()
-    )
-    return values
-
-
-def _records(record: type[NamedTuple], jobs: Sequence[Any]) -> Records:
-    return np.array(jobs, dtype=[(name, np.int64) for name in record._fields])
-
-
-def _chunks(pixels: Words) -> tuple[Words, Words, int]:
-    """Each job's chunk, the place of its pixels in the intermediate, and how many pixels that has to have."""
-    begin = np.cumsum(pixels) - pixels
-    chunk = begin // MOST_PIXELS + np.arange(len(pixels)) // MOST_JOBS
-    begin -= begin[np.searchsorted(chunk, chunk)]
-    return chunk, begin, int((begin + pixels).max())
-
-
-def _runs(jobs: Records, chunk: Words, kind: Words) -> tuple[Records, list[tuple[int, int, slice]]]:
-    """The jobs sorted by chunk and kind, and where the jobs of one chunk and kind lie."""
-    order = np.lexsort((kind, chunk))
-    chunk, kind = chunk[order], kind[order]
-    changes = np.flatnonzero((np.diff(chunk) != 0) | (np.diff(kind) != 0)) + 1
-    edges = itertools.pairwise([0, *changes.tolist(), len(order)])
-    return jobs[order], [(int(chunk[first]), int(kind[first]), slice(first, last)) for first, last in edges]
-
-
-def _upload(
-    plan: _Plan, tables: Records, lines: Records, outputs: Records, device: torch.device
-) -> tuple[torch.Tensor, list[torch.Tensor]]:
-    """Write the places of tables and values into the records and bring everything to the device.
-
-    Returns the memory that holds it all, first what is uploaded, then the tables that are made there; and the records.
-    """
-    values = [_values(branch.mean, branch.std, branch.output.dtype) for branch in plan.branches]
-    records = (tables, lines, outputs)
-    uploaded = [*(part.view(np.int64) for part in records), *values, *plan.given.values()]
-    numbers = [*plan.given, *tables["table"].tolist()]
-    made = [plan.table_words[number] for number in tables["table"]]
+    values = [values_of(branch.mean, branch.std, branch.output.dtype) for branch in jobs.branches]
+    uploaded = [*values, *jobs.given.values()]
+    numbers = [*jobs.given, *tables["table"].tolist()]
+    made = [jobs.table_words[number] for number in tables["table"]]
     ends = np.cumsum([*(part.size for part in uploaded), *made])
     memory = torch.empty(int(ends[-1]), dtype=torch.int64, device=device)
 
-    begins = np.concatenate(([0], ends[:-1]))[len(records) :]
+    begins = np.concatenate(([0], ends[:-1]))
     table_begins = np.empty(len(numbers), dtype=np.int64)
     table_begins[numbers] = begins[len(values) :]
-    for part in records:
+    for part in (tables, lines, outputs):
         part["table"] = memory.data_ptr() + 8 * table_begins[part["table"]]
-    elements = [8 // branch.output.element_size() for branch in plan.branches]
+    elements = [8 // branch.output.element_size() for branch in jobs.branches]
     outputs["values"] = (begins[: len(values)] * elements)[outputs["values"]]
 
-    words = sum(part.size for part in uploaded)
-    host = torch.empty(words, dtype=torch.int64, device="cpu", pin_memory=device.type == "cuda")
-    np.concatenate(uploaded, out=host.numpy())
-    memory[: host.numel()].copy_(host, non_blocking=True)
-    return memory, [
-        memory[end - part.nbytes // 8 : end].view(len(part), part.itemsize // 8)
-        for part, end in zip(records, ends.tolist(), strict=False)
-    ]
+    records, *constants = _upload([tables, *uploaded], device)
+    torch.cat([part.view(-1) for part in constants], out=memory[: sum(part.size for part in uploaded)])
+    return memory, records
+
+
+def _upload(parts: Sequence[Records | Words], device: torch.device) -> list[torch.Tensor]:
+    """Each array on the device as int64, records as rows, in one copy."""
+    words = [part.view(np.int64).ravel() for part in parts]
+    host = torch.empty(sum(map(len, words)), dtype=torch.int64, device="cpu", pin_memory=device.type == "cuda")
+    np.concatenate(words, out=host.numpy())
+    there = host.to(device, non_blocking=True) if device.type != "cpu" else host
+    split = there.split([len(part) for part in words])
+    return [piece.view(len(part), part.itemsize // 8) for piece, part in zip(split, parts, strict=True)]
 
 
 def _make_tables(tables: Records, jobs: torch.Tensor) -> Launch:
@@ -465,19 +292,17 @@ def _make_tables(tables: Records, jobs: torch.Tensor) -> Launch:
     return Launch(kernels._tables_kernel, grid, jobs, (), {"PIXELS": TILE, "TAPS": TABLE_TAPS})
 
 
-def _along_lines(kind: Pixels, lines: Records, jobs: torch.Tensor, intermediate: torch.Tensor) -> Launch:
-    columns = int(lines["pitch"].max()) // TILE
-    most = triton.cdiv(int(lines["lines"].max()), LINES)
-    programs = min(most, triton.cdiv(PROGRAMS, columns * len(lines)))
+def _along_lines(kind: Pixels, lines: Records, jobs: slice) -> _Pass:
+    mine = lines[jobs]
+    columns = int(mine["pitch"].max()) // TILE
+    most = triton.cdiv(int(mine["lines"].max()), LINES)
+    programs = min(most, triton.cdiv(PROGRAMS, columns * len(mine)))
     constants = {"PIXELS": int(kind), "LINES": LINES, "COLS": TILE}
-    return Launch(kernels._along_lines_kernel, (columns, programs, len(lines)), jobs, (intermediate,), constants)
+    return _Pass(kernels._along_lines_kernel, (columns, programs, len(mine)), jobs, constants, None)
 
 
-def _across_lines(vector: int, outputs: Records, jobs: torch.Tensor, tensors: tuple[torch.Tensor, ...]) -> Launch:
-    tiles = int((-(-outputs["along"] // TILE) * -(-outputs["across"] // TILE)).max())
+def _across_lines(dtype: torch.dtype, vector: int, outputs: Records, jobs: slice) -> _Pass:
+    mine = outputs[jobs]
+    tiles = int((-(-mine["along"] // TILE) * -(-mine["across"] // TILE)).max())
     constants = {"VECTOR": vector, "ROWS": TILE, "COLS": TILE}
-    return Launch(kernels._across_lines_kernel, (tiles, 1, len(outputs)), jobs, tensors, constants)
-
-
-def _round_up(value: int, multiple: int) -> int:
-    return -(-value // multiple) * multiple
+    return _Pass(kernels._across_lines_kernel, (tiles, 1, len(mine)), jobs, constants, dtype)

@@ -20,7 +20,8 @@ import torch
 
 from ..jobs import LineJob, OutputJob
 from ..launching import OPTIONS
-from ..resize import GROUP, LINES, PAIR, TILE, Branch, Launch, Source, launches
+from ..planning import GROUP, PAIR, TILE, Branch, Source
+from ..resize import LINES, Launch, launches
 from .arguments import DTYPES, Parser
 from .compiling import ARCHS, LAYOUTS, compile_launch
 from .machine_code import Loop, count, loops

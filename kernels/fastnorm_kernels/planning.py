@@ -1,0 +1,326 @@
+"""Plans the resizing passes: the jobs of a set of images and targets, and the tables that they need.
+
+A job is one image for one target. What its records say depends on sizes and strides alone, up to the addresses of
+images and outputs, which each call adds.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from .division import CODES, Triple, fp32, quotient
+from .jobs import LineJob, OutputJob, Pixels, TableJob, Weight
+
+# What these classes of fastnorm's have to offer is what is used of them here; nothing of fastnorm's is imported.
+Geometry = Any  # source and resized (height, width), rows and columns (spans), vertical_first
+Span = Any  # start, count, offset, length, mirrored
+Filter = Any  # name, support
+Coefficients = Any  # first, count, fixed
+
+Words = npt.NDArray[np.int64]
+Records = npt.NDArray[np.void]  # of one class of job: its fields, each an int64
+
+TILE = 32  # pixels along a line of any kernel's tile, and across in the second pass; tables and lines are whole tiles
+MOST_JOBS = 65535  # per launch, on the last axis of its grid
+MOST_PIXELS = 2**28  # of the intermediate, which is 1 GiB: jobs beyond them come in launches of their own
+
+GROUP = 4  # taps that a first pass by words takes at a time
+PAIR = 2  # taps that the second pass takes at a time
+SLACK = 2.0**-26  # pixels; more than float64 is off by, less than what makes a coefficient other than zero
+WEIGHTS = {weight.name.lower(): weight for weight in Weight}
+
+
+class Source(NamedTuple):
+    """Where an image lies on the device; strides in bytes, and any."""
+
+    address: int  # of its first byte
+    height: int
+    width: int
+    row_stride: int
+    pixel_stride: int
+    channel_stride: int
+
+
+@dataclass(frozen=True)
+class Branch:
+    """What becomes of all images for one target; `output[i]` is image i, of the size that all geometries give."""
+
+    filter: Filter
+    coefficients: Callable[[int, int], Coefficients]  # of (source, resized) length; asked where WEIGHTS lacks a filter
+    mean: Triple
+    std: Triple
+    geometries: Sequence[Geometry]  # one per image
+    output: torch.Tensor  # (N, 3, height, width), float32, float16 or bfloat16; any strides without overlap
+
+
+class Axis(NamedTuple):
+    """One axis of one job: what is resized, and what is shown of it."""
+
+    source: int
+    resized: int
+    filter: str
+    support: float
+    start: int
+    shown: int  # the span's count
+    offset: int
+    length: int
+    mirrored: bool
+
+    @property
+    def last(self) -> int:
+        return self.start + self.shown - 1
+
+
+class Jobs:
+    """The distinct jobs of a call, and the distinct tables that they need.
+
+    A job's `table` is the table's number, its `values` the target's. To its `source` and its `intermediate` is yet to
+    be added where the image and its part of the intermediate begin, to its `output` where the image's output does.
+    """
+
+    def __init__(self, branches: Sequence[Branch]) -> None:
+        self.branches = branches
+        self.strides = [branch.output.stride() for branch in branches]
+        self.vectors = [vector_of(branch.output) for branch in branches]
+        self.lines: list[LineJob] = []
+        self.line_kinds: list[Pixels] = []
+        self.outputs: list[OutputJob] = []
+        self.output_kinds: list[int] = []  # indices of `stores`
+        self.stores: list[tuple[torch.dtype, int]] = []  # kinds of output: dtype and vector
+        self.pixels: list[int] = []  # of the intermediate
+        self.tables: list[TableJob] = []  # those that the device makes
+        self.given: dict[int, Words] = {}  # the others, by number
+        self.table_words: list[int] = []  # of 64 bits, by number
+        self._geometries: list[Geometry] = []  # which are told apart by their ids, and so have to stay
+        self._templates: dict[tuple[int, ...], int] = {}
+        self._numbers: dict[tuple[Axis, int], int] = {}
+
+    def number(self, index: int, source: Source, geometry: Geometry) -> int:
+        """The number of the job that is this one but for its addresses."""
+        key = (index, id(geometry), *source[1:])
+        number = self._templates.get(key)
+        if number is None:
+            number = self._templates[key] = len(self.lines)
+            self._geometries.append(geometry)
+            self._add(index, source, geometry)
+        return number
+
+    def _add(self, index: int, source: Source, geometry: Geometry) -> None:
+        branch = self.branches[index]
+        rows, columns = axes_of(geometry, branch)
+        output = branch.output
+        along, across = columns, rows
+        step, line_step = source.pixel_stride, source.row_stride
+        _, channel_step, across_step, along_step = self.strides[index]
+        vector = self.vectors[index]
+        if geometry.vertical_first:
+            along, across = rows, columns
+            step, line_step = line_step, step
+            along_step, across_step = across_step, along_step
+            vector = 1
+        store = (output.dtype, vector)
+        if store not in self.stores:
+            self.stores.append(store)
+
+        taps = _taps(along, branch)
+        kind = Pixels.STRIDED if geometry.vertical_first else _pixels(source, taps)
+        if kind is not Pixels.STRIDED:
+            taps = _round_up(taps, GROUP)
+        pitch = _round_up(along.length, TILE)
+        across_taps = _round_up(_taps(across, branch), PAIR)
+        top = _start(across, across_taps, across.start)
+        bottom = _start(across, across_taps, across.last) + across_taps
+        self.line_kinds.append(kind)
+        self.lines.append(
+            LineJob(
+                source=top * line_step,
+                step=step,
+                line_step=line_step,
+                channel_step=source.channel_stride,
+                lines=min(bottom, across.source) - top,
+                table=self._table(along, taps, branch),
+                taps=taps,
+                pitch=pitch,
+                intermediate=0,
+            )
+        )
+        self.output_kinds.append(self.stores.index(store))
+        self.outputs.append(
+            OutputJob(
+                intermediate=-top * pitch,
+                pitch=pitch,
+                table=self._table(across, across_taps, branch),
+                table_pitch=_round_up(across.length, TILE),
+                taps=across_taps,
+                values=index,
+                output=0,
+                along_step=along_step,
+                across_step=across_step,
+                channel_step=channel_step,
+                along=along.length,
+                across=across.length,
+            )
+        )
+        # A pair of taps may reach past the image's last line; whatever is read there counts nothing.
+        self.pixels.append((bottom - top) * pitch)
+
+    def _table(self, axis: Axis, taps: int, branch: Branch) -> int:
+        key = (axis, taps)
+        number = self._numbers.get(key)
+        if number is not None:
+            return number
+        number = self._numbers[key] = len(self._numbers)
+        job = _table_job(number, axis, taps)
+        self.table_words.append(job.pitch // 2 + -(-taps // 2) * job.pitch)
+        if axis.filter in WEIGHTS:
+            self.tables.append(job)
+        else:
+            table = branch.coefficients(axis.source, axis.resized)
+            self.given[number] = _table(job, table, self.table_words[number])
+        return number
+
+
+def axes_of(geometry: Geometry, branch: Branch) -> tuple[Axis, Axis]:
+    """The rows' axis and the columns'."""
+    return (
+        _axis(geometry.source[0], geometry.resized[0], geometry.rows, branch.filter),
+        _axis(geometry.source[1], geometry.resized[1], geometry.columns, branch.filter),
+    )
+
+
+def _axis(source: int, resized: int, span: Span, kernel: Filter) -> Axis:
+    # An axis that keeps its size has one table, whatever the filter: the identity, which one tap makes.
+    name, support = ("box", 0.5) if source == resized else (kernel.name, kernel.support)
+    return Axis(source, resized, name, support, span.start, span.count, span.offset, span.length, span.mirrored)
+
+
+def _window(axis: Axis, pixel: int) -> tuple[int, int]:
+    """The source pixels that count for a resized pixel, as Pillow finds them: the first, and that after the last."""
+    scale = axis.source / axis.resized
+    centre, support = (pixel + 0.5) * scale, axis.support * max(scale, 1.0)
+    return max(int(centre - support + 0.5), 0), min(int(centre + support + 0.5), axis.source)
+
+
+def _taps(axis: Axis, branch: Branch) -> int:
+    """How many source pixels in a row hold all of an output pixel's coefficients other than zero.
+
+    For box that is every pixel of a window. The other filters go to zero continuously, so where a window holds a pixel
+    more than its width has room for, by a rounding of its ends, the first or the last has no part in the result.
+    """
+    if axis.filter not in WEIGHTS:
+        return int(branch.coefficients(axis.source, axis.resized).fixed.shape[1])
+    width = 2.0 * axis.support * max(axis.source / axis.resized, 1.0)
+    taps = math.floor(width + SLACK) + 1 if axis.filter == "box" else math.ceil(width - SLACK)
+    return min(taps, axis.source)
+
+
+def _start(axis: Axis, taps: int, pixel: int) -> int:
+    """The first tap of a resized pixel, pushed back from the end of the axis."""
+    return min(_window(axis, pixel)[0], max(axis.source - taps, 0))
+
+
+def extent(axes: Sequence[Axis]) -> int:
+    """The length of the smallest interval of source pixels that holds what several branches read of an axis."""
+    starts, stops = zip(*((_window(a, a.start)[0], _window(a, a.last)[1]) for a in axes), strict=True)
+    return int(max(stops) - min(starts))
+
+
+def _table_job(number: int, axis: Axis, taps: int) -> TableJob:
+    return TableJob(
+        table=number,
+        pitch=_round_up(axis.length, TILE),
+        taps=taps,
+        source=axis.source,
+        resized=axis.resized,
+        kind=WEIGHTS.get(axis.filter, Weight.BOX),
+        origin=axis.last + axis.offset if axis.mirrored else axis.start - axis.offset,
+        direction=-1 if axis.mirrored else 1,
+        low=axis.start,
+        high=axis.last,
+    )
+
+
+def _table(job: TableJob, coefficients: Coefficients, words: int) -> Words:
+    """The memory of the table that `_tables_kernel` would make of these coefficients."""
+    memory = np.zeros(words, dtype=np.int64)
+    numbers = memory.view(np.int32)
+    shown = job.origin + job.direction * np.arange(job.pitch)
+    at = shown.clip(job.low, job.high)
+    first = coefficients.first[at]
+    start = np.minimum(first, max(job.source - job.taps, 0))
+    numbers[: job.pitch] = start
+    fixed = np.where((shown == at)[:, None], coefficients.fixed[at], 0)
+    pixel, tap = np.nonzero(fixed)
+    tap_of_start = tap + (first - start)[pixel]
+    pairs = numbers[job.pitch :].reshape(-1, job.pitch, 2)
+    pairs[tap_of_start // 2, pixel, tap_of_start % 2] = fixed[pixel, tap]
+    return memory
+
+
+def _pixels(source: Source, taps: int) -> Pixels:
+    """How the first pass reads the rows of an image: by words, if so many taps leave room for whole groups."""
+    if _round_up(taps, GROUP) <= source.width and 0 <= source.row_stride < 2**32:
+        if (source.pixel_stride, source.channel_stride) == (3, 1):
+            return Pixels.INTERLEAVED
+        if source.pixel_stride == 1:
+            return Pixels.PLANAR
+    return Pixels.STRIDED
+
+
+def vector_of(output: torch.Tensor) -> int:
+    """How many pixels of a row one store takes: 16 bytes of them, or one."""
+    vector = 16 // output.element_size()
+    steps = (output.stride(0), output.stride(1), output.stride(2), output.shape[3])
+    whole = output.stride(3) == 1 and output.data_ptr() % 16 == 0 and all(step % vector == 0 for step in steps)
+    return vector if whole else 1
+
+
+@functools.lru_cache(maxsize=256)  # of 1.5 or 3 KB
+def values_of(mean: Triple, std: Triple, dtype: torch.dtype) -> Words:
+    """The normalised value of each code of each channel, rounded to `dtype`."""
+    constants = [(fp32(Fraction(m)), fp32(Fraction(s))) for m, s in zip(mean, std, strict=True)]
+    exact = [[quotient(code, *constant) for code in CODES] for constant in constants]
+    values: Words = (
+        torch.tensor(exact, dtype=torch.float32, device="cpu")
+        .to(dtype)
+        .view(torch.uint8)
+        .numpy()
+        .view(np.int64)
+        .ravel()
+    )
+    return values
+
+
+def records_of(record: type[NamedTuple], jobs: Sequence[Any]) -> Records:
+    return np.array(jobs, dtype=[(name, np.int64) for name in record._fields])
+
+
+def chunks(pixels: Words) -> tuple[Words, Words, int]:
+    """Each job's chunk, the place of its pixels in the intermediate, and how many pixels that has to have."""
+    begin = np.cumsum(pixels) - pixels
+    chunk = begin // MOST_PIXELS + np.arange(len(pixels)) // MOST_JOBS
+    begin -= begin[np.searchsorted(chunk, chunk)]
+    return chunk, begin, int((begin + pixels).max())
+
+
+def runs(chunk: Words, kind: Words) -> tuple[Words, list[tuple[int, int, slice]]]:
+    """The order of the jobs by chunk and kind, and where the jobs of one chunk and kind then lie."""
+    order = np.lexsort((kind, chunk))
+    chunk, kind = chunk[order], kind[order]
+    changes = np.flatnonzero((np.diff(chunk) != 0) | (np.diff(kind) != 0)) + 1
+    edges = itertools.pairwise([0, *changes.tolist(), len(order)])
+    return order, [(int(chunk[first]), int(kind[first]), slice(first, last)) for first, last in edges]
+
+
+def _round_up(value: int, multiple: int) -> int:
+    return -(-value // multiple) * multiple
