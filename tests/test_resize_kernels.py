@@ -16,7 +16,7 @@ from fastnorm.backends import eager
 from fastnorm.backends.eager import resize_and_crop
 from fastnorm.spec.filters import BICUBIC, BILINEAR, BOX, FILTERS, HAMMING, LANCZOS, Filter, coefficients
 from fastnorm.spec.geometry import CropRule, Geometry, PassOrder, Size, Span, geometry
-from helpers import DTYPES, assert_same_bits, dtype_name, poisoned, random_pixels
+from helpers import DTYPES, assert_same_bits, dtype_name, poisoned, preprocess_by_kernel, random_pixels
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
@@ -537,3 +537,80 @@ def test_tables_have_room_for_every_coefficient(kernel):
             window = table.first[pixel], table.first[pixel] + table.count[pixel]
             assert planning._window(axis, pixel) == window
     assert spare < 800, "rarely more than a tap too many"
+
+
+# --- calls with sizes seen before
+
+
+@pytest.fixture
+def no_plans():
+    from fastnorm_kernels import resize
+
+    resize.forget_plans()
+    yield resize._plans
+    resize.forget_plans()
+
+
+def names_of(launched):
+    return [launch[0] for launch in launched]
+
+
+def test_sizes_seen_before_are_planned_once(launched, no_plans):
+    """The second call has other pixels, addresses and outputs, and makes no tables."""
+    targets = [fastnorm.Target(fastnorm.VAE, 12, crop=12), fastnorm.Target(fastnorm.CLIP, 9, "lanczos", crop=8)]
+    for number in range(3):
+        launched.clear()
+        images = [
+            random_pixels(*size, 3, seed=10 * number + i) for i, size in enumerate([(20, 31), (31, 20), (20, 31)])
+        ]
+        got = preprocess_by_kernel(images, targets)
+        for output, expected in zip(got, fastnorm.reference.preprocess(images, targets), strict=True):
+            assert_same_bits(output, expected)
+        assert names_of(launched).count("_tables_kernel") == (1 if number == 0 else 0)
+        assert len(no_plans) == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"sizes": [(20, 31), (31, 20), (21, 31)]},
+        {"dtype": torch.float16},
+        {"normalization": fastnorm.DINOV2},
+        {"resample": "bicubic"},
+        {"crop": 11},
+        {"memory_format": torch.channels_last},
+        {"pillow_version": "12"},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_what_a_plan_depends_on(change, no_plans):
+    sizes = [(20, 31), (31, 20), (310, 3)]
+    one = {"normalization": fastnorm.VAE, "size": 12, "crop": 12}
+
+    def call(sizes=sizes, pillow_version="13", **options):
+        images = [random_pixels(*size, 3, seed=i) for i, size in enumerate(sizes)]
+        targets = [fastnorm.Target(**{**one, **options})]
+        got = preprocess_by_kernel(images, targets, pillow_version=pillow_version)
+        assert_same_bits(got[0], fastnorm.reference.preprocess(images, targets, pillow_version=pillow_version)[0])
+
+    call()
+    call(**change)
+    call()
+    assert len(no_plans) == 2
+
+
+def test_plans_are_bounded_and_calls_that_will_not_come_again_leave_none(no_plans, monkeypatch):
+    from fastnorm_kernels import resize
+
+    monkeypatch.setattr(resize, "MAX_PLANS", 3)
+    image = random_pixels(20, 31, 3)
+    for side in (5, 6, 7, 8, 5):
+        preprocess_by_kernel([image], [fastnorm.Target(fastnorm.VAE, side, crop=side)])
+        assert len(no_plans) <= 3
+    assert len(no_plans) == 3
+    resize.forget_plans()
+    target = fastnorm.Target(fastnorm.VAE, 12, crop=fastnorm.Crop(8, "random"))
+    preprocess_by_kernel([image], [target])
+    preprocess_by_kernel([image], [fastnorm.Target(fastnorm.VAE, 12, crop=8)], flip=True)
+    preprocess_by_kernel([image], [fastnorm.Target(fastnorm.VAE, 12, crop=8)], positions=[[(1, 2)]])
+    assert len(no_plans) == 0

@@ -22,6 +22,7 @@ class TargetJob:
     resample: Filter
     geometries: tuple[Geometry, ...]  # one per image
     output: torch.Tensor  # (N, 3, height, width), of the geometries' common output size; any strides
+    is_shared: bool = False  # whether later calls with the same sizes bring the same `geometries` object
 
 
 class Backend(Protocol):

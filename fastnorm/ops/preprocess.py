@@ -301,8 +301,14 @@ def _run(
     ]
     outputs = _outputs(sources[0].memory, targets, shapes, dtypes, place or sources[0].device, given)
     jobs = [
-        TargetJob(target.normalization, FILTERS[target.resample], geometries, _one_batch_axis(output, f"out[{index}]"))
-        for index, (target, geometries, output) in enumerate(zip(targets, planned.geometries, outputs, strict=True))
+        TargetJob(
+            target.normalization,
+            FILTERS[target.resample],
+            planned.geometries[index],
+            _one_batch_axis(outputs[index], f"out[{index}]"),
+            planned.is_shared[index],
+        )
+        for index, target in enumerate(targets)
     ]
     if len(sources[0]) > 0:
         for source in {id(source): source for source in sources}.values():  # PIL images cannot be hashed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
@@ -30,6 +31,7 @@ class Plan(NamedTuple):
 
     geometries: list[tuple[Geometry, ...]]
     flips: Sequence[bool]
+    is_shared: list[bool]  # per target, whether a later plan of the same sizes will hold the same object
 
 
 def plan(
@@ -58,14 +60,40 @@ def plan(
         placed[index], flips = draws.draw(resized[index], targets[index].crop_size, flips, flip_before_crop)
     elif flips is None:
         _, flips = draws.draw(images.sizes, None, None, flip_before_crop)
-    for index, target in enumerate(targets):
-        if index not in placed:
-            placed[index] = _positions(resized[index], target)
+    is_shared = [
+        index not in placed and not _is_random(target.crop) and not any(flips) for index, target in enumerate(targets)
+    ]
     geometries = [
-        _geometries(images, target, name, resized[index], placed[index], order, flips, flip_before_crop)
+        _shared_geometries(tuple(images.sizes), target, order)
+        if is_shared[index]
+        else _geometries(
+            images,
+            target,
+            name,
+            resized[index],
+            placed[index] if index in placed else _positions(resized[index], target),
+            order,
+            flips,
+            flip_before_crop,
+        )
         for index, (target, name) in enumerate(zip(targets, names, strict=True))
     ]
-    return Plan(geometries, flips)
+    return Plan(geometries, flips, is_shared)
+
+
+@functools.lru_cache(maxsize=256)
+def _shared_geometries(sizes: tuple[Size, ...], target: Target, order: PassOrder) -> tuple[Geometry, ...]:
+    """The geometries of images that are not mirrored, for a target whose crop is the same in every call.
+
+    Backends tell by the object that they have planned it before.
+    """
+    known = {}
+    for source in sizes:
+        if source not in known:
+            resized = resized_size(source, target.size)
+            (position,) = _positions([resized], target)
+            known[source] = _geometry(source, resized, target, position, order, False, False)
+    return tuple([known[source] for source in sizes])
 
 
 def _resized_sizes(images: Sources, target: Target, name: str) -> list[Size]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import collections
 import contextlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,13 +65,17 @@ class Launch:
         return self.kernel.warmup(self.jobs, *self.tensors, grid=self.grid, **self.constants, **OPTIONS)
 
 
-def preprocess(sources: Sequence[Source], branches: Sequence[Branch], device: torch.device) -> None:
+def preprocess(
+    sources: Sequence[Source], branches: Sequence[Branch], device: torch.device, keep_plan: bool = False
+) -> None:
     """Resize, crop and normalise every image for every branch, into the branches' outputs.
 
     Args:
         sources: N images on `device`, each uint8, of three channels. Their memory has to last until the work is done.
         branches: What to make of them.
         device: Where everything lies. Work goes to its current stream.
+        keep_plan: Whether to keep the plan for calls with the same `geometries` objects, sizes and strides, of which
+            the last MAX_PLANS stay.
 
     Raises:
         RuntimeError: The device's current stream is being captured into a CUDA graph.
@@ -86,7 +90,7 @@ def preprocess(sources: Sequence[Source], branches: Sequence[Branch], device: to
                 "addresses of its images, which a replay would find stale; preprocess into out= tensors first, then "
                 "capture what reads them"
             )
-        for launch in launches(sources, branches, device):
+        for launch in launches(sources, branches, device, keep_plan):
             launch.run()
 
 
@@ -102,11 +106,13 @@ def bytes_moved(branches: Sequence[Branch]) -> int:
     return read + sum(branch.output.numel() * branch.output.element_size() for branch in branches)
 
 
-def launches(sources: Sequence[Source], branches: Sequence[Branch], device: torch.device) -> Iterator[Launch]:
+def launches(
+    sources: Sequence[Source], branches: Sequence[Branch], device: torch.device, keep_plan: bool = False
+) -> Iterator[Launch]:
     """What `preprocess` launches, in order."""
     if not sources:
         return
-    plan = yield from _planned(sources, branches, device)
+    plan: _Plan = yield from (_kept_plan if keep_plan else _make_plan)(sources, branches, device)
     yield from plan.launches(sources, branches)
 
 
@@ -169,9 +175,9 @@ class _Plan:
 _plans: collections.OrderedDict[tuple[Any, ...], _Plan] = collections.OrderedDict()
 
 
-def _planned(
+def _kept_plan(
     sources: Sequence[Source], branches: Sequence[Branch], device: torch.device
-) -> Iterator[Launch]:  # and returns the plan
+) -> Generator[Launch, None, _Plan]:
     """The plan of a call, after the launches that make its tables where it is a new one."""
     key = (
         device,
@@ -209,7 +215,10 @@ def forget_plans() -> None:
     _plans.clear()
 
 
-def _make_plan(sources: Sequence[Source], branches: Sequence[Branch], device: torch.device) -> Any:  # noqa: ANN401
+def _make_plan(
+    sources: Sequence[Source], branches: Sequence[Branch], device: torch.device
+) -> Generator[Launch, None, _Plan]:
+    """A new plan, after the launches that make its tables."""
     jobs = Jobs(branches)
     which = np.array(
         [

@@ -142,9 +142,9 @@ def install(arch):
     launches = resize.launches
     current = [None]  # what the launches that follow belong to
 
-    def checked_launches(sources, branches, device):
+    def checked_launches(sources, branches, device, keep_plan):
         call = Resizing(sources, branches)
-        for launch in launches(sources, branches, device):
+        for launch in launches(sources, branches, device, keep_plan):
             current[0] = call
             yield launch
             current[0] = None

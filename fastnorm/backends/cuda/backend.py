@@ -52,7 +52,7 @@ def launch_preprocess(package: ModuleType, images: Images, jobs: Sequence[Target
         )
         for job in jobs
     ]
-    package.preprocess(images.places(), branches, images.device)
+    package.preprocess(images.places(), branches, images.device, keep_plan=all(job.is_shared for job in jobs))
     increment_version([job.output for job in jobs])
 
 
