@@ -85,9 +85,9 @@ def test_unhashable_arguments_are_left_to_the_checks():
 @pytest.mark.parametrize(
     ("kernel", "sizes"),
     [
-        ("dense", ["groups", "plane_groups"]),
-        ("flat", ["words"]),
-        ("strided", ["rows", "height", "width", "x_strides", "out_strides"]),
+        ("dense", ["groups", "plane_groups", "image_groups", "constants"]),
+        ("flat", ["words", "constants"]),
+        ("strided", ["rows", "height", "width", "x_strides", "out_strides", "constants"]),
     ],
 )
 def test_repeats_pass_arguments_by_position_so_their_order_is_fixed(kernel, sizes):

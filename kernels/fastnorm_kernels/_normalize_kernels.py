@@ -85,14 +85,24 @@ def _round_to(y, DTYPE: tl.constexpr):
 
 
 @triton.jit
-def _target(q, PLANS: tl.constexpr, TARGET: tl.constexpr, CHANNEL: tl.constexpr, DTYPE: tl.constexpr):
+def _constant(PLANS: tl.constexpr, constants, TARGET: tl.constexpr, INDEX: tl.constexpr):
+    """One of a target's nine constants: known while compiling, or an argument of the launch."""
+    if constants is None:
+        return _float32(PLANS[TARGET * _PLAN_LENGTH + 1 + INDEX])
+    else:
+        value = constants[TARGET * (_PLAN_LENGTH - 1) + INDEX]
+        return tl.full((), value, tl.float32) if _INTERPRETED else value  # there it is a Python number
+
+
+@triton.jit
+def _target(q, PLANS: tl.constexpr, constants, TARGET: tl.constexpr, CHANNEL: tl.constexpr, DTYPE: tl.constexpr):
     """One channel of one target from q = x / 255, rounded to the output's dtype."""
     y = _apply(
         q,
         PLANS[TARGET * _PLAN_LENGTH],
-        _float32(PLANS[TARGET * _PLAN_LENGTH + 1 + CHANNEL]),
-        _float32(PLANS[TARGET * _PLAN_LENGTH + 4 + CHANNEL]),
-        _float32(PLANS[TARGET * _PLAN_LENGTH + 7 + CHANNEL]),
+        _constant(PLANS, constants, TARGET, CHANNEL),
+        _constant(PLANS, constants, TARGET, 3 + CHANNEL),
+        _constant(PLANS, constants, TARGET, 6 + CHANNEL),
     )
     return _round_to(y, DTYPE)
 
@@ -144,9 +154,11 @@ def _every_nth(w0, w1, w2, FIRST: tl.constexpr, STEP: tl.constexpr, GROUP: tl.co
 @triton.jit(do_not_specialize=["groups", "plane_groups"], launch_metadata=_launch_metadata)
 def _normalize_dense_kernel(
     x_ptr,  # uint8, dense (N, H, W, 3) if INTERLEAVED else dense (N, 3, H, W), aligned to GROUP bytes
-    out_ptrs,  # K dense (N, 3, H, W) tensors, aligned to 16 bytes
+    out_ptrs,  # K (N, 3, H, W) tensors, each image dense, aligned to 16 bytes
     groups,  # N * H * W / GROUP
     plane_groups,  # H * W / GROUP
+    image_groups,  # from image to image of each output, / GROUP; None: all are 3 * H * W
+    constants,  # nine of each target; None: they stand in PLANS
     PLANS: tl.constexpr,
     INTERLEAVED: tl.constexpr,
     GROUP: tl.constexpr,
@@ -187,46 +199,57 @@ def _normalize_dense_kernel(
         q = _divide_by_255(codes.to(tl.float32))
         at = offset + c * plane
         for k in tl.static_range(len(out_ptrs)):
-            y = _target(q, PLANS, k, c, out_ptrs[k].dtype.element_ty)
-            tl.store(out_ptrs[k] + at, y, mask=pixel_inside)
+            y = _target(q, PLANS, constants, k, c, out_ptrs[k].dtype.element_ty)
+            if image_groups is None:
+                tl.store(out_ptrs[k] + at, y, mask=pixel_inside)
+            else:
+                between = (image_groups[k] - 3 * plane_groups).to(tl.int64) * GROUP * image.to(tl.int64)
+                tl.store(out_ptrs[k] + at + between, y, mask=pixel_inside)
 
 
 @triton.jit
-def _of_channel(channel, r: tl.constexpr, g: tl.constexpr, b: tl.constexpr):
-    """The constant of each element's channel; one constant for all channels costs nothing."""
-    if r == g and g == b:
-        return _float32(r)
+def _of_channel(channel, PLANS: tl.constexpr, constants, TARGET: tl.constexpr, INDEX: tl.constexpr):
+    """The constant of each element's channel; one constant for all channels costs nothing if it is known."""
+    at: tl.constexpr = TARGET * _PLAN_LENGTH + 1 + INDEX
+    r = _constant(PLANS, constants, TARGET, INDEX)
+    if constants is None and PLANS[at] == PLANS[at + 1] and PLANS[at + 1] == PLANS[at + 2]:
+        return r
     else:
-        return tl.where(channel == 0, _float32(r), tl.where(channel == 1, _float32(g), _float32(b)))
+        g = _constant(PLANS, constants, TARGET, INDEX + 1)
+        b = _constant(PLANS, constants, TARGET, INDEX + 2)
+        return tl.where(channel == 0, r, tl.where(channel == 1, g, b))
 
 
 @triton.jit
-def _flat_byte(word, phase, INDEX: tl.constexpr, PLANS: tl.constexpr, TARGET: tl.constexpr, DTYPE: tl.constexpr):
+def _flat_byte(
+    word, phase, INDEX: tl.constexpr, PLANS: tl.constexpr, constants, TARGET: tl.constexpr, DTYPE: tl.constexpr
+):
     """One target's value for byte INDEX of each word; `phase` is the channel of the word's first byte."""
     q = _divide_by_255(_byte(word, INDEX).to(tl.float32))
     channel = phase + INDEX % 3
     channel = tl.where(channel >= 3, channel - 3, channel)
-    at: tl.constexpr = TARGET * _PLAN_LENGTH
-    a = _of_channel(channel, PLANS[at + 1], PLANS[at + 2], PLANS[at + 3])
-    b = _of_channel(channel, PLANS[at + 4], PLANS[at + 5], PLANS[at + 6])
-    c = _of_channel(channel, PLANS[at + 7], PLANS[at + 8], PLANS[at + 9])
-    return _round_to(_apply(q, PLANS[at], a, b, c), DTYPE)
+    a = _of_channel(channel, PLANS, constants, TARGET, 0)
+    b = _of_channel(channel, PLANS, constants, TARGET, 3)
+    c = _of_channel(channel, PLANS, constants, TARGET, 6)
+    return _round_to(_apply(q, PLANS[TARGET * _PLAN_LENGTH], a, b, c), DTYPE)
 
 
 @triton.jit
-def _flat_word(word, phase, PLANS: tl.constexpr, TARGET: tl.constexpr, DTYPE: tl.constexpr, WORD: tl.constexpr):
+def _flat_word(
+    word, phase, PLANS: tl.constexpr, constants, TARGET: tl.constexpr, DTYPE: tl.constexpr, WORD: tl.constexpr
+):
     """One target's values for all bytes of each word, in order."""
-    y0 = _flat_byte(word, phase, 0, PLANS, TARGET, DTYPE)
-    y1 = _flat_byte(word, phase, 1, PLANS, TARGET, DTYPE)
-    y2 = _flat_byte(word, phase, 2, PLANS, TARGET, DTYPE)
-    y3 = _flat_byte(word, phase, 3, PLANS, TARGET, DTYPE)
+    y0 = _flat_byte(word, phase, 0, PLANS, constants, TARGET, DTYPE)
+    y1 = _flat_byte(word, phase, 1, PLANS, constants, TARGET, DTYPE)
+    y2 = _flat_byte(word, phase, 2, PLANS, constants, TARGET, DTYPE)
+    y3 = _flat_byte(word, phase, 3, PLANS, constants, TARGET, DTYPE)
     if WORD == 4:
         return _interleave4(y0, y1, y2, y3)
     else:
-        y4 = _flat_byte(word, phase, 4, PLANS, TARGET, DTYPE)
-        y5 = _flat_byte(word, phase, 5, PLANS, TARGET, DTYPE)
-        y6 = _flat_byte(word, phase, 6, PLANS, TARGET, DTYPE)
-        y7 = _flat_byte(word, phase, 7, PLANS, TARGET, DTYPE)
+        y4 = _flat_byte(word, phase, 4, PLANS, constants, TARGET, DTYPE)
+        y5 = _flat_byte(word, phase, 5, PLANS, constants, TARGET, DTYPE)
+        y6 = _flat_byte(word, phase, 6, PLANS, constants, TARGET, DTYPE)
+        y7 = _flat_byte(word, phase, 7, PLANS, constants, TARGET, DTYPE)
         return _interleave8(y0, y1, y2, y3, y4, y5, y6, y7)
 
 
@@ -235,6 +258,7 @@ def _normalize_flat_kernel(
     x_ptr,  # uint8, dense (N, H, W, 3), aligned to WORD bytes
     out_ptrs,  # K tensors in that order of axes too (channels_last), aligned to 16 bytes
     words,  # N * H * W * 3 / WORD
+    constants,  # as for the dense kernel
     PLANS: tl.constexpr,
     WORD: tl.constexpr,
     BLOCK: tl.constexpr,
@@ -250,7 +274,7 @@ def _normalize_flat_kernel(
     position = pid.to(tl.int64) * (BLOCK * WORD) + tl.arange(0, BLOCK * WORD)
     inside = pid * BLOCK + tl.arange(0, BLOCK * WORD) // WORD < words
     for k in tl.static_range(len(out_ptrs)):
-        values = _flat_word(word, phase, PLANS, k, out_ptrs[k].dtype.element_ty, WORD)
+        values = _flat_word(word, phase, PLANS, constants, k, out_ptrs[k].dtype.element_ty, WORD)
         tl.store(out_ptrs[k] + position, values, mask=inside)
 
 
@@ -272,6 +296,7 @@ def _normalize_strided_kernel(
     width,
     x_strides,  # of axes N, C, H, W, in elements
     out_strides,  # likewise, for one target after the other
+    constants,  # as for the dense kernel
     PLANS: tl.constexpr,
     ROWS: tl.constexpr,
     COLS: tl.constexpr,
@@ -303,6 +328,6 @@ def _normalize_strided_kernel(
         q = _divide_by_255(codes.to(tl.float32))
         for k in tl.static_range(len(out_ptrs)):
             at = image * out_strides[4 * k] + channel * out_strides[4 * k + 1] + y * out_strides[4 * k + 2]
-            value = _target(q, PLANS, k, c, out_ptrs[k].dtype.element_ty)
+            value = _target(q, PLANS, constants, k, c, out_ptrs[k].dtype.element_ty)
             out_at = out_ptrs[k] + _each_pixel(at, ROWS, COLS) + col * out_strides[4 * k + 3]
             tl.store(tl.max_contiguous(out_at, 1), value, mask=inside)

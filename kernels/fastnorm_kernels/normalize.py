@@ -13,6 +13,10 @@ from .division import Triple, plan
 from .launching import OPTIONS, Launch, Repeatable, repeatable
 
 STRIDED_TILE = 1024  # pixels per program
+MAX_COMPILED_TARGETS = 3
+CONSTANTS = 9  # of a target's plan, after its form
+Numbers = tuple[int | float, ...]
+
 LARGEST_INT32 = 2**31 - 1
 MOST_CODES = 2**31 - 2**20  # per launch of whole words: positions are int32, with room for the last program's tail
 
@@ -53,7 +57,7 @@ def prepare(
         return repeatable(choose(*parts[0], plans_of(targets)))
 
 
-def plans_of(targets: Sequence[tuple[Triple, Triple]]) -> tuple[int | float, ...]:
+def plans_of(targets: Sequence[tuple[Triple, Triple]]) -> Numbers:
     """The numbers that the kernels take for their targets, one plan after the other."""
     return tuple(number for mean, std in targets for number in plan(mean, std).flat())
 
@@ -68,9 +72,7 @@ def _threads() -> int:
     return OPTIONS["num_warps"] * warp
 
 
-def choose(
-    x: torch.Tensor, outputs: tuple[torch.Tensor, ...], plans: tuple[int | float, ...], threads: int | None = None
-) -> Launch:
+def choose(x: torch.Tensor, outputs: tuple[torch.Tensor, ...], plans: Numbers, threads: int | None = None) -> Launch:
     """The launch for (N, 3, H, W) tensors: whole words where every access can be one, else any strides.
 
     The kernels of whole words give each of a program's threads one word per load: with fewer words than threads,
@@ -82,7 +84,7 @@ def choose(
         # Codes that fill the 16 bytes of a store; with a float32 output among them, 8 would make threads swap values.
         word = 4 if any(output.element_size() == 4 for output in outputs) else 8
         aligned = x.data_ptr() % word == 0 and all(output.data_ptr() % 16 == 0 for output in outputs)
-        if aligned and (x.shape[-2] * x.shape[-1]) % word == 0 and all(output.is_contiguous() for output in outputs):
+        if aligned and (x.shape[-2] * x.shape[-1]) % word == 0 and all(_has_dense_images(o, word) for o in outputs):
             return _dense(x, outputs, plans, word, interleaved, threads)
         if aligned and interleaved and x.numel() % word == 0 and all(_is_channels_last(output) for output in outputs):
             return _flat(x, outputs, plans, word, threads)
@@ -92,41 +94,45 @@ def choose(
 def _dense(
     x: torch.Tensor,
     outputs: tuple[torch.Tensor, ...],
-    plans: tuple[int | float, ...],
+    plans: Numbers,
     group: int,
     interleaved: bool,
     threads: int,
 ) -> Launch:
     groups = x.numel() // (3 * group)
+    plans, constants = _compiled_and_passed(plans)
+    image_groups = None
+    if not all(output.is_contiguous() for output in outputs):
+        image_groups = tuple(output.stride(0) // group for output in outputs)
     return Launch(
         kernels._normalize_dense_kernel,
         (triton.cdiv(groups, threads),),
         x,
         outputs,
-        (groups, x.shape[-2] * x.shape[-1] // group),
+        (groups, x.shape[-2] * x.shape[-1] // group, image_groups, constants),
         {"PLANS": plans, "INTERLEAVED": interleaved, "GROUP": group, "BLOCK": threads},
     )
 
 
-def _flat(
-    x: torch.Tensor, outputs: tuple[torch.Tensor, ...], plans: tuple[int | float, ...], word: int, threads: int
-) -> Launch:
+def _flat(x: torch.Tensor, outputs: tuple[torch.Tensor, ...], plans: Numbers, word: int, threads: int) -> Launch:
     words = x.numel() // word
+    plans, constants = _compiled_and_passed(plans)
     return Launch(
         kernels._normalize_flat_kernel,
         (triton.cdiv(words, threads),),
         x,
         outputs,
-        (words,),
+        (words, constants),
         {"PLANS": plans, "WORD": word, "BLOCK": threads},
     )
 
 
-def _strided(x: torch.Tensor, outputs: tuple[torch.Tensor, ...], plans: tuple[int | float, ...]) -> Launch:
+def _strided(x: torch.Tensor, outputs: tuple[torch.Tensor, ...], plans: Numbers) -> Launch:
     n, _, height, width = x.shape
     tensors = (x, *outputs)
     if all(t.stride(2) == width * t.stride(3) for t in tensors):
         height, width = 1, height * width  # rows follow each other everywhere: an image is one long row
+    plans, constants = _compiled_and_passed(plans)
     cols = min(STRIDED_TILE, triton.next_power_of_2(width))
     rows = STRIDED_TILE // cols
     return Launch(
@@ -134,9 +140,28 @@ def _strided(x: torch.Tensor, outputs: tuple[torch.Tensor, ...], plans: tuple[in
         (triton.cdiv(n * height, rows) * triton.cdiv(width, cols),),
         x,
         outputs,
-        (n * height, height, width, x.stride(), sum((o.stride() for o in outputs), ())),
+        (n * height, height, width, x.stride(), sum((o.stride() for o in outputs), ()), constants),
         {"PLANS": plans, "ROWS": rows, "COLS": cols, "WIDE": any(_reach(t) > LARGEST_INT32 for t in tensors)},
     )
+
+
+def _has_dense_images(output: torch.Tensor, group: int) -> bool:
+    """Whether each image is contiguous, and begins where whole groups do: as x[:, :3] of a tensor of six channels."""
+    return output[0].is_contiguous() and output.stride(0) % group == 0
+
+
+def _compiled_and_passed(plans: Numbers) -> tuple[Numbers, tuple[float, ...] | None]:
+    """The part of the plans to compile for, and the constants to pass to the launch.
+
+    Few targets' constants are compiled: the launch binds no arguments for them. Of more, only the forms are, so that
+    every set of as many targets shares one kernel.
+    """
+    length = 1 + CONSTANTS
+    each = [plans[first : first + length] for first in range(0, len(plans), length)]
+    if len(set(each)) <= MAX_COMPILED_TARGETS:  # what is asked for twice is computed once
+        return plans, None
+    forms = [number for form, *_ in each for number in (form, *(0.0,) * CONSTANTS)]
+    return tuple(forms), tuple([float(number) for _, *constants in each for number in constants])
 
 
 def _is_channels_last(tensor: torch.Tensor) -> bool:

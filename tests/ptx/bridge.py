@@ -67,6 +67,8 @@ def _flat(kinds, values):
 def _argument(kind, value):
     if kind.startswith("*"):
         return np.array([value.data_ptr()], np.uint64)
+    if kind == "fp32":
+        return np.array([value], np.float32).view(np.uint32)
     bits = int(kind[1:])
     return np.array([int(value) & ((1 << bits) - 1)], f"u{bits // 8}")
 
@@ -142,7 +144,7 @@ def install(arch):
     launches = resize.launches
     current = [None]  # what the launches that follow belong to
 
-    def checked_launches(sources, branches, device, keep_plan):
+    def checked_launches(sources, branches, device, keep_plan=False):
         call = Resizing(sources, branches)
         for launch in launches(sources, branches, device, keep_plan):
             current[0] = call
