@@ -258,7 +258,7 @@ def _sum_strided(total, address, coefficient_ptr, pitch, taps, step, LINES: tl.c
     """One channel's sum, byte by byte."""
     for tap in range(taps):
         code = tl.load(address.to(tl.pointer_type(tl.uint8)))
-        coefficient = tl.load(coefficient_ptr + (tap >> 1).to(tl.int64) * (2 * pitch) + (tap & 1))
+        coefficient = tl.load(coefficient_ptr + (tap >> 1) * (2 * pitch.to(tl.int64)) + (tap & 1))
         total += _each_line(coefficient, LINES) * code.to(tl.int32)
         address += step
     return total
