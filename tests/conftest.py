@@ -57,6 +57,7 @@ def arch(request):
 
 
 def pytest_generate_tests(metafunc):
-    if "device" in metafunc.fixturenames:
+    given = [mark.args[0] for mark in metafunc.definition.iter_markers("parametrize")]
+    if "device" in metafunc.fixturenames and "device" not in given:
         devices = ["cpu", "cuda"] if metafunc.config.option.device == "cuda" else ["cpu"]
         metafunc.parametrize("device", [torch.device(device) for device in devices], ids=devices)

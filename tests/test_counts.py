@@ -4,6 +4,9 @@ import pytest
 import torch
 
 import fastnorm
+from fastnorm._geometry import Geometry, Size, Span
+from fastnorm._resampling import BICUBIC, BILINEAR
+from fastnorm_kernels import resize
 from fastnorm_kernels.normalize import choose, plans_of
 from ptx import Counts, bridge
 
@@ -58,3 +61,51 @@ def test_warps_of_the_strided_kernel_store_what_lies_together(layout, height, wi
     for (kind, _), access in counts.accesses.items():
         assert access.sectors <= (per_store if kind == "st" else 5) * access.requests
     assert counts.sectors("st") <= 1.1 * least(*outputs)
+
+
+@pytest.fixture(scope="module")
+def passes(request):
+    """What each launch counts for one image of 512 x 512 to the VAE's and CLIP's filters, at half their sizes."""
+    found, arch = {}, request.config.option.arch
+    for layout in ("NHWC", "NCHW"):
+        for dtype in DTYPES:
+            image = torch.zeros(512, 512, 3, dtype=torch.uint8)
+            image = image if layout == "NHWC" else image.permute(2, 0, 1).contiguous().permute(1, 2, 0)
+            source = resize.Source(image.data_ptr(), 512, 512, *image.stride())
+            branches = []
+            for side, kernel in ((256, BILINEAR), (112, BICUBIC)):
+                span = Span(0, side, 0, side)
+                plan = Geometry(Size(512, 512), Size(side, side), span, span, False)
+                output = torch.empty(1, 3, side, side, dtype=DTYPES[dtype])
+                branches.append(resize.Branch(kernel, None, (0.5,) * 3, (0.5,) * 3, [plan], output))
+            launches = bridge.resized([source], branches, arch)
+            counts = {launch.kernel.__name__: counts for launch, counts in launches}
+            found[layout, dtype] = counts, [branch.output for branch in branches]
+    return found
+
+
+@pytest.mark.parametrize("layout", ["NHWC", "NCHW"])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_second_pass_stores_no_sector_twice(passes, layout, dtype):
+    counts, outputs = passes[layout, dtype]
+    counts = counts["_across_lines_kernel"]
+    assert counts.sectors("st") == counts.accesses["st", 16].sectors == least(*outputs)
+    # Of lines, 16 bytes a lane: whole sectors in float32's tiles, half of each in those that take every other four.
+    most = 16 if dtype == "fp32" else 32
+    assert counts.accesses["ld", 16].sectors <= most * counts.accesses["ld", 16].requests
+
+
+@pytest.mark.parametrize(("layout", "most"), [("NHWC", 10.2), ("NCHW", 4.1)])
+def test_the_first_pass_reads_what_lies_together(passes, layout, most):
+    """Neighbouring pixels, whose taps begin two or four and a half pixels apart; its own output in whole sectors."""
+    counts, _ = passes[layout, "fp32"]
+    counts = counts["_along_lines_kernel"]
+    for (kind, width), access in counts.accesses.items():
+        assert access.sectors <= {"ld": most if width == 4 else 5.4, "st": 4}[kind] * access.requests
+
+
+@pytest.mark.parametrize(("layout", "most"), [("NHWC", 1.2e6), ("NCHW", 1.55e6)])
+def test_warp_instructions_of_the_first_pass(passes, layout, most):
+    """Of PTX: the machine code's are held in test_offline_resize, by loop."""
+    counts, _ = passes[layout, "bf16"]
+    assert counts["_along_lines_kernel"].warps.total() <= most

@@ -58,6 +58,34 @@ def test_every_code_of_every_target(path, layout, dtype, memory_format, device):
         assert_same_bits(output, expected(planes_of(batch, layout), target, dtype))
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=dtype_name)
+@pytest.mark.parametrize(
+    ("layout", "memory_format", "margin"),
+    [
+        ("NHWC", torch.contiguous_format, 0),
+        ("NCHW", torch.contiguous_format, 0),
+        ("NHWC", torch.channels_last, 0),
+        ("NHWC", torch.contiguous_format, 3),
+        ("NCHW", torch.channels_last, 3),
+    ],
+    ids=["NHWC", "NCHW", "NHWC to channels_last", "NHWC crop", "NCHW crop to channels_last"],
+)
+def test_every_code_in_every_place_of_a_tile(layout, memory_format, margin, dtype, device):
+    """An image for each code, as large as a tile of 1,024 pixels: each thread computes all codes in all its places."""
+    codes = torch.arange(256, dtype=torch.uint8, device=device)
+    planes = torch.stack([codes, codes.flip(0), codes.roll(77)], dim=1).view(256, 3, 1, 1).repeat(1, 1, 16, 64)
+    batch = planes.permute(0, 2, 3, 1).contiguous() if layout == "NHWC" else planes
+    if margin:
+        lengths = [size + margin * (size in (16, 64)) for size in batch.shape]
+        whole = torch.zeros(lengths, dtype=torch.uint8, device=device)
+        batch = whole[tuple(slice(size) for size in batch.shape)].copy_(batch)
+    targets = (fastnorm.VAE, fastnorm.CLIP)
+    outputs = [poisoned(planes.shape, dtype, device, memory_format) for _ in targets]
+    PATHS["kernel"](batch, targets, outputs, layout)
+    for target, output in zip(targets, outputs, strict=True):
+        assert_same_bits(output, expected(planes, target, dtype))
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("target", PRESETS + ODD_TARGETS, ids=lambda t: t.name)

@@ -130,6 +130,18 @@ def test_an_instruction(line, wanted):
     assert np.array_equal(got, wanted(source))
 
 
+@pytest.mark.parametrize(
+    ("comparison", "wanted"),
+    [("eq", 0b001), ("ne", 0b010), ("lt", 0b010), ("neu", 0b110), ("ltu", 0b110), ("nan", 0b100), ("num", 0b011)],
+)
+def test_comparisons_with_nan(comparison, wanted):
+    """Of 1 with 1, with 2 and with NaN."""
+    source = np.resize(np.array([1, 2, np.nan], np.float32), 32)
+    line = f"mov.b32 %r4, 0f3F800000; setp.{comparison}.f32 %p1, %r4, %r2; selp.b32 %r3, 1, 0, %p1;"
+    got = run(f"ld.global.b32 %r2, [%rd4]; {line} st.global.b32 [%rd5], %r3;", source.view(np.int32))
+    assert [got[0], got[1], got[2]] == [wanted & 1, wanted >> 1 & 1, wanted >> 2]
+
+
 def test_threads_part_and_meet_again():
     """Each thread adds its number as often as its number says."""
     body = """

@@ -57,7 +57,8 @@ def test_a_knob_set_from_python_is_heeded(seen):
 def test_code_stays_loaded_as_long_as_a_call_is_remembered(seen):
     assert seen["code"]["repeats"] is True
     assert seen["code"]["unloaded"] == 0
-    assert seen["code"]["unloaded when forgotten"] == 1
+    # Not every release of Triton unloads anything.
+    assert seen["code"]["unloaded when forgotten"] == seen["code"]["unloads"]
 
 
 def test_another_current_device_takes_the_ordinary_way(seen):

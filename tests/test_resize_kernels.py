@@ -224,6 +224,19 @@ def test_outputs_of_every_kind(dtype, memory_format, width):
     check(images, target)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=dtype_name)
+@pytest.mark.parametrize("layout", [interleaved, planar, four_bytes_a_pixel], ids=lambda layout: layout.__name__)
+@pytest.mark.parametrize("shape", [(32, 64), (40, 37)], ids=["whole tiles", "and parts of tiles"])
+def test_every_place_of_a_tile_overshoots_both_ends(shape, layout, dtype):
+    """Black and white pictures, enlarged: among so many, each pixel of a tile is above white in one and below black in
+
+    another, before it is clipped; and the last two are black and white all over.
+    """
+    images = [saturated(20, 21, seed) for seed in range(40)]
+    images += [torch.zeros_like(images[0]), torch.full_like(images[0], 255)]
+    check([layout(image) for image in images], Target(whole(*shape), BICUBIC, dtype=dtype))
+
+
 def test_outputs_with_strides_of_their_own():
     images = [noise(20, 30), noise(33, 20)]
     target, places = Target(whole(16, 24)), [slice(0, 24), slice(3, 27)]

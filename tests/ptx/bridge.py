@@ -11,7 +11,7 @@ import itertools
 import numpy as np
 import torch
 
-from ptx.interpreter import Kernel
+from ptx.interpreter import Counts, Kernel
 from ptx.memory import Memory
 
 WORD = 4  # bytes; the first resizing pass reads aligned words, of which images hold a part
@@ -158,12 +158,13 @@ def install(arch):
     launching.Launch.run = lambda launch: run_normalizing(launch, arch)
 
 
-def resized(images, branches, arch, **options):
-    """Every launch of a call, executed; for tests that count. Gives the launches with what they were executed on."""
+def resized(sources, branches, arch):
+    """Execute the launches of a call of `fastnorm_kernels.preprocess`, each when it is asked for: (launch, counts)."""
     from fastnorm_kernels import resize
 
-    call = Resizing(images, branches)
-    for launch in resize.launches(images, branches, torch.device("cpu")):
-        call.run(launch, arch, **options)
-        yield launch
+    call = Resizing(sources, branches)
+    for launch in resize.launches(sources, branches, torch.device("cpu")):
+        counts = Counts()
+        call.run(launch, arch, counts=counts)
+        yield launch, counts
     call.memory.check_written()

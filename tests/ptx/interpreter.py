@@ -7,6 +7,7 @@ group with the lowest instruction runs first and takes in those that it meets.
 from __future__ import annotations
 
 import collections
+import copy
 import dataclasses
 
 import numpy as np
@@ -18,7 +19,7 @@ from ptx.translation import Translator
 
 WARP = 32
 SECTOR = 32  # bytes, the least that moves between L2 and DRAM
-_MOST_STEPS = 1_000_000
+MOST_STEPS = 1_000_000  # without a branch to lanes that wait
 
 
 @dataclasses.dataclass
@@ -61,10 +62,18 @@ class Kernel:
     def __init__(self, ptx, shared_bytes=0):
         self.module = Module(ptx)
         self.shared_bytes = shared_bytes
-        translator = Translator(self.module)
+        self._translator = Translator(self.module)
         self.instructions = self.module.instructions
-        self.functions = [translator.translate(instruction) for instruction in self.instructions]
-        self.guards = [i.guard and translator.slot(i.guard) for i in self.instructions]
+        self.functions = [self._translator.translate(instruction) for instruction in self.instructions]
+        self.guards = [i.guard and self._translator.slot(i.guard) for i in self.instructions]
+
+    def changed(self, position, instruction):
+        """The same kernel with another instruction in one position."""
+        kernel = copy.copy(self)
+        kernel.instructions, kernel.functions = list(self.instructions), list(self.functions)
+        kernel.instructions[position] = instruction
+        kernel.functions[position] = self._translator.translate(instruction)
+        return kernel
 
     def launch(self, grid, arguments, memory, *, programs=None, counts=None, together=128):
         """Run a grid, or some programs of it, `together` at once.
@@ -169,7 +178,7 @@ class State:
         """Run a group until it branches, ends, waits, or meets another."""
         kernel, meeting = self.kernel, min(pending, default=None)
         warps = len(np.unique(lanes // WARP)) if self.counts is not None else 0
-        for _ in range(_MOST_STEPS):
+        for _ in range(MOST_STEPS):
             instruction = kernel.instructions[position]
             self._activate(lanes)
             if self.counts is not None:

@@ -38,6 +38,20 @@ _COMPARISONS = {
 _NARROWINGS = {"bf16": arithmetic.bf16_bits, "f16": arithmetic.fp16_bits}
 
 
+def _float_comparison(name):
+    """With NaN, one that ends in u holds, and no other but `nan` does."""
+
+    def unordered(a, b):
+        return np.isnan(a) | np.isnan(b)
+
+    if name in ("nan", "num"):
+        return unordered if name == "nan" else lambda a, b: ~unordered(a, b)
+    if name in _COMPARISONS:
+        return lambda a, b: _COMPARISONS[name](a, b) & ~unordered(a, b)
+    compare = _COMPARISONS[name.removesuffix("u")]
+    return lambda a, b: compare(a, b) | unordered(a, b)
+
+
 class Translator:
     """Knows a module's registers and names; `translate` makes a function of an instruction."""
 
@@ -161,7 +175,9 @@ class Translator:
 
     def _setp(self, operation, operands):
         _, comparison, kind = operation
-        return self._apply(_COMPARISONS[comparison], operands[0], operands[1:], [number_of(kind)] * 2)
+        dtype = number_of(kind)
+        function = _COMPARISONS.get(comparison) if dtype.kind != "f" else _float_comparison(comparison)
+        return self._apply(function, operands[0], operands[1:], [dtype] * 2) if function else None
 
     def _selp(self, operation, operands):
         dtype = bits_of("b" + operation[1][1:])

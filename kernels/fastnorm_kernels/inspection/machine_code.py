@@ -55,19 +55,7 @@ def count(compiled: CompiledKernel) -> dict[str, Any]:
 
 def loops(compiled: CompiledKernel) -> list[Loop]:
     """The loops of code for NVIDIA's GPUs, in the order in which they begin."""
-    sass, _ = _disassemble(compiled.asm["cubin"])
-    labels: dict[str, int] = {}
-    spans: list[tuple[int, int]] = []  # from the first instruction to after the last
-    position = 0
-    for label, operation, target in _SASS_FLOW.findall(sass):
-        if label:
-            labels[label] = position
-            continue
-        position += operation != "NOP"
-        # A branch to itself is the padding after the code's end.
-        if operation == "BRA" and labels.get(target, position) < position - 1:
-            spans.append((labels[target], position))
-    spans.sort(key=lambda span: (span[0], -span[1]))
+    _, spans = _flow(compiled)
     inside = {span: [other for other in spans if _encloses(span, other)] for span in spans}
     depth = {span: 1 + sum(span in others for others in inside.values()) for span in spans}
     return [
@@ -77,6 +65,34 @@ def loops(compiled: CompiledKernel) -> list[Loop]:
         )
         for span in spans
     ]
+
+
+def operations(compiled: CompiledKernel) -> list[collections.Counter[str]]:
+    """The operations of code for NVIDIA's GPUs, such as IMAD, by how many loops they stand in."""
+    names, spans = _flow(compiled)
+    depths = [sum(first <= position < stop for first, stop in spans) for position in range(len(names))]
+    by_depth = [collections.Counter[str]() for _ in range(max(depths) + 1)]
+    for name, depth in zip(names, depths, strict=True):
+        by_depth[depth][name.split(".")[0]] += 1
+    return by_depth
+
+
+def _flow(compiled: CompiledKernel) -> tuple[list[str], list[tuple[int, int]]]:
+    """All operations but NOP, and the loops: from the first operation to after the last."""
+    sass, _ = _disassemble(compiled.asm["cubin"])
+    labels: dict[str, int] = {}
+    names: list[str] = []
+    spans: list[tuple[int, int]] = []
+    for label, operation, target in _SASS_FLOW.findall(sass):
+        if label:
+            labels[label] = len(names)
+            continue
+        if operation != "NOP":
+            names.append(operation)
+        # A branch to itself is the padding after the code's end.
+        if operation == "BRA" and labels.get(target, len(names)) < len(names) - 1:
+            spans.append((labels[target], len(names)))
+    return names, sorted(spans, key=lambda span: (span[0], -span[1]))
 
 
 def _encloses(span: tuple[int, int], other: tuple[int, int]) -> bool:

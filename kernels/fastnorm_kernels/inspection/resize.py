@@ -52,27 +52,42 @@ def report(launch: Launch, arch: str) -> dict[str, Any]:
 
 def thread_instructions(launch: Launch, instructions: int, found: list[Loop]) -> int:
     """What all threads execute of a first or second pass, except where a program finds that it has nothing to do."""
-    straight = instructions - sum(loop.instructions for loop in found)
     outer = sum(loop.instructions for loop in found if loop.depth == 1)
     inner = sum(loop.instructions for loop in found if loop.depth == 2)
-    executed = 0
+    straight = instructions - sum(loop.instructions for loop in found)
+    times = repetitions(launch)
+    executed = sum(n * count for n, count in zip((straight, outer, inner), times, strict=True))
+    return executed * OPTIONS["num_warps"] * 32
+
+
+def repetitions(launch: Launch) -> tuple[int, int, int]:
+    """How often all programs together execute the straight part of the code, its loops, and the loops in those."""
+    straight = outer = inner = 0
     for record in launch.jobs.tolist():
         if launch.kernel.__name__ == "_along_lines_kernel":
             job = LineJob(*record)
-            blocks = -(-job.lines // LINES)
-            per_column = min(launch.grid[1], blocks) * straight + blocks * (outer + inner * job.taps // GROUP)
-            executed += job.pitch // TILE * per_column
+            columns, blocks = job.pitch // TILE, -(-job.lines // LINES)
+            straight += columns * min(launch.grid[1], blocks)
+            outer += columns * blocks
+            inner += columns * blocks * job.taps // GROUP
         else:
             output = OutputJob(*record)
             tiles = -(-output.along // TILE) * -(-output.across // TILE)
-            executed += tiles * (straight + outer * output.taps // PAIR)
-    return executed * OPTIONS["num_warps"] * 32
+            straight += tiles
+            outer += tiles * output.taps // PAIR
+    return straight, outer, inner
 
 
 def example(layout: str, dtype: torch.dtype, images: int = 1) -> list[Launch]:
     """The launches for images of 1024 x 1024 for the VAE and CLIP."""
+    return list(launches(*example_call(layout, dtype, images), torch.device("cpu")))
+
+
+def example_call(
+    layout: str, dtype: torch.dtype, images: int = 1, address: int = 0
+) -> tuple[list[Source], list[Branch]]:
+    """The sources, all at one address, and the branches of that example."""
     strides = (3 * SIDE, 3, 1) if layout == "NHWC" else (SIDE, 1, SIDE * SIDE)
-    source = Source(0, SIDE, SIDE, *strides)
     branches = []
     for side, name, mean, std in (VAE, CLIP):
         span = SimpleNamespace(start=0, count=side, offset=0, length=side, mirrored=False)
@@ -89,7 +104,7 @@ def example(layout: str, dtype: torch.dtype, images: int = 1) -> list[Launch]:
                 output=torch.empty(images, 3, side, side, dtype=dtype),
             )
         )
-    return list(launches([source] * images, branches, torch.device("cpu")))
+    return [Source(address, SIDE, SIDE, *strides)] * images, branches
 
 
 def _no_table(source: int, resized: int) -> object:
