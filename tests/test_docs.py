@@ -129,6 +129,24 @@ def test_every_public_name_explains_itself():
     assert [name for name, what in named.items() if not isinstance(what, values) and not what.__doc__] == []
 
 
+def test_the_architecture_page_knows_every_room():
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    rooms = {folder.parent.name for folder in (ROOT / "fastnorm").glob("*/__init__.py")}
+    drawn = set(re.findall(r"^    (\w+)\[\"<b>", page, re.MULTILINE))
+    described = set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE))
+    assert rooms <= drawn
+    assert rooms <= described
+
+
+def test_the_architecture_page_names_files_that_exist():
+    """All but those that it advises to add."""
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    roots = (ROOT, ROOT / "fastnorm", ROOT / "kernels")
+    named = set(re.findall(r"`([\w/]+/[\w.]*)`", page)) - {"backends/tpu/", "integrations/lightning.py"}
+    assert named
+    assert [path for path in sorted(named) if not any((root / path).exists() for root in roots)] == []
+
+
 def test_links_of_the_readme_work_on_a_package_index():
     """There, nothing lies beside the README; what is linked in the repository has to exist."""
     text = re.sub(r"`[^`]*`", "", BLOCK.sub("", README.read_text(encoding="utf-8")))
@@ -138,6 +156,10 @@ def test_links_of_the_readme_work_on_a_package_index():
         assert link.startswith("https://"), link
         _, in_repository, path = link.partition("/blob/main/")
         assert not in_repository or (ROOT / path).is_file(), link
+
+
+def test_the_citation_names_this_version():
+    assert f"\nversion: {fastnorm.__version__}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
 
 
 def test_the_readme_is_short():
