@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import numpy as np
     from typing_extensions import Unpack
 
-    from fastnorm.ops.preprocess import Options, Pictures
+    from fastnorm.ops.preprocess import AnyImages, Options
 
 
 def normalize(
@@ -51,7 +51,7 @@ def normalize(
     return eager.normalized(as_planes(batch, layout), targets, dtypes)
 
 
-def preprocess(images: Pictures, targets: Sequence[Target], **options: Unpack[Options]) -> tuple[torch.Tensor, ...]:
+def preprocess(images: AnyImages, targets: Sequence[Target], **options: Unpack[Options]) -> tuple[torch.Tensor, ...]:
     """Resize, crop and normalise in pure torch, one image and one eager step at a time, on the images' device.
 
     Example:

@@ -10,8 +10,8 @@ import torch
 
 from fastnorm.spec.filters import BICUBIC, BILINEAR, coefficients
 from fastnorm.spec.geometry import CropRule, PassOrder, Size, geometry
-from fastnorm_kernels import offline_resize
-from fastnorm_kernels.offline import ARCHS, compile_launch
+from fastnorm_kernels.inspection import resize as offline_resize
+from fastnorm_kernels.inspection.compiling import ARCHS, compile_launch
 from fastnorm_kernels.resize import Branch, Source, launches
 
 SIZE = Size(480, 640)

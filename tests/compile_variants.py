@@ -7,7 +7,7 @@ import sys
 
 import torch
 
-from fastnorm_kernels import offline
+from fastnorm_kernels.inspection import normalize as offline
 from fastnorm_kernels.launching import OPTIONS
 from fastnorm_kernels.normalize import choose, plans_of
 
@@ -58,6 +58,7 @@ VARIANTS = {
     "NHWC 225x225 bf16 pair": variant("NHWC", (BF16,) * 2, size=(64, 225, 225)),
     "NCHW 225x225 bf16 pair": variant("NCHW", (BF16,) * 2, size=(64, 225, 225)),
     "NHWC crop bf16 pair": variant("NHWC", (BF16,) * 2, crop=16),
+    "NCHW crop fp32 pair": variant("NCHW", (FP32,) * 2, crop=16),
     "NHWC nearly 2^31 codes bf16 pair": variant("NHWC", (BF16,) * 2, size=(650, 1024, 1024)),
     "NHWC one image of more than 2^31 codes": variant("NHWC", (BF16,) * 2, size=(1, 32768, 32768)),
 }

@@ -574,7 +574,7 @@ def test_pillows_chain_has_the_published_pixels(at, size, crop):
 
 
 def test_a_target_without_a_published_chain_is_refused():
-    with pytest.raises(ValueError, match="wanted a target with a short side and a crop"):
+    with pytest.raises(ValueError, match="expected a target with a short side and a crop"):
         published.vae_chain(fastnorm.Target(fastnorm.VAE, (8, 8), crop=8))
 
 

@@ -194,8 +194,8 @@ def test_preprocessing_photographs_gives_the_published_pixels():
 def test_preprocessing_500_random_shapes(pillow):
     for seed in range(10):
         images = noise_of(random_shapes(50, seed), seed)
-        expected = fastnorm.fused_dual_preprocess(images, layout="HWC", pillow=pillow)
-        same(fastnorm.fused_dual_preprocess(on_gpu(images), layout="HWC", pillow=pillow), expected)
+        expected = fastnorm.fused_dual_preprocess(images, layout="HWC", pillow_version=pillow)
+        same(fastnorm.fused_dual_preprocess(on_gpu(images), layout="HWC", pillow_version=pillow), expected)
 
 
 def test_preprocessing_batches_of_one_size():

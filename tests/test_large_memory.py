@@ -1,5 +1,6 @@
 """Offsets around 2^31 and past it: chosen programs of the compiled kernels, on memory that is never filled."""
 
+import dataclasses
 import mmap
 
 import numpy as np
@@ -139,6 +140,30 @@ def test_outputs_lie_anywhere(places, dtype, arch):
     codes = resize_and_crop(image, plan, BILINEAR).movedim(-1, 0)
     for output in outputs:
         assert_same_bits(output[0], eager.normalized(codes, [fastnorm.CLIP], [dtype])[0])
+
+
+@pytest.mark.parametrize(
+    ("row", "pixel", "channel"),
+    [
+        (2**31 + 12, 3, 1),  # by words, a row's offset up to 2^36
+        (2**32 - 4, 3, 1),  # the last step that is multiplied as 32 bits
+        (2**32, 3, 1),
+        (60, 1, 5 * 2**30),
+        (2**31 - 1, 1, 2**36),
+        (2**30 + 7, 2**31 + 3, 1),  # pixels apart, too
+    ],
+)
+@pytest.mark.parametrize("vertical_first", [False, True], ids=["rows first", "columns first"])
+def test_images_with_rows_pixels_or_planes_gigabytes_apart(row, pixel, channel, vertical_first, arch):
+    pixels = random_pixels(20, 16, 3)
+    image = lazy(19 * row + 15 * pixel + 2 * channel + 1).as_strided((20, 16, 3), (row, pixel, channel))
+    image.copy_(pixels)
+    output = torch.full((1, 3, 9, 12), float("nan"))
+    plan = dataclasses.replace(whole(Size(20, 16), Size(9, 12)), vertical_first=vertical_first)
+    for _ in bridge.resized([source_of(image)], branches_of(plan, [output]), arch):
+        pass
+    codes = resize_and_crop(pixels, plan, BILINEAR).movedim(-1, 0)
+    assert_same_bits(output[0], eager.normalized(codes, [fastnorm.CLIP], [torch.float32])[0])
 
 
 @pytest.mark.parametrize("vertical", [True, False], ids=["column", "row"])

@@ -11,7 +11,9 @@ import torch
 
 import stub_driver
 from compile_variants import EVERYWHERE, VARIANTS
-from fastnorm_kernels import offline, offline_resize
+from fastnorm_kernels.inspection import normalize as offline
+from fastnorm_kernels.inspection import resize as offline_resize
+from fastnorm_kernels.inspection.compiling import compiling_for
 from fastnorm_kernels.normalize import choose, plans_of
 
 TESTS = pathlib.Path(__file__).parent
@@ -121,7 +123,7 @@ def test_a_program_has_a_word_for_each_thread_on_amd(arch, block, monkeypatch):
     """64 threads a wave on CDNA, 32 on RDNA, where twice the words would make values change threads."""
     monkeypatch.setattr(torch.version, "hip", "6.4")
     x, outputs, targets = VARIANTS["NHWC to channels_last bf16 pair"]
-    with offline._target(offline.ARCHS[arch]):
+    with compiling_for(offline.ARCHS[arch]):
         assert choose(x, outputs, plans_of(targets)).constants["BLOCK"] == block
 
 
@@ -132,7 +134,7 @@ def test_past_32_bits_only_the_strided_kernel_counts_in_64(reports):
 
 def test_the_command_line_reports():
     options = ["--arch", "sm_90", "--dtypes", "bf16,bf16", "--layout", "NHWC", "--size", "2", "64", "64"]
-    (row,) = without_interpreter("-m", "fastnorm_kernels.offline", *options)
+    (row,) = without_interpreter("-m", "fastnorm_kernels.inspection.normalize", *options)
     assert row["layout"] == "NHWC"
     assert row["arch"] == "sm_90"
     assert row["stores"] == {"128": 6}

@@ -45,6 +45,8 @@ def test_shared_elements_are_found_exactly(pair):
 def test_outputs_of_several_sizes_that_meet_are_refused_in_any_order(order):
     memory = torch.zeros(1, 3, 16, 16)
     outputs = [memory[..., :8, :8], memory[..., 4:16, 4:16]]
-    targets = [fastnorm.Target(VAE, size=8, out=outputs[0]), fastnorm.Target(CLIP, size=12, out=outputs[1])]
+    targets = [fastnorm.Target(VAE, size=8), fastnorm.Target(CLIP, size=12)]
     with pytest.raises(ValueError, match="shares memory with"):
-        fastnorm.fused_preprocess([random_pixels(20, 20, 3)], [targets[index] for index in order])
+        fastnorm.fused_preprocess(
+            [random_pixels(20, 20, 3)], [targets[index] for index in order], out=[outputs[index] for index in order]
+        )

@@ -175,11 +175,13 @@ def test_random_crops_and_mirrors_are_those_of_diffusers_scripts(seed):
 
     def given():
         flips = [random.random() < 0.5 for _ in SCRIPT_IMAGES]
-        return fastnorm.fused_preprocess(SCRIPT_IMAGES, [AT_RANDOM], flip=flips, flip_first=True, return_offsets=True)
+        return fastnorm.fused_preprocess(
+            SCRIPT_IMAGES, [AT_RANDOM], flip=flips, flip_before_crop=True, return_offsets=True
+        )
 
     def drawn():
         return fastnorm.fused_preprocess(
-            SCRIPT_IMAGES, [AT_RANDOM], flip="random", flip_first=True, return_offsets=True
+            SCRIPT_IMAGES, [AT_RANDOM], flip="random", flip_before_crop=True, return_offsets=True
         )
 
     for call in (given, drawn):
@@ -195,7 +197,9 @@ def test_random_mirrors_without_random_crops_are_those_of_the_scripts():
     target = Target(VAE, size=40, crop=40)
     for seed in range(20):
         published = seeded(seed, lambda: sdxl_script(SCRIPT_IMAGES, center_crop=True))
-        ours = seeded(seed, lambda: fastnorm.fused_preprocess(SCRIPT_IMAGES, [target], flip="random", flip_first=True))
+        ours = seeded(
+            seed, lambda: fastnorm.fused_preprocess(SCRIPT_IMAGES, [target], flip="random", flip_before_crop=True)
+        )
         assert_same_bits(ours[0][0], published[0][0])
         same_states(ours, published)
         flip = transforms.Compose([transforms.CenterCrop(40), transforms.RandomHorizontalFlip(), to_tensor])
@@ -242,15 +246,16 @@ def test_given_positions_come_back_and_reach_beyond_the_picture():
     images = [noise(50, 70, seed) for seed in range(3)]
     places = [(0, 0), (-5, 41), (30, -8)]
     for at in (places, torch.tensor(places), np.array(places)):
-        target = Target(VAE, crop=Crop(32, at))
-        (got,), (offsets,) = fastnorm.fused_preprocess(images, [target], return_offsets=True)
+        target = Target(VAE, crop=32)
+        (got,), (offsets,) = fastnorm.fused_preprocess(images, [target], positions=[at], return_offsets=True)
         assert offsets.tolist() == [list(place) for place in places]
         for image, (top, left), output in zip(images, places, got, strict=True):
             cut = torchvision.crop(image, top, left, 32, 32)  # zeros outside
             (expected,) = fastnorm.reference.normalize(np.array(cut), [VAE])
             assert_same_bits(output, expected)
     one_for_all = fastnorm.fused_preprocess(images[:1], [Target(VAE, crop=Crop(32, (-5, 41)))])
-    assert_same_bits(one_for_all[0], fastnorm.fused_preprocess(images[:1], [Target(VAE, crop=Crop(32, [(-5, 41)]))])[0])
+    one_each = fastnorm.fused_preprocess(images[:1], [Target(VAE, crop=32)], positions=[[(-5, 41)]])
+    assert_same_bits(one_for_all[0], one_each[0])
 
 
 def test_offsets_of_centre_crops():
@@ -275,7 +280,7 @@ def test_the_order_of_another_pillow_can_be_asked_for():
     image = noise(120, 40)
     target = Target(VAE, size=24, crop=24)
     outputs = {
-        version: fastnorm.fused_preprocess([image], [target], pillow=version)[0]
+        version: fastnorm.fused_preprocess([image], [target], pillow_version=version)[0]
         for version in ("11", "12.3", "13", None)
     }
     assert_same_bits(outputs["11"], outputs["12.3"])
@@ -401,8 +406,8 @@ def test_dtypes_and_memory_formats():
 def test_out_is_written_and_returned():
     whole = poisoned((3, 3, 30, 30), torch.bfloat16)
     window = whole[..., 3:27, 2:26]
-    target = dataclasses.replace(SMALL[0], out=window)
-    (got,) = fastnorm.fused_preprocess(pictures(), [target])
+    got, new = fastnorm.fused_preprocess(pictures(), SMALL, out=[window, None])
+    assert_same_bits(new, small(pictures())[1])
     assert got is window
     assert_same_bits(window.contiguous(), small(pictures())[0].to(torch.bfloat16))
     window.fill_(float("nan"))
@@ -438,13 +443,57 @@ def test_padding_of_both_libraries():
     assert_same_bits(ours, processor(image, return_tensors="pt").pixel_values)
 
 
+def test_a_preset_s_crop_follows_its_size():
+    image = noise(90, 130)
+    target = dataclasses.replace(VAE_512, size=40)
+    assert target.crop_size == (40, 40)
+    (got,) = fastnorm.fused_preprocess([image], [target])
+    assert_same_bits(got, fastnorm.fused_preprocess([image], [Target(VAE, size=40, crop=40)])[0])
+    assert dataclasses.replace(fastnorm.DINOV2_224, size=300).crop_size == (224, 224)
+    assert Target(VAE, size=(30, 40), crop=Crop()).crop_size == (30, 40)
+
+
+def test_a_call_s_dtype_is_for_targets_without_one():
+    targets = [*SMALL, dataclasses.replace(SMALL[0], dtype=torch.float16)]
+    for dtype in (torch.bfloat16, [torch.bfloat16] * 3):
+        outputs = fastnorm.fused_preprocess(pictures(), targets, dtype=dtype)
+        assert [output.dtype for output in outputs] == [torch.bfloat16, torch.bfloat16, torch.float16]
+        same(outputs[:2], [output.to(torch.bfloat16) for output in small(pictures())])
+
+
+def test_images_go_to_a_device_in_one_copy(monkeypatch):
+    """The meta device stands for a GPU: it holds no values, but knows what came."""
+    copies, to = [], torch.Tensor.to
+
+    def counted(tensor, *arguments, **options):
+        copies.extend(argument for argument in arguments if isinstance(argument, torch.device))
+        return to(tensor, *arguments, **options)
+
+    images = [as_pil(pictures()[0]), *pictures()[1:]]
+    monkeypatch.setattr(torch.Tensor, "to", counted)
+    for source, leading in ((images, (3,)), (images[0], ()), (torch.stack([pictures()[0]] * 2), (2,))):
+        copies.clear()
+        outputs = fastnorm.fused_preprocess(source, SMALL, device="meta")
+        assert [output.device.type for output in outputs] == ["meta"] * 2
+        assert outputs[0].shape == (*leading, 3, 24, 24)
+        assert copies == [torch.device("meta")]
+    monkeypatch.undo()
+    same(small(images, device="cpu"), small(pictures()))
+    with pytest.raises(ValueError, match="images: on meta with device='cpu'"):
+        fastnorm.fused_preprocess([pictures()[0].to("meta")], SMALL, device="cpu")
+
+
 def test_targets_are_values():
-    assert Target(VAE, 512, "bilinear", 512) == VAE_512
-    assert hash(Target(VAE, 512, "bilinear", 512)) == hash(VAE_512)
+    assert Target(VAE, 512, "bilinear", Crop()) == VAE_512
+    assert hash(Target(VAE, 512, "bilinear", Crop())) == hash(VAE_512)
+    assert Target(VAE, {"shortest_edge": 512}, 2, Crop()) == VAE_512
+    assert Target(VAE, {"height": 5, "width": 7}).size == (5, 7)
+    for name in ("lanczos", "bilinear", "bicubic", "box", "hamming"):
+        number = Image.Resampling[name.upper()].value
+        assert Target(VAE, resample=number) == Target(VAE, resample=Image.Resampling(number)) == Target(VAE, None, name)
     assert pickle.loads(pickle.dumps(CLIP_224)) == CLIP_224
     assert dataclasses.replace(VAE_512, dtype=torch.bfloat16).dtype is torch.bfloat16
     assert Target(VAE, size=[3, np.int64(4)]).size == (3, 4)
-    assert "out" not in repr(Target(VAE, out=torch.zeros(1)))
     with pytest.raises(dataclasses.FrozenInstanceError):
         VAE_512.size = 3
 

@@ -115,8 +115,8 @@ REFUSED = [
         "'white'",
     ),
     ("exif", call(exif=True), ValueError, "exif: got True", "'apply'"),
-    ("pillow", options(pillow="new"), ValueError, "pillow: got 'new'", "pillow='13'"),
-    ("pillow as a number", options(pillow=12), TypeError, "pillow: got int", "'13'"),
+    ("pillow", options(pillow_version="new"), ValueError, "pillow_version: got 'new'", "pillow_version='13'"),
+    ("pillow as a number", options(pillow_version=12), TypeError, "pillow_version: got int", "'13'"),
     (
         "flip of another length",
         options(flip=[True, False]),
@@ -125,8 +125,20 @@ REFUSED = [
         "one per image",
     ),
     ("flip of numbers", options(flip=[0.3]), TypeError, "flip: got 0.3", "True or False"),
-    ("flip_first as a word", options(flip_first="no"), TypeError, "flip_first: got 'no'", "True or False"),
-    ("flip_first as a number", options(flip_first=0), TypeError, "flip_first: got 0", "True or False"),
+    (
+        "flip_before_crop as a word",
+        options(flip_before_crop="no"),
+        TypeError,
+        "flip_before_crop: got 'no'",
+        "True or False",
+    ),
+    (
+        "flip_before_crop as a number",
+        options(flip_before_crop=0),
+        TypeError,
+        "flip_before_crop: got 0",
+        "True or False",
+    ),
     ("offsets as a word", options(return_offsets="no"), TypeError, "return_offsets: got 'no'", "True or False"),
     ("flip of another word", options(flip="maybe"), TypeError, "flip: got str", "'random'"),
     ("flip of another kind", options(flip="left"), TypeError, "flip: got str", "True"),
@@ -165,7 +177,28 @@ REFUSED = [
         "resample: got 'NEAREST'",
         "'bicubic'",
     ),
-    ("a filter's number", lambda: Target(CLIP, 8, 3), TypeError, "resample: got 3", "'bicubic'"),
+    ("a filter's number", lambda: Target(CLIP, 8, 0), ValueError, "resample: got '0'", "'bicubic'"),
+    (
+        "a size as transformers spells it, without its meaning",
+        lambda: Target(CLIP, {"longest_edge": 8}),
+        ValueError,
+        "size: got {'longest_edge': 8}",
+        "shortest_edge",
+    ),
+    (
+        "a crop as transformers spells it",
+        lambda: Target(CLIP, 8, crop={"height": 7, "width": 8}),
+        TypeError,
+        "crop: got {'height': 7, 'width': 8}",
+        "Crop((7, 8), 'transformers')",
+    ),
+    (
+        "a crop without any size",
+        lambda: Target(CLIP, crop=Crop()),
+        ValueError,
+        "crop: got a Crop without a size",
+        "Crop(224)",
+    ),
     ("pad", lambda: Target(CLIP, pad="zeros"), TypeError, "pad: got str", "True"),
     ("dtype", lambda: Target(CLIP, dtype=torch.float64), ValueError, "dtype: got torch.float64", "torch.bfloat16"),
     (
@@ -175,72 +208,94 @@ REFUSED = [
         "memory_format",
         "channels_last",
     ),
-    ("out in a list", lambda: Target(CLIP, out=[GOOD]), TypeError, "out: got list", "each target has its own"),
-    ("an unknown place", lambda: Crop(8, "left"), ValueError, "at: got 'left'", "'transformers'"),
-    ("a place of another kind", lambda: Crop(8, 5), TypeError, "at: got int", "(top, left)"),
+    ("out by itself", call(out=torch.zeros(1, 3, 8, 8)), TypeError, "out: got Tensor", "a list of 1, one per target"),
+    ("out of another kind", call(out=[GOOD.numpy()]), TypeError, "out[0]: got ndarray", "torch.Tensor, or None"),
+    ("too many outs", call(out=[None, None]), ValueError, "out: got 2 for 1 target(s)", "or None"),
+    ("a device of another kind", call(device=0), TypeError, "device: got int", "'cuda'"),
+    ("a device that does not exist", call(device="nonsense"), ValueError, "device: got 'nonsense'", "of this machine"),
+    ("a call's dtype", call(dtype=torch.int8), ValueError, "dtype: got torch.int8", "torch.bfloat16"),
+    ("an unknown place", lambda: Crop(8, "left"), ValueError, "position: got 'left'", "'transformers'"),
+    ("a place of another kind", lambda: Crop(8, 5), TypeError, "position: got int", "(top, left)"),
+    ("a place of three numbers", lambda: Crop(8, (1, 2, 3)), TypeError, "position: got (1, 2, 3)", "(top, left)"),
+    ("a place in floats", lambda: Crop(8, (1, 2.5)), TypeError, "position: got (1, 2.5)", "whole numbers"),
+    ("a place per image", lambda: Crop(8, [(0, 0), (1, 1)]), TypeError, "position: got 2 positions", "positions=["),
     (
-        "a place of three numbers",
-        lambda: Crop(8, [(1, 2), (1, 2, 3)]),
+        "a place of the call's in floats",
+        call(positions=[[(1, 2.5)]]),
         TypeError,
-        "at[1]: got (1, 2, 3)",
-        "(top, left)",
+        "positions[0][0]: got (1, 2.5)",
+        "whole numbers",
     ),
-    ("a place in floats", lambda: Crop(8, [(1, 2.5)]), TypeError, "at[0]: got (1, 2.5)", "whole numbers"),
+    (
+        "places by themselves",
+        call(positions=torch.zeros(1, 2).long()),
+        TypeError,
+        "positions: got Tensor",
+        "one per target",
+    ),
+    ("a number as places", call(positions=[5]), TypeError, "positions[0]: got int", "(N, 2)"),
     (
         "too few places",
-        call(target=Target(VAE, crop=Crop(8, [(0, 0), (1, 1)]))),
+        call(positions=[torch.zeros(2, 2, dtype=torch.int64)]),
         ValueError,
-        "targets[0]: got 2 crop positions for 1 images",
-        "one for all",
+        "positions[0]: got 2 positions for 1 images",
+        "one per image",
     ),
     (
-        "a place beyond the picture",
-        call(GOOD, target=Target(VAE, crop=Crop(8, [(0, 0), (30, 0)]))),
+        "places without a crop",
+        call(target=Target(VAE, 8), positions=[[(0, 0)]]),
+        ValueError,
+        "positions[0]: got positions for a target without a crop",
+        "Target(crop=...)",
+    ),
+    (
+        "a place beyond the image",
+        call(GOOD, target=Target(VAE, crop=8), positions=[[(0, 0), (30, 0)]]),
         ValueError,
         "images[1] becomes 30 x 40",
-        "shows nothing",
+        "at least a pixel",
     ),
     # out
     (
         "out of another shape",
-        call(target=Target(VAE, 8, crop=8, out=torch.zeros(2, 3, 8, 8))),
+        call(target=Target(VAE, 8, crop=8), out=[torch.zeros(2, 3, 8, 8)]),
         ValueError,
-        "targets[0].out: got shape (2, 3, 8, 8)",
+        "out[0]: got shape (2, 3, 8, 8)",
         "(1, 3, 8, 8)",
     ),
     (
         "out of another dtype",
-        call(target=Target(VAE, 8, crop=8, dtype=torch.bfloat16, out=torch.zeros(1, 3, 8, 8))),
+        call(target=Target(VAE, 8, crop=8, dtype=torch.bfloat16), out=[torch.zeros(1, 3, 8, 8)]),
         ValueError,
-        "targets[0].out: got torch.float32",
+        "out[0]: got torch.float32",
         "dtype=torch.bfloat16",
     ),
     (
         "out in float64",
-        call(target=Target(VAE, 8, crop=8, out=torch.zeros(1, 3, 8, 8).double())),
+        call(target=Target(VAE, 8, crop=8), out=[torch.zeros(1, 3, 8, 8).double()]),
         ValueError,
         "torch.float64",
         "torch.float32",
     ),
     (
         "out on another device",
-        call(target=Target(VAE, 8, crop=8, out=torch.zeros(1, 3, 8, 8, device="meta"))),
+        call(target=Target(VAE, 8, crop=8), out=[torch.zeros(1, 3, 8, 8, device="meta")]),
         ValueError,
         "meta",
         "cpu",
     ),
     (
         "out in another format",
-        call(target=Target(VAE, 8, crop=8, memory_format=torch.channels_last, out=torch.zeros(1, 3, 8, 8))),
+        call(target=Target(VAE, 8, crop=8, memory_format=torch.channels_last), out=[torch.zeros(1, 3, 8, 8)]),
         ValueError,
-        "targets[0].out: got strides",
+        "out[0]: got strides",
         "leave memory_format out",
     ),
     (
         "out that is expanded",
-        call(target=Target(VAE, 8, crop=8, out=torch.zeros(1, 1, 8, 8).expand(1, 3, 8, 8))),
+        call(target=Target(VAE, 8, crop=8), out=[torch.zeros(1, 1, 8, 8).expand(1, 3, 8, 8)]),
         ValueError,
-        "targets[0].out: got an expanded",
+        "out[0]: got an expanded",
         "contiguous()",
     ),
     # packed images
@@ -325,17 +380,17 @@ def test_out_may_not_share_memory_with_an_input_or_another_output():
     memory = torch.zeros(3 * 8 * 8 * 4 + 30 * 40 * 3, dtype=torch.uint8)
     image = memory[: 30 * 40 * 3].view(30, 40, 3)
     out = memory[: 3 * 8 * 8 * 4].view(torch.float32).view(1, 3, 8, 8)
-    with pytest.raises(ValueError, match=r"targets\[0\].out: shares memory with images\[0\]"):
-        fastnorm.fused_preprocess([image], [Target(VAE, 8, crop=8, out=out)])
-    with pytest.raises(ValueError, match=r"targets\[1\].out: shares memory with targets\[0\].out"):
-        fastnorm.fused_preprocess([GOOD], [Target(VAE, 8, crop=8, out=out), Target(CLIP, 8, crop=8, out=out)])
+    with pytest.raises(ValueError, match=r"out\[0\]: shares memory with images\[0\]"):
+        fastnorm.fused_preprocess([image], [Target(VAE, 8, crop=8)], out=[out])
+    with pytest.raises(ValueError, match=r"out\[1\]: shares memory with out\[0\]"):
+        fastnorm.fused_preprocess([GOOD], [Target(VAE, 8, crop=8), Target(CLIP, 8, crop=8)], out=[out, out])
 
 
 def test_nothing_is_written_when_a_later_target_is_refused():
     out = torch.full((2, 3, 8, 8), float("nan"))
-    good = Target(VAE, 8, crop=8, out=out)
+    good = Target(VAE, 8, crop=8)
     with pytest.raises(ValueError, match=r"targets\[1\]"):
-        fastnorm.fused_preprocess([GOOD, GOOD[1:]], [good, Target(CLIP)])
+        fastnorm.fused_preprocess([GOOD, GOOD[1:]], [good, Target(CLIP)], out=[out, None])
     assert out.isnan().all()
 
 

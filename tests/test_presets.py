@@ -65,7 +65,7 @@ PUBLISHED = {
 def sources(name):
     """Pictures that shrink and grow, and two whose margin is 3 modulo 4, where the rules of centring differ."""
     target = TARGET_PRESETS[name]
-    short, crop = target.size, target.crop.size.width
+    short, crop = target.size, target.crop_size.width
     odd = next(side for side in range(short + 1, 2 * short) if (int(short * side / short) - crop) % 4 == 3)
     return [(short, odd), (odd, short), (short // 2, short // 2 + 37), (short + 211, short + 60)]
 
@@ -94,4 +94,4 @@ def test_every_preset_is_public_and_says_whose_bits_it_gives():
     assert public == TARGET_PRESETS.keys()
     for name, target in TARGET_PRESETS.items():
         assert getattr(fastnorm, name) is target
-        assert str(target.crop.size.width) in name
+        assert str(target.crop_size.width) in name

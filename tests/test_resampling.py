@@ -251,9 +251,9 @@ def test_only_what_the_crop_shows_is_the_same_as_all_of_it(kernel, source, resiz
 
 
 def test_a_crop_reads_only_the_source_under_it():
-    middle = Span(start=40, count=20, offset=0, length=20)
-    assert source_range(1000, 100, middle, BILINEAR) == range(395, 605)
-    assert source_range(1000, 1000, middle, BILINEAR) == range(40, 60)
+    intermediate = Span(start=40, count=20, offset=0, length=20)
+    assert source_range(1000, 100, intermediate, BILINEAR) == range(395, 605)
+    assert source_range(1000, 1000, intermediate, BILINEAR) == range(40, 60)
     assert source_range(1000, 100, Span(0, 100, 0, 100), LANCZOS) == range(1000)
 
 

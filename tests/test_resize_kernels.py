@@ -35,7 +35,7 @@ class Target:
 
 
 def centre(size, crop=None, rule=CropRule.TORCHVISION, order=PassOrder.HORIZONTAL_FIRST):
-    """The short side resized to `size`, then cropped in the middle."""
+    """The short side resized to `size`, then cropped in the intermediate."""
     square = Size(*crop) if crop else Size(size, size)
     return lambda source: geometry(source, size, square, rule, order)
 

@@ -56,14 +56,16 @@ def test_public_names():
         (fastnorm.fused_normalize, "batch, normalizations, *, dtype, layout, memory_format, out"),
         (
             fastnorm.fused_dual_preprocess,
-            "images, *, vae, clip, layout, alpha, exif, flip, flip_first, pillow, return_offsets",
+            "images, *, vae, clip, out, positions, dtype, device, layout, alpha, exif, flip, flip_before_crop, "
+            "pillow_version, return_offsets",
         ),
         (
             fastnorm.fused_preprocess,
-            "images, targets, *, layout, alpha, exif, flip, flip_first, pillow, return_offsets",
+            "images, targets, *, out, positions, dtype, device, layout, alpha, exif, flip, flip_before_crop, "
+            "pillow_version, return_offsets",
         ),
-        (fastnorm.Target, "normalization, size, resample, crop, pad, dtype, memory_format, out, alpha"),
-        (fastnorm.Crop, "size, at"),
+        (fastnorm.Target, "normalization, size, resample, crop, pad, dtype, memory_format, alpha"),
+        (fastnorm.Crop, "size, position"),
         (fastnorm.PackedImages, "buffer, offsets, sizes"),
         (fastnorm.Normalization, "mean, std, name, *, allow_unusual"),
         (fastnorm.Normalization.from_config, "config"),

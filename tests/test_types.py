@@ -25,8 +25,10 @@ from fastnorm import CLIP_224, VAE, Crop, PackedImages, Target
 
 def calls(images: list[Image.Image], batch: torch.Tensor, offsets: bool) -> None:
     vae, clip = fastnorm.fused_dual_preprocess(images, alpha="white", exif="apply", layout="auto")
-    fastnorm.fused_preprocess(images, [CLIP_224], flip="random", flip_first=True)
-    fastnorm.fused_preprocess(images, [CLIP_224], flip=[True, False])
+    fastnorm.fused_preprocess(images, [CLIP_224], flip="random", flip_before_crop=True)
+    fastnorm.fused_preprocess(images, [CLIP_224], flip=[True, False], dtype=torch.float16, device="cuda")
+    fastnorm.fused_preprocess(images, [CLIP_224], out=[None], positions=[torch.zeros(3, 2, dtype=torch.int64)])
+    fastnorm.fused_preprocess(images, [CLIP_224], out=[torch.zeros(1)], positions=[[(1, 2), (3, 4)]])
     fastnorm.fused_normalize(batch, [VAE], layout="NCHW")
     fastnorm.fused_dual_normalize(batch, layout="HWC")
     fastnorm.reference.normalize(batch, [VAE], layout="NHWC")
@@ -37,7 +39,7 @@ def calls(images: list[Image.Image], batch: torch.Tensor, offsets: bool) -> None
     fastnorm.fused_preprocess(images, [CLIP_224], exif=True)  # type: ignore
     fastnorm.fused_preprocess(images, [CLIP_224], layout="BCHW")  # type: ignore
     fastnorm.fused_preprocess(images, [CLIP_224], flip="left")  # type: ignore
-    fastnorm.fused_preprocess(images, [CLIP_224], flip_first="no")  # type: ignore
+    fastnorm.fused_preprocess(images, [CLIP_224], flip_before_crop="no")  # type: ignore
     fastnorm.fused_normalize(batch, [VAE], layout="BCHW")  # type: ignore
     fastnorm.fused_dual_normalize(batch, layout="BCHW")  # type: ignore
     PackedImages.pack(images, alpha="black")  # type: ignore
@@ -49,13 +51,12 @@ def targets() -> None:
     Target(VAE, 8, InterpolationMode.BICUBIC)
     Crop(8, "transformers")
     Crop(8, (1, 2))
-    Crop(8, [(1, 2), (3, 4)])
-    Crop(8, torch.zeros(3, 2, dtype=torch.int64))
+    Target(VAE, {"shortest_edge": 8}, 3, Crop())
 
     Target(VAE, 8, "nearest")  # type: ignore
-    Target(VAE, 8, 3)  # type: ignore
     Target(VAE, alpha="black")  # type: ignore
     Crop(8, "left")  # type: ignore
+    Crop(8, [(1, 2), (3, 4)])  # type: ignore
 
 
 def results(images: list[Image.Image], offsets: bool) -> None:

@@ -62,8 +62,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _resized_to(preset: Target, side: int, dtype: torch.dtype) -> Target:
     """The preset for squares of another size."""
-    crop = preset.crop and fastnorm.Crop(side, preset.crop.at)
-    return dataclasses.replace(preset, size=side, crop=crop, dtype=dtype)
+    return dataclasses.replace(preset, size=side, dtype=dtype)
 
 
 def _read_everything(dataset: ImageFiles, args: argparse.Namespace, device: torch.device, tally: Tally) -> None:
@@ -116,7 +115,7 @@ def _print_result(args: argparse.Namespace, tally: Tally, batch: fastnorm.Packed
 
     outputs = [("tensor", "shape", "dtype", "lowest", "highest")]
     for target, (low, high) in zip(tally.published.targets, tally.ranges, strict=True):
-        shape = str((len(batch), CHANNELS, *short_side_and_crop(target)[1].size))
+        shape = str((len(batch), CHANNELS, *short_side_and_crop(target)[1]))
         outputs.append((target.normalization.name, shape, args.dtype, f"{low:.4f}", f"{high:.4f}"))
     print(table(outputs, "lllrr"), end="\n\n")
 

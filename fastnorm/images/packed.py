@@ -5,12 +5,12 @@ from __future__ import annotations
 import itertools
 import operator
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import overload
 
 import torch
 
-from fastnorm.images.batch import Images, Place, read_images
+from fastnorm.images.batch import Batch, Images, Place, read_images
 from fastnorm.spec.geometry import Size
 from fastnorm.spec.normalization import CHANNELS
 from fastnorm.spec.options import Alpha, Exif, Layout
@@ -78,13 +78,7 @@ class PackedImages:
         exif: Exif = "ignore",
     ) -> PackedImages:
         """Copy pictures into one new buffer on the CPU; arguments and errors as for `fused_preprocess`."""
-        views = read_images(images, layout, alpha, exif).as_tensors()
-        sizes = [Size(*view.shape[:2]) for view in views]
-        ends = list(itertools.accumulate((CHANNELS * size.height * size.width for size in sizes), initial=0))
-        packed = cls(torch.empty(ends[-1], dtype=torch.uint8, device="cpu"), ends[:-1], sizes)
-        for index, view in enumerate(views):
-            packed[index].copy_(view)
-        return packed
+        return _pack(read_images(images, layout, alpha, exif).as_tensors())
 
     def as_images(self) -> Images:
         """What `fused_preprocess` reads."""
@@ -117,6 +111,33 @@ class PackedImages:
     def pin_memory(self, device: torch.device | str | None = None) -> PackedImages:
         del device  # the loader of older torch releases names one
         return PackedImages(self.buffer.pin_memory(), self.offsets, self.sizes)
+
+
+def _pack(views: Sequence[torch.Tensor], pinned: bool = False) -> PackedImages:
+    """Copies of uint8 views (H, W, 3) in one new buffer on the CPU."""
+    sizes = [Size(*view.shape[:2]) for view in views]
+    ends = list(itertools.accumulate((CHANNELS * size.height * size.width for size in sizes), initial=0))
+    buffer = torch.empty(ends[-1], dtype=torch.uint8, device="cpu", pin_memory=pinned)
+    packed = PackedImages(buffer, ends[:-1], sizes)
+    for index, view in enumerate(views):
+        packed[index].copy_(view)
+    return packed
+
+
+def on_device(images: Images, device: torch.device) -> Images:
+    """The images on `device`: themselves if they are there, else a copy made in one transfer."""
+    if images.device == device:
+        return images
+    if images.device.type != "cpu":
+        raise ValueError(
+            f"images: on {images.device} with device={str(device)!r}, expected them there or on the CPU: "
+            f"images.to({str(device)!r})"
+        )
+    if isinstance(images, Batch):
+        planes = images.planes.to(device)
+        return replace(images, device=device, planes=planes, memory=(planes,))
+    packed = _pack(images.as_tensors(), pinned=device.type == "cuda").to(device, non_blocking=True)
+    return replace(packed.as_images(), leading=images.leading)
 
 
 @dataclass(frozen=True)

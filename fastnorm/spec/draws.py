@@ -3,7 +3,7 @@
 | script | for each picture in turn |
 |---|---|
 | diffusers' `train_text_to_image.py` (`flip="random"`) | `RandomCrop`: top, left; `RandomHorizontalFlip`: one number |
-| its SDXL script (`flip="random", flip_first=True`) | Python's `random.random()` says whether to mirror; a mirrored \
+| its SDXL script (and `flip_before_crop=True`) | Python's `random.random()` says whether to mirror; a mirrored \
 picture takes one number of torch's, as `RandomHorizontalFlip(p=1.0)` draws before it mirrors; then top, left |
 
 `RandomCrop` draws nothing for a picture of exactly the crop's size. All numbers but that one come from torch's default
@@ -22,7 +22,7 @@ from fastnorm.spec.target import Position
 
 
 def draw(
-    resized: Sequence[Size], crop: Size | None, flips: Sequence[bool] | None, flip_first: bool
+    resized: Sequence[Size], crop: Size | None, flips: Sequence[bool] | None, flip_before_crop: bool
 ) -> tuple[list[Position], list[bool]]:
     """Where the pictures of one target are cropped, and which are mirrored.
 
@@ -30,12 +30,12 @@ def draw(
         resized: The pictures' sizes before the crop.
         crop: The random crop's size; None draws no positions.
         flips: Which pictures are mirrored; None draws that too.
-        flip_first: Whether they are mirrored before they are cropped.
+        flip_before_crop: Whether they are mirrored before they are cropped.
     """
     positions, mirrored = [], []
     for index, size in enumerate(resized):
         flip = None if flips is None else flips[index]
-        if flip_first:
+        if flip_before_crop:
             flip = random.random() < 0.5 if flip is None else flip
             if flip:
                 torch.rand(1, device="cpu")  # RandomHorizontalFlip(p=1.0) compares one with its probability

@@ -100,8 +100,8 @@ class PassOrder(enum.Enum):
         found = re.match(r"\s*v?(\d+)(?:\.(\d+))?", named)
         if found is None:
             raise ValueError(
-                f"pillow: got {named!r}, wanted the version whose pixels to reproduce: pillow='12' (the order of all "
-                f"up to 12.1), pillow='12.2' or pillow='13'; None takes the installed one's"
+                f"pillow_version: got {named!r}, expected the version whose pixels to reproduce: '12' (the order of "
+                f"all up to 12.1), '12.2' or '13', as pillow_version='13'; None takes the installed one's"
             )
         release = (int(found[1]), int(found[2] or 0))
         if release >= (13, 0):

@@ -26,3 +26,8 @@ def check_alpha(alpha: object) -> None:
 def check_exif(exif: object) -> None:
     if exif not in EXIF_CHOICES:
         raise ValueError(f"exif: got {exif!r}, wanted 'ignore' (as published pipelines), 'apply' or 'error'")
+
+
+def check_bool(what: str, value: object) -> None:
+    if not isinstance(value, bool):
+        raise TypeError(f"{what}: got {value!r}, expected True or False")

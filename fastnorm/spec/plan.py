@@ -37,28 +37,32 @@ def plan(
     targets: Sequence[Target],
     names: Sequence[str],
     order: PassOrder,
-    flips: Sequence[bool] | None,
-    flip_first: bool,
+    flips: Sequence[bool] | None = None,
+    flip_before_crop: bool = False,
+    positions: Sequence[Sequence[Position] | None] | None = None,
 ) -> Plan:
     """Plan a call; messages call each target by its name. Random crops are drawn here, and mirrors if `flips` is None.
+
+    `positions`, one per image, go before a target's own crop position.
 
     The first target that is cropped at random is drawn together with the mirrors, as published scripts do, and every
     other one after it.
     """
     resized = [_resized_sizes(images, target, name) for target, name in zip(targets, names, strict=True)]
-    at_random = [index for index, target in enumerate(targets) if _is_random(target.crop)]
-    positions: dict[int, Sequence[Position | None]] = {}
+    placed: dict[int, Sequence[Position | None]] = {
+        index: given for index, given in enumerate(positions or []) if given is not None
+    }
+    at_random = [index for index, target in enumerate(targets) if index not in placed and _is_random(target.crop)]
     if at_random:
         index = at_random[0]
-        crop = targets[index].crop
-        positions[index], flips = draws.draw(resized[index], crop.size if crop else None, flips, flip_first)
+        placed[index], flips = draws.draw(resized[index], targets[index].crop_size, flips, flip_before_crop)
     elif flips is None:
-        _, flips = draws.draw(images.sizes, None, None, flip_first)
-    for index, (target, name) in enumerate(zip(targets, names, strict=True)):
-        if index not in positions:
-            positions[index] = _positions(resized[index], target.crop, name)
+        _, flips = draws.draw(images.sizes, None, None, flip_before_crop)
+    for index, target in enumerate(targets):
+        if index not in placed:
+            placed[index] = _positions(resized[index], target)
     geometries = [
-        _geometries(images, target, name, resized[index], positions[index], order, flips, flip_first)
+        _geometries(images, target, name, resized[index], placed[index], order, flips, flip_before_crop)
         for index, (target, name) in enumerate(zip(targets, names, strict=True))
     ]
     return Plan(geometries, flips)
@@ -80,23 +84,23 @@ def _geometries(
     positions: Sequence[Position | None],
     order: PassOrder,
     flips: Sequence[bool],
-    flip_first: bool,
+    flip_before_crop: bool,
 ) -> tuple[Geometry, ...]:
     known: dict[tuple[Size, Size, Position | None, bool], Geometry] = {}
     keys = list(zip(images.sizes, resized, positions, flips, strict=True))
     for index, key in enumerate(keys):
         if key not in known:
             source, size, position, flip = key
-            if target.crop is not None and position is not None:
-                _check_position(position, target.crop, size, f"{name}: {images.name(index)}")
-            known[key] = _geometry(source, size, target.crop, position, order, flip, flip_first)
+            if target.crop_size is not None and position is not None:
+                _check_position(position, target.crop_size, size, f"{name}: {images.name(index)}")
+            known[key] = _geometry(source, size, target, position, order, flip, flip_before_crop)
     return tuple([known[key] for key in keys])
 
 
 def output_size(images: Sources, target: Target, plans: Sequence[Geometry], name: str) -> Size:
     """The size that all images become; they go into one batch."""
-    if target.crop is not None:
-        return target.crop.size
+    if target.crop_size is not None:
+        return target.crop_size
     if isinstance(target.size, Size):
         return target.size
     if not plans:
@@ -110,13 +114,13 @@ def output_size(images: Sources, target: Target, plans: Sequence[Geometry], name
     return plans[0].output
 
 
-def offsets(plans: Sequence[Geometry], flips: Sequence[bool], flip_first: bool) -> torch.Tensor:
-    """(top, left) of each crop in the resized image, which `flip_first` has mirrored where it is to be."""
+def offsets(plans: Sequence[Geometry], flips: Sequence[bool], flip_before_crop: bool) -> torch.Tensor:
+    """(top, left) of each crop in the resized image, which `flip_before_crop` has mirrored where it is to be."""
     pairs = []
     for geometry, flip in zip(plans, flips, strict=True):
         columns = geometry.columns
         if flip:
-            columns = columns.of_mirrored(geometry.resized.width) if flip_first else columns.mirror()
+            columns = columns.of_mirrored(geometry.resized.width) if flip_before_crop else columns.mirror()
         pairs.append((geometry.rows.position, columns.position))
     return torch.tensor(pairs, dtype=torch.int64, device="cpu").view(-1, 2)
 
@@ -134,7 +138,7 @@ def _resized(source: Size, target: Target, name: str) -> Size:
             f"on each side of what is resized: Pillow keeps sizes in float32, which has no exact larger ones; crop it "
             f"first"
         )
-    crop = target.crop and target.crop.size
+    crop = target.crop_size
     if crop and not target.pad and (resized.height < crop.height or resized.width < crop.width):
         raise ValueError(
             f"{name} becomes {_shown(resized)}, smaller than the crop of {_shown(crop)}; pad=True puts it on black"
@@ -142,52 +146,49 @@ def _resized(source: Size, target: Target, name: str) -> Size:
     return resized
 
 
-def _check_position(position: Position, crop: Crop, resized: Size, name: str) -> None:
-    if all(-length < at < whole for at, length, whole in zip(position, crop.size, resized, strict=True)):
+def _check_position(position: Position, crop: Size, resized: Size, name: str) -> None:
+    if all(-length < at < whole for at, length, whole in zip(position, crop, resized, strict=True)):
         return
     raise ValueError(
-        f"{name} becomes {_shown(resized)}, of which a crop of {_shown(crop.size)} at {position} shows nothing"
+        f"{name} becomes {_shown(resized)}, and a crop of {_shown(crop)} at (top, left) = {tuple(position)} lies "
+        f"outside of it, expected one that shows at least a pixel"
     )
 
 
 def _is_random(crop: Crop | None) -> bool:
-    return crop is not None and crop.at == RANDOM
+    return crop is not None and crop.position == RANDOM
 
 
-def _positions(resized: Sequence[Size], crop: Crop | None, name: str) -> Sequence[Position | None]:
+def _positions(resized: Sequence[Size], target: Target) -> Sequence[Position | None]:
     """Where each crop lies; None where its centring rule says."""
-    if crop is not None and _is_random(crop):
-        return [draws.position(size, crop.size) for size in resized]
-    if crop is None or isinstance(crop.at, str):
-        return [None] * len(resized)
-    if isinstance(crop.at, Position):
-        return [crop.at] * len(resized)
-    if len(crop.at) != len(resized):
-        raise ValueError(
-            f"{name}: got {len(crop.at)} crop positions for {len(resized)} images, wanted one per image, or one for all"
-        )
-    return crop.at
+    if target.crop is not None and target.crop_size is not None:
+        if _is_random(target.crop):
+            return [draws.position(size, target.crop_size) for size in resized]
+        if isinstance(target.crop.position, Position):
+            return [target.crop.position] * len(resized)
+    return [None] * len(resized)
 
 
 def _geometry(
     source: Size,
     resized: Size,
-    crop: Crop | None,
+    target: Target,
     position: Position | None,
     order: PassOrder,
     flip: bool,
-    flip_first: bool,
+    flip_before_crop: bool,
 ) -> Geometry:
-    if crop is None:
+    crop = target.crop_size
+    if target.crop is None or crop is None:
         rows, columns = Span.at(0, resized.height, resized.height), Span.at(0, resized.width, resized.width)
     elif position is not None:
         top, left = position
-        rows, columns = Span.at(top, resized.height, crop.size.height), Span.at(left, resized.width, crop.size.width)
+        rows, columns = Span.at(top, resized.height, crop.height), Span.at(left, resized.width, crop.width)
     else:
-        rule = CENTRES[str(crop.at)]
-        rows, columns = rule.span(resized.height, crop.size.height), rule.span(resized.width, crop.size.width)
+        rule = CENTRES[str(target.crop.position)]
+        rows, columns = rule.span(resized.height, crop.height), rule.span(resized.width, crop.width)
     if flip:
-        columns = columns.of_mirrored(resized.width) if flip_first else columns.mirror()
+        columns = columns.of_mirrored(resized.width) if flip_before_crop else columns.mirror()
     return Geometry(source, resized, rows, columns, order.vertical_first(source, resized))
 
 

@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from fastnorm.spec.normalization import CLIP, DINOV2, VAE
 from fastnorm.spec.target import Crop, Target
 
-VAE_512 = Target(VAE, size=512, resample="bilinear", crop=512)
-VAE_1024 = Target(VAE, size=1024, resample="bilinear", crop=1024)
-VAE_512_LANCZOS = Target(VAE, size=512, resample="lanczos", crop=512)
-VAE_1024_LANCZOS = Target(VAE, size=1024, resample="lanczos", crop=1024)
-VAE_1024_IP_ADAPTER = Target(VAE, size=1024, resample="bilinear", crop=Crop(1024, "transformers"))
-CLIP_224 = Target(CLIP, size=224, resample="bicubic", crop=Crop(224, "transformers"))
+VAE_512 = Target(VAE, size=512, resample="bilinear", crop=Crop())
+VAE_1024 = Target(VAE, size=1024, resample="bilinear", crop=Crop())
+VAE_512_LANCZOS = Target(VAE, size=512, resample="lanczos", crop=Crop())
+VAE_1024_LANCZOS = Target(VAE, size=1024, resample="lanczos", crop=Crop())
+VAE_1024_IP_ADAPTER = Target(VAE, size=1024, resample="bilinear", crop=Crop(position="transformers"))
+CLIP_224 = Target(CLIP, size=224, resample="bicubic", crop=Crop(position="transformers"))
 DINOV2_224 = Target(DINOV2, size=256, resample="bicubic", crop=224)
 DINOV2_224_HF = Target(DINOV2, size=256, resample="bicubic", crop=Crop(224, "transformers"))
 

@@ -1,11 +1,11 @@
-"""What one branch of a preprocess call asks for: how to resize, where to crop, how to normalise, what to return."""
+"""What a target of a preprocess call asks for: how to resize, where to crop and how to normalise."""
 
 from __future__ import annotations
 
 import enum
 import operator
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple, cast
 
 import torch
@@ -18,6 +18,9 @@ from fastnorm.spec.options import Alpha, FilterName, Placement, check_alpha
 
 RANDOM: Placement = "random"
 CENTRES: Mapping[str, CropRule] = {rule.value: rule for rule in CropRule}
+
+# Pillow's numbers of the filters, which transformers' configurations hold.
+PILLOW_FILTERS: Mapping[int, FilterName] = {1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamming"}
 
 # Pillow refuses to decode files of more pixels than this, twice its `Image.MAX_IMAGE_PIXELS`.
 MOST_PIXELS = 178_956_970
@@ -36,62 +39,61 @@ class Crop:
 
     Example:
         >>> Crop(224, "transformers")
-        Crop(size=Size(height=224, width=224), at='transformers')
+        Crop(size=Size(height=224, width=224), position='transformers')
         >>> Crop((768, 1024), "random").size
         Size(height=768, width=1024)
 
     Args:
-        size: (height, width) in pixels, or one number for a square.
-        at: Where it lies:
+        size: (height, width) in pixels, or one number for a square; None takes the target's own size, whatever it is
+            changed to.
+        position: Where the crop lies:
             "torchvision": in the centre, as `CenterCrop` places it: half the margin, rounded half to even;
             "transformers": in the centre, as the Pillow-backend image processors place it: half the margin, rounded
             down (a pixel further to the top or left where the margin is 3 modulo 4);
             "random": anywhere, drawn from torch's default generator with the numbers of torchvision's `RandomCrop`, for
-            the pictures in turn; `fused_preprocess` says how mirrors are drawn with them;
-            (top, left), or one such pair per image (a sequence, or an integer tensor of shape (N, 2)): there, in
-            pixels of the resized image.
+            the images in turn; `fused_preprocess` says how mirrors are drawn with them;
+            (top, left): there, in pixels of the resized image. For a position of its own for each image, see the
+            `positions` of `fused_preprocess`.
 
     Where the image is smaller than the crop, the rest is black: the rule decides on which side an odd line goes, a
     random crop puts the image anywhere, and a given one where the position says (which may be negative).
 
     Raises:
-        TypeError, ValueError: A size below 1 or beyond reason, an `at` that is none of these.
+        TypeError, ValueError: A size below 1 or too large, a `position` that is none of these.
     """
 
-    size: Size
-    at: Placement | Position | tuple[Position, ...]
+    size: Size | None
+    position: Placement | Position
 
     def __init__(
-        self,
-        size: int | Sequence[int],
-        at: Placement | Sequence[int] | Sequence[Sequence[int]] | torch.Tensor = "torchvision",
+        self, size: int | Sequence[int] | None = None, position: Placement | Sequence[int] = "torchvision"
     ) -> None:
-        object.__setattr__(self, "size", _pair("crop", size))
-        object.__setattr__(self, "at", _placement(at))
+        object.__setattr__(self, "size", None if size is None else _pair("crop", size))
+        object.__setattr__(self, "position", _placement(position))
 
 
 @dataclass(frozen=True, init=False)
 class Target:
-    """One branch of a preprocess call: resize, crop, normalise.
+    """One target of a preprocess call: how to resize, crop and normalise.
 
     Example:
         >>> Target(fastnorm.DINOV2, size=256, resample="bicubic", crop=224, dtype=torch.bfloat16).crop
-        Crop(size=Size(height=224, width=224), at='torchvision')
+        Crop(size=Size(height=224, width=224), position='torchvision')
+        >>> dataclasses.replace(fastnorm.VAE_512, size=768).crop_size
+        Size(height=768, width=768)
 
-    Frozen; equal where everything but `out` is equal. `dataclasses.replace(fastnorm.VAE_512, dtype=torch.bfloat16)`
-    makes a variant.
+    Frozen, hashable and picklable; equal where everything is equal. `dataclasses.replace` makes a variant.
 
     Args:
         normalization: What becomes of the resized uint8 pixels, such as `fastnorm.CLIP`.
-        size: Resize the short side to this many pixels, the long side in proportion (rounded down); or to exactly
-            (height, width); None: not at all.
+        size: Resize the short side to this many pixels, the long side in proportion (rounded down), as
+            `{"shortest_edge": 224}` in a transformers configuration; or to exactly (height, width); None: not at all.
         resample: Pillow's filter: "bilinear", "bicubic", "lanczos", "box" or "hamming", always antialiased. Pillow's
-            `Image.Resampling` and torchvision's `InterpolationMode` are understood too.
+            `Image.Resampling`, its numbers (3 is bicubic) and torchvision's `InterpolationMode` are understood too.
         crop: What to keep: a `Crop`, or its size alone for torchvision's `CenterCrop`; None: everything.
         pad: Whether images that are smaller than the crop get black borders, as in both libraries; False refuses them.
-        dtype: float32 (the default), float16 or bfloat16.
+        dtype: float32, float16 or bfloat16; None takes the call's.
         memory_format: `torch.contiguous_format` (the default) or `torch.channels_last`.
-        out: A tensor to write into, of shape (N, 3, height, width), on the images' device.
         alpha: What becomes of transparent pixels of PIL images in this target: "error", "drop" or "white", as for
             `fused_preprocess`; None takes the call's. Tensors, arrays and `PackedImages` have no alpha: it is ignored.
 
@@ -106,26 +108,22 @@ class Target:
     pad: bool
     dtype: torch.dtype | None
     memory_format: torch.memory_format | None
-    out: torch.Tensor | None = field(compare=False, repr=False)
     alpha: Alpha | None
 
     def __init__(
         self,
         normalization: Normalization,
-        size: int | Sequence[int] | None = None,
-        resample: FilterName | enum.Enum = "bilinear",  # torchvision has no types for its own enumeration
+        size: int | Sequence[int] | Mapping[str, int] | None = None,
+        resample: FilterName | int | enum.Enum = "bilinear",  # torchvision has no types for its own enumeration
         crop: int | Sequence[int] | Crop | None = None,
         pad: bool = True,
         dtype: torch.dtype | None = None,
         memory_format: torch.memory_format | None = None,
-        out: torch.Tensor | None = None,
         alpha: Alpha | None = None,
     ) -> None:
         check_normalization(normalization, "normalization")
         if not isinstance(pad, bool):
-            raise TypeError(f"pad: got {type(pad).__name__}, wanted True (black borders) or False (an error)")
-        if out is not None and not isinstance(out, torch.Tensor):
-            raise TypeError(f"out: got {type(out).__name__}, wanted one torch.Tensor: each target has its own")
+            raise TypeError(f"pad: got {type(pad).__name__}, expected True (black borders) or False (an error)")
         if dtype is not None:
             resolve_dtypes(dtype, 1)
         if memory_format is not None:
@@ -136,15 +134,25 @@ class Target:
             "normalization": normalization,
             "size": _resize(size),
             "resample": _filter_name(resample),
-            "crop": crop if crop is None or isinstance(crop, Crop) else Crop(crop),
+            "crop": _crop(crop),
             "pad": pad,
             "dtype": dtype,
             "memory_format": memory_format,
-            "out": out,
             "alpha": alpha,
         }
         for name, value in values.items():
             object.__setattr__(self, name, value)
+        if self.crop is not None and self.crop_size is None:
+            raise ValueError("crop: got a Crop without a size for size=None, expected one of them: Crop(224)")
+
+    @property
+    def crop_size(self) -> Size | None:
+        """The crop's size, its own or the target's; None without a crop."""
+        if self.crop is None:
+            return None
+        if self.crop.size is not None:
+            return self.crop.size
+        return Size(self.size, self.size) if isinstance(self.size, int) else self.size
 
 
 class DualOutput(NamedTuple):
@@ -192,6 +200,15 @@ def check_target(target: object, what: str) -> None:
 def _resize(size: object) -> int | Size | None:
     if size is None:
         return None
+    if isinstance(size, Mapping):  # as transformers' configurations have it
+        if set(size) == {"shortest_edge"}:
+            return _resize(size["shortest_edge"])
+        if set(size) == {"height", "width"}:
+            return _pair("size", (size["height"], size["width"]))
+        raise ValueError(
+            f"size: got {dict(size)!r}, expected {{'shortest_edge': pixels}}, which is size=pixels, or {{'height': "
+            f"rows, 'width': columns}}, which is size=(rows, columns)"
+        )
     pair = _pair("size", size)
     return pair if _whole(size) is None else pair.height
 
@@ -223,22 +240,36 @@ def _whole(value: object) -> int | None:
         return None
 
 
-def _placement(at: object) -> Placement | Position | tuple[Position, ...]:
+def _crop(crop: object) -> Crop | None:
+    if crop is None or isinstance(crop, Crop):
+        return crop
+    if isinstance(crop, Mapping):
+        raise TypeError(
+            f"crop: got {dict(crop)!r}, as in a transformers configuration, expected a Crop, which says where it lies: "
+            f"Crop({(crop.get('height'), crop.get('width'))}, 'transformers')"
+        )
+    return Crop(crop)  # type: ignore[arg-type]  # which checks it
+
+
+def _placement(position: object) -> Placement | Position:
     choices = (*CENTRES, RANDOM)
-    wanted = f"one of {', '.join(map(repr, choices))}, (top, left), or one such pair per image"
-    if isinstance(at, str):
-        if at not in choices:
-            raise ValueError(f"at: got {at!r}, wanted {wanted}")
-        return cast(Placement, at)
-    values = at.tolist() if hasattr(at, "tolist") else at
+    expected = f"one of {', '.join(map(repr, choices))}, or (top, left)"
+    if isinstance(position, str):
+        if position not in choices:
+            raise ValueError(f"position: got {position!r}, expected {expected}")
+        return cast(Placement, position)
+    values = position.tolist() if hasattr(position, "tolist") else position
     if not isinstance(values, Sequence):
-        raise TypeError(f"at: got {type(at).__name__}, wanted {wanted}")
-    if len(values) == 2 and _whole(values[0]) is not None:
-        return _position("at", values)
-    return tuple(_position(f"at[{index}]", value) for index, value in enumerate(values))
+        raise TypeError(f"position: got {type(position).__name__}, expected {expected}")
+    if any(isinstance(value, Sequence) for value in values):
+        raise TypeError(
+            f"position: got {len(values)} positions, expected {expected}; one for each image is an argument of the "
+            f"call: fused_preprocess(images, [target], positions=[{type(position).__name__}])"
+        )
+    return checked_position("position", values)
 
 
-def _position(what: str, value: object) -> Position:
+def checked_position(what: str, value: object) -> Position:
     numbers = [_whole(v) for v in value] if isinstance(value, Sequence) and not isinstance(value, str) else []
     if len(numbers) != 2 or None in numbers:
         raise TypeError(f"{what}: got {value!r}, wanted whole numbers of pixels: (top, left)")
@@ -248,6 +279,8 @@ def _position(what: str, value: object) -> Position:
 def _filter_name(resample: object) -> FilterName:
     # Pillow's Resampling is an enumeration whose names are the filters'; so is torchvision's InterpolationMode.
     name = getattr(resample, "name", resample)
+    number = _whole(name)
+    name = name if number is None else PILLOW_FILTERS.get(number, str(number))
     known = ", ".join(map(repr, FILTERS))
     if not isinstance(name, str):
         raise TypeError(f"resample: got {resample!r}, wanted one of {known}")

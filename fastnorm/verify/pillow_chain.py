@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from PIL import Image
 
-from fastnorm.spec.target import Crop, Target
+from fastnorm.spec.geometry import Size
+from fastnorm.spec.target import Target
 
 
 def resize_and_crop(image: Image.Image, target: Target) -> Image.Image:
@@ -18,19 +19,19 @@ def resize_and_crop(image: Image.Image, target: Target) -> Image.Image:
     short, crop = short_side_and_crop(target)
     width, height = (int(short * side / min(image.size)) for side in image.size)
     resized = image.resize((width, height), Image.Resampling[target.resample.upper()])
-    left, top = _start(width, crop.size.width, crop), _start(height, crop.size.height, crop)
-    return resized.crop((left, top, left + crop.size.width, top + crop.size.height))  # black where it reaches beyond
+    rule = target.crop and target.crop.position
+    left, top = _start(width - crop.width, rule), _start(height - crop.height, rule)
+    return resized.crop((left, top, left + crop.width, top + crop.height))  # black where it reaches beyond
 
 
-def short_side_and_crop(target: Target) -> tuple[int, Crop]:
-    if not isinstance(target.size, int) or target.crop is None:
-        raise ValueError(f"got {target}, wanted a target with a short side and a crop")
-    return target.size, target.crop
+def short_side_and_crop(target: Target) -> tuple[int, Size]:
+    if not isinstance(target.size, int) or target.crop_size is None:
+        raise ValueError(f"got {target}, expected a target with a short side and a crop")
+    return target.size, target.crop_size
 
 
-def _start(length: int, kept: int, crop: Crop) -> int:
+def _start(margin: int, rule: object) -> int:
     """Where the crop begins on an axis; below zero where it begins with padding."""
-    margin = length - kept
-    if crop.at == "transformers":
+    if rule == "transformers":
         return margin // 2
     return round(margin / 2) if margin > 0 else -(-margin // 2)

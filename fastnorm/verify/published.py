@@ -74,7 +74,7 @@ def vae_chain(target: Target) -> Chain:
     pipeline = transforms.Compose(
         [
             transforms.Resize(short, transforms.InterpolationMode[target.resample.upper()]),
-            transforms.CenterCrop(crop.size),
+            transforms.CenterCrop(crop),
             transforms.ToTensor(),
             transforms.Normalize(target.normalization.mean, target.normalization.std),
         ]
@@ -93,7 +93,7 @@ def clip_chain(target: Target) -> Chain:
     short, crop = short_side_and_crop(target)
     processor = CLIPImageProcessorPil(
         size={"shortest_edge": short},
-        crop_size=crop.size._asdict(),
+        crop_size=crop._asdict(),
         resample=Image.Resampling[target.resample.upper()],
         image_mean=list(target.normalization.mean),
         image_std=list(target.normalization.std),

@@ -20,7 +20,7 @@ from fastnorm.verify import oracle
 from fastnorm.verify.pillow_chain import resize_and_crop
 
 if TYPE_CHECKING:
-    from fastnorm.ops.preprocess import Pictures
+    from fastnorm.ops.preprocess import AnyImages
 
 # Identity for one of the targets below, one pixel, lines, odd and even sides, both ways from small, and taller than
 # 2:1, where Pillow 13 filters the columns first.
@@ -174,7 +174,7 @@ def _batch(images: Sequence[Image.Image], device: torch.device) -> torch.Tensor:
 
 _PIL, _BATCH = "PIL images", "an NCHW batch"
 _RAGGED = (_PIL, "a list of tensors", "packed images")
-_INPUTS: dict[str, Callable[[Sequence[Image.Image], torch.device], Pictures]] = {
+_INPUTS: dict[str, Callable[[Sequence[Image.Image], torch.device], AnyImages]] = {
     _PIL: lambda images, _: list(images),
     "a list of tensors": _tensors,
     "packed images": _packed,

@@ -254,6 +254,15 @@ def _normalize_flat_kernel(
         tl.store(out_ptrs[k] + position, values, mask=inside)
 
 
+@triton.jit
+def _each_pixel(of_row, ROWS: tl.constexpr, COLS: tl.constexpr):
+    """What belongs to the rows of a tile, for each of its pixels; of one row, the number itself is for all."""
+    if ROWS == 1:
+        return of_row
+    else:
+        return tl.broadcast_to(of_row[:, None], (ROWS, COLS)).reshape((ROWS * COLS,))
+
+
 @triton.jit(do_not_specialize=["rows", "height", "width"], launch_metadata=_launch_metadata)
 def _normalize_strided_kernel(
     x_ptr,  # uint8, any strides
@@ -268,22 +277,32 @@ def _normalize_strided_kernel(
     COLS: tl.constexpr,
     WIDE: tl.constexpr,  # some offset does not fit in 32 bits
 ):
-    """Program i owns a tile of ROWS x COLS pixels, all three channels; rows run on from image to image."""
+    """Program i owns a tile of ROWS x COLS pixels, all three channels; rows run on from image to image.
+
+    A tile is flat, row after row, and a thread has single pixels of it, so that neighbours are moved by neighbouring
+    threads: a warp's accesses lie together. Triton is told so by what is true of any address, that at least one lies in
+    a row. Else it gives a thread 16 bytes' worth of pixels, which no thread can move at once where rows may begin and
+    end anywhere.
+    """
     tiles_per_row = (width - 1) // COLS + 1  # tl.cdiv adds first, which wraps in the longest rows
     pid = tl.program_id(0)
     if WIDE:
         pid = pid.to(tl.int64)
-    row = (pid // tiles_per_row) * ROWS + tl.arange(0, ROWS)[:, None]
-    col = (pid % tiles_per_row) * COLS + tl.arange(0, COLS)[None, :]
-    inside = (row < rows) & (col < width)
+    row = (pid // tiles_per_row) * ROWS
+    if ROWS > 1:
+        row += tl.arange(0, ROWS)
+    col = (pid % tiles_per_row) * COLS + tl.arange(0, ROWS * COLS) % COLS
     image = row // height
     y = row % height
-    source = image * x_strides[0] + y * x_strides[2] + col * x_strides[3]
+    inside = (_each_pixel(row, ROWS, COLS) < rows) & (col < width)
+    source = _each_pixel(image * x_strides[0] + y * x_strides[2], ROWS, COLS) + col * x_strides[3]
+    x_at = tl.max_contiguous(x_ptr + source, 1)
     for c in tl.static_range(3):
         channel = tl.full((), c, pid.dtype)  # strides fit in 32 bits where the products with them do not
-        codes = tl.load(x_ptr + source + channel * x_strides[1], mask=inside, other=0)
+        codes = tl.load(tl.max_contiguous(x_at + channel * x_strides[1], 1), mask=inside, other=0)
         q = _divide_by_255(codes.to(tl.float32))
         for k in tl.static_range(len(out_ptrs)):
             at = image * out_strides[4 * k] + channel * out_strides[4 * k + 1] + y * out_strides[4 * k + 2]
             value = _target(q, PLANS, k, c, out_ptrs[k].dtype.element_ty)
-            tl.store(out_ptrs[k] + at + col * out_strides[4 * k + 3], value, mask=inside)
+            out_at = out_ptrs[k] + _each_pixel(at, ROWS, COLS) + col * out_strides[4 * k + 3]
+            tl.store(tl.max_contiguous(out_at, 1), value, mask=inside)

@@ -16,29 +16,11 @@ reverse. Tables and lines are padded to whole tiles, so neither is ever masked. 
 `enable_fp_fusion=False`: the tables are float64 arithmetic to the last bit.
 """
 
-import enum
-
 import triton
 import triton.language as tl
 
 from ._normalize_kernels import _byte
-
-
-class Pixels(enum.IntEnum):
-    """How a line's pixels lie in memory."""
-
-    INTERLEAVED = 0  # three bytes a pixel, one pixel after the other
-    PLANAR = 1  # one byte a pixel in each of three planes
-    STRIDED = 2  # anything else
-
-
-class Weight(enum.IntEnum):
-    """The filters whose weights need no more than IEEE arithmetic."""
-
-    BOX = 0
-    BILINEAR = 1
-    BICUBIC = 2
-
+from .jobs import LineJob, OutputJob, Pixels, TableJob, Weight
 
 _INTERLEAVED = tl.constexpr(int(Pixels.INTERLEAVED))
 _PLANAR = tl.constexpr(int(Pixels.PLANAR))
@@ -50,6 +32,10 @@ _BILINEAR = tl.constexpr(int(Weight.BILINEAR))
 # it is told something of neighbours in a row. What it is told is not true of codes. Those releases make no load wider
 # for it, since that would take an alignment too; later ones, which need not be told, are not.
 _HINTED = tl.constexpr(tuple(map(int, triton.__version__.split(".")[:2])) < (3, 8))
+
+_TABLE_JOB = tl.constexpr(len(TableJob._fields))
+_LINE_JOB = tl.constexpr(len(LineJob._fields))
+_OUTPUT_JOB = tl.constexpr(len(OutputJob._fields))
 
 _FRACTION_BITS = tl.constexpr(22)  # of a coefficient
 _ONE = tl.constexpr(1 << 22)
@@ -70,8 +56,8 @@ def _record(jobs_ptr, LENGTH: tl.constexpr):
 
 @triton.jit
 def _table_job(jobs_ptr):
-    """The fields of `resize.TableJob`."""
-    field = _record(jobs_ptr, 10)
+    """The fields of `jobs.TableJob`, in its order."""
+    field = _record(jobs_ptr, _TABLE_JOB)
     return (
         tl.load(field),
         tl.load(field + 1).to(tl.int32),
@@ -88,8 +74,8 @@ def _table_job(jobs_ptr):
 
 @triton.jit
 def _line_job(jobs_ptr):
-    """The fields of `resize.LineJob`."""
-    field = _record(jobs_ptr, 9)
+    """The fields of `jobs.LineJob`, in its order."""
+    field = _record(jobs_ptr, _LINE_JOB)
     return (
         tl.load(field),
         tl.load(field + 1),
@@ -105,8 +91,8 @@ def _line_job(jobs_ptr):
 
 @triton.jit
 def _output_job(jobs_ptr, VECTOR: tl.constexpr):
-    """The fields of `resize.OutputJob`. What is said of a value has to be said where it is loaded."""
-    field = _record(jobs_ptr, 12)
+    """The fields of `jobs.OutputJob`, in its order. What is said of a value has to be said where it is loaded."""
+    field = _record(jobs_ptr, _OUTPUT_JOB)
     return (
         tl.multiple_of(tl.load(field), 4),
         tl.multiple_of(tl.load(field + 1).to(tl.int32), 4),
@@ -276,13 +262,13 @@ def _code(total):
 
 
 @triton.jit(do_not_specialize_on_alignment=["jobs_ptr"], launch_metadata=_launch_metadata)
-def _along_lines_kernel(jobs_ptr, middle_ptr, PIXELS: tl.constexpr, LINES: tl.constexpr, COLS: tl.constexpr):
+def _along_lines_kernel(jobs_ptr, intermediate_ptr, PIXELS: tl.constexpr, LINES: tl.constexpr, COLS: tl.constexpr):
     """The first pass: uint8 lines of an image to int32 lines of the intermediate, a pixel's three codes in each.
 
     Program (i, j, job) owns pixels [i * COLS, (i + 1) * COLS) of every line that it takes: LINES at a time, blocks j,
     j + programs, ... A thread keeps its pixels' columns, and so their coefficients, for several lines.
     """
-    source, step, line_step, channel_step, lines, table, taps, pitch, middle = _line_job(jobs_ptr)
+    source, step, line_step, channel_step, lines, table, taps, pitch, intermediate = _line_job(jobs_ptr)
     if tl.program_id(0) * COLS < pitch:
         column = tl.program_id(0) * COLS + tl.arange(0, COLS)
         start = tl.load(table.to(tl.pointer_type(tl.int32)) + column).to(tl.int64)
@@ -290,7 +276,7 @@ def _along_lines_kernel(jobs_ptr, middle_ptr, PIXELS: tl.constexpr, LINES: tl.co
         first = _each_line(source + start * step, LINES)
         # A tile is flat, line after line, so that neighbouring threads have neighbouring pixels.
         pixel = tl.arange(0, LINES * COLS)
-        target_ptr = middle_ptr + (middle + tl.program_id(0) * COLS + pixel % COLS)
+        target_ptr = intermediate_ptr + (intermediate + tl.program_id(0) * COLS + pixel % COLS)
         half = tl.full((LINES * COLS,), _HALF, tl.int32)
         for block in range(tl.program_id(1) * LINES, lines, tl.num_programs(1) * LINES):
             # Past the last line it is computed again, with the same result.
@@ -352,7 +338,7 @@ def _in_turns(x, y):
 
 @triton.jit(do_not_specialize_on_alignment=["jobs_ptr"], launch_metadata=_launch_metadata)
 def _across_lines_kernel(
-    jobs_ptr, middle_ptr, values_ptr, VECTOR: tl.constexpr, ROWS: tl.constexpr, COLS: tl.constexpr
+    jobs_ptr, intermediate_ptr, values_ptr, VECTOR: tl.constexpr, ROWS: tl.constexpr, COLS: tl.constexpr
 ):
     """The second pass: lines of the intermediate to an output, through a table of each channel's 256 values.
 
@@ -360,9 +346,9 @@ def _across_lines_kernel(
     8, pixels along a line are neighbours in the output and VECTOR of them make 16 bytes, of which the address, all
     steps and the size along are multiples; with 1, the output may have any strides. Outputs have the values' dtype.
     """
-    middle, pitch, table, table_pitch, taps, values, output, along_step, across_step, channel_step, along, across = (
-        _output_job(jobs_ptr, VECTOR)
-    )
+    job = _output_job(jobs_ptr, VECTOR)
+    intermediate, pitch, table, table_pitch, taps, values, output = job[:7]
+    along_step, across_step, channel_step, along, across = job[7:]
     tiles_along = tl.cdiv(along, COLS)
     first_row = tl.program_id(0) // tiles_along * ROWS
     first_col = tl.program_id(0) % tiles_along * COLS
@@ -374,7 +360,7 @@ def _across_lines_kernel(
         PARTS: tl.constexpr = 2 if VECTOR == 8 else 1
         piece = tl.arange(0, COLS // PARTS)
         piece = first_col + piece // 4 * (4 * PARTS) + piece % 4
-        word_ptr = middle_ptr + middle + (start.to(tl.int64) * pitch)[:, None] + piece[None, :]
+        word_ptr = intermediate_ptr + intermediate + (start.to(tl.int64) * pitch)[:, None] + piece[None, :]
         r_ptr = values_ptr + values
         g_ptr = r_ptr + 256
         b_ptr = g_ptr + 256

@@ -23,8 +23,8 @@ import torch
 import triton
 
 from . import _resize_kernels as kernels
-from ._resize_kernels import Pixels, Weight
 from .division import CODES, Triple, fp32, quotient
+from .jobs import LineJob, OutputJob, Pixels, TableJob, Weight
 from .launching import OPTIONS
 
 # What these classes of fastnorm's have to offer is what is used of them here; nothing of fastnorm's is imported.
@@ -71,52 +71,6 @@ class Branch:
     std: Triple
     geometries: Sequence[Geometry]  # one per image
     output: torch.Tensor  # (N, 3, height, width), float32, float16 or bfloat16; any strides without overlap
-
-
-class LineJob(NamedTuple):
-    """The first pass of one job."""
-
-    source: int  # address of the first pixel of the first line that the second pass reads
-    step: int  # bytes from pixel to pixel of a line
-    line_step: int  # bytes from line to line
-    channel_step: int  # bytes from channel to channel
-    lines: int
-    table: int  # address
-    taps: int  # a multiple of GROUP if read by words
-    pitch: int  # pixels from line to line of the intermediate, and from pair to pair of the table
-    middle: int  # where its lines begin in the intermediate, in pixels
-
-
-class OutputJob(NamedTuple):
-    """The second pass of one job."""
-
-    middle: int  # where line 0 of the image is in the intermediate, or would be
-    pitch: int
-    table: int  # address
-    table_pitch: int
-    taps: int  # a multiple of PAIR
-    values: int  # where the 3 x 256 normalised values begin, in elements of the output's dtype
-    output: int  # address of the image's first element
-    along_step: int  # elements from pixel to pixel along the lines
-    across_step: int  # elements from pixel to pixel across the lines
-    channel_step: int  # elements from channel to channel
-    along: int  # pixels
-    across: int
-
-
-class TableJob(NamedTuple):
-    """One coefficient table that the device makes. Its pixel i is the resized axis's pixel origin + direction * i."""
-
-    table: int  # address
-    pitch: int
-    taps: int
-    source: int  # the axis's length
-    resized: int
-    weight: int
-    origin: int
-    direction: int  # 1, or -1 if mirrored
-    low: int  # the first pixel that is not padding
-    high: int  # the last
 
 
 class Axis(NamedTuple):
@@ -206,10 +160,10 @@ def launches(sources: Sequence[Source], branches: Sequence[Branch], device: torc
     )
     lines, outputs = _records(LineJob, plan.lines)[which], _records(OutputJob, plan.outputs)[which]
     chunk, begin, most = _chunks(np.array(plan.pixels)[which])
-    middle = torch.empty(most, dtype=torch.int32, device=device)
+    intermediate = torch.empty(most, dtype=torch.int32, device=device)
     lines["source"] += np.repeat([source.address for source in sources], len(branches))
-    lines["middle"] += begin
-    outputs["middle"] += begin
+    lines["intermediate"] += begin
+    outputs["intermediate"] += begin
     image_bytes = [branch.output.stride(0) * branch.output.element_size() for branch in branches]
     outputs["output"] += np.outer(range(len(sources)), image_bytes).ravel()
 
@@ -220,10 +174,13 @@ def launches(sources: Sequence[Source], branches: Sequence[Branch], device: torc
     for first in range(0, len(tables), MOST_JOBS):
         part = slice(first, first + MOST_JOBS)
         yield _make_tables(tables[part], table_jobs[part])
-    passes = [(c, 1, _along_lines(Pixels(kind), lines[jobs], line_jobs[jobs], middle)) for c, kind, jobs in line_runs]
+    passes = [
+        (chunk, 1, _along_lines(Pixels(kind), lines[jobs], line_jobs[jobs], intermediate))
+        for chunk, kind, jobs in line_runs
+    ]
     for c, kind, jobs in output_runs:
         dtype, vector = plan.stores[kind]
-        tensors = middle, memory.view(dtype)
+        tensors = intermediate, memory.view(dtype)
         passes.append((c, 2, _across_lines(vector, outputs[jobs], output_jobs[jobs], tensors)))
     for _, _, launch in sorted(passes, key=lambda step: step[:2]):
         yield launch
@@ -232,8 +189,8 @@ def launches(sources: Sequence[Source], branches: Sequence[Branch], device: torc
 class _Plan:
     """The distinct jobs of a call, and the distinct tables that they need.
 
-    A job's `table` is the table's number, its `values` the branch's. To its `source` and its `middle` is yet to be
-    added where the image and its part of the intermediate begin, to its `output` how far the image is from the first.
+    A job's `table` is the table's number, its `values` the target's. To its `source` and its `intermediate` is yet to
+    be added where the image and its part of the intermediate begin, to its `output` how far it is from the first one.
     """
 
     def __init__(self, branches: Sequence[Branch]) -> None:
@@ -299,13 +256,13 @@ class _Plan:
                 table=self._table(along, taps, branch),
                 taps=taps,
                 pitch=pitch,
-                middle=0,
+                intermediate=0,
             )
         )
         self.output_kinds.append(self.stores.index(store))
         self.outputs.append(
             OutputJob(
-                middle=-top * pitch,
+                intermediate=-top * pitch,
                 pitch=pitch,
                 table=self._table(across, across_taps, branch),
                 table_pitch=_round_up(across.length, TILE),
@@ -390,7 +347,7 @@ def _table_job(number: int, axis: Axis, taps: int) -> TableJob:
         taps=taps,
         source=axis.source,
         resized=axis.resized,
-        weight=WEIGHTS.get(axis.filter, Weight.BOX),
+        kind=WEIGHTS.get(axis.filter, Weight.BOX),
         origin=axis.last + axis.offset if axis.mirrored else axis.start - axis.offset,
         direction=-1 if axis.mirrored else 1,
         low=axis.start,
@@ -508,12 +465,12 @@ def _make_tables(tables: Records, jobs: torch.Tensor) -> Launch:
     return Launch(kernels._tables_kernel, grid, jobs, (), {"PIXELS": TILE, "TAPS": TABLE_TAPS})
 
 
-def _along_lines(kind: Pixels, lines: Records, jobs: torch.Tensor, middle: torch.Tensor) -> Launch:
+def _along_lines(kind: Pixels, lines: Records, jobs: torch.Tensor, intermediate: torch.Tensor) -> Launch:
     columns = int(lines["pitch"].max()) // TILE
     most = triton.cdiv(int(lines["lines"].max()), LINES)
     programs = min(most, triton.cdiv(PROGRAMS, columns * len(lines)))
     constants = {"PIXELS": int(kind), "LINES": LINES, "COLS": TILE}
-    return Launch(kernels._along_lines_kernel, (columns, programs, len(lines)), jobs, (middle,), constants)
+    return Launch(kernels._along_lines_kernel, (columns, programs, len(lines)), jobs, (intermediate,), constants)
 
 
 def _across_lines(vector: int, outputs: Records, jobs: torch.Tensor, tensors: tuple[torch.Tensor, ...]) -> Launch:

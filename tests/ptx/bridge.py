@@ -34,7 +34,7 @@ def _kernel(ptx, shared_bytes):
 
 def compiled_kernel(launch, arch):
     """What a launch runs on an architecture of `offline.ARCHS`: Triton's compiled kernel, and ours to execute."""
-    from fastnorm_kernels.offline import ARCHS, compile_launch
+    from fastnorm_kernels.inspection.compiling import ARCHS, compile_launch
 
     compiled = compile_launch(launch, ARCHS[arch])
     assert not compiled.metadata.global_scratch_size
@@ -109,11 +109,12 @@ class Resizing:
             for job in itertools.starmap(resize.TableJob, launch.jobs.tolist()):
                 self._add_once("table", job.table, _table_bytes(job.pitch, job.taps), writable=True)
         else:
-            middle = launch.tensors[0]
-            if middle.data_ptr() not in memory:
-                middle.random_(-(2**31), 2**31 - 1)
+            intermediate = launch.tensors[0]
+            if intermediate.data_ptr() not in memory:
+                intermediate.random_(-(2**31), 2**31 - 1)
                 # A pair of taps may reach past an image's last line, with a coefficient of zero.
-                memory.add("intermediate", middle.data_ptr(), 4 * middle.numel(), writable=True, undefined=True)
+                size = 4 * intermediate.numel()
+                memory.add("intermediate", intermediate.data_ptr(), size, writable=True, undefined=True)
         if kernel == "_along_lines_kernel":
             for job in itertools.starmap(resize.LineJob, launch.jobs.tolist()):
                 self._add_once("uploaded table", job.table, _table_bytes(job.pitch, job.taps))

@@ -1,6 +1,6 @@
 """What the resizing kernels are, without a GPU, and how many instructions an image takes.
 
-    python -m fastnorm_kernels.offline_resize --arch sm_90 --layout NHWC --dtype fp32
+    python -m fastnorm_kernels.inspection.resize --arch sm_90 --layout NHWC --dtype fp32
 
 prints one JSON line a launch, for one image of 1024 x 1024 to the Stable Diffusion VAE's 512 (bilinear) and CLIP's 224
 (bicubic). `thread_instructions` counts what all threads together execute: the straight part of the code and each loop
@@ -18,11 +18,12 @@ from typing import Any
 
 import torch
 
-from ._offline_arguments import DTYPES, Parser
-from .launching import OPTIONS
+from ..jobs import LineJob, OutputJob
+from ..launching import OPTIONS
+from ..resize import GROUP, LINES, PAIR, TILE, Branch, Launch, Source, launches
+from .arguments import DTYPES, Parser
+from .compiling import ARCHS, LAYOUTS, compile_launch
 from .machine_code import Loop, count, loops
-from .offline import ARCHS, LAYOUTS, compile_launch
-from .resize import GROUP, LINES, PAIR, TILE, Branch, Launch, LineJob, OutputJob, Source, launches
 
 FILTERS = {"bilinear": 1.0, "bicubic": 2.0}  # support in pixels
 VAE = (512, "bilinear", (0.5,) * 3, (0.5,) * 3)
@@ -95,7 +96,7 @@ def _no_table(source: int, resized: int) -> object:
 
 
 def _main(argv: Sequence[str] | None = None) -> None:
-    parser = Parser(prog="python -m fastnorm_kernels.offline_resize", description=__doc__)
+    parser = Parser(prog="python -m fastnorm_kernels.inspection.resize", description=__doc__)
     nvidia = [arch for arch, target in ARCHS.items() if target.backend == "cuda"]
     parser.add_argument("--arch", nargs="+", choices=nvidia, default=nvidia)
     parser.add_argument("--dtype", nargs="+", choices=DTYPES, default=["fp32", "bf16"])

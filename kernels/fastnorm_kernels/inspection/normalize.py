@@ -1,6 +1,6 @@
 """What a kernel is, without a GPU: compile a launch for a named architecture and count its instructions.
 
-    python -m fastnorm_kernels.offline --arch sm_90 gfx942 --dtypes bf16,bf16 --layout NHWC
+    python -m fastnorm_kernels.inspection.normalize --arch sm_90 gfx942 --dtypes bf16,bf16 --layout NHWC
 
 prints one JSON line a variant. A launch is compiled exactly as it would be run: the launcher picks the variant from
 the tensors (CPU or meta tensors do), and Triton specialises on them. Triton's interpreter must be off in this process.
@@ -8,31 +8,19 @@ the tensors (CPU or meta tensors do), and Triton specialises on them. Triton's i
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 import sys
-from collections.abc import Iterator, Sequence
-from typing import Any, Protocol
+from collections.abc import Sequence
 
 import torch
-import triton
-from triton.backends.compiler import GPUTarget
-from triton.compiler import CompiledKernel
 
-from ._offline_arguments import DTYPES, Parser, dtype_names, positive
-from ._offline_arguments import targets as targets_of
-from .launching import OPTIONS, Launch
+from ..launching import OPTIONS, Launch
+from ..normalize import choose, plans_of
+from .arguments import DTYPES, Parser, dtype_names, positive
+from .arguments import targets as targets_of
+from .compiling import ARCHS, LAYOUTS, compile_launch
 from .machine_code import count
-from .normalize import choose, plans_of
-
-LAYOUTS = ("NHWC", "NCHW")
-
-ARCHS = {f"sm_{number}": GPUTarget("cuda", number, 32) for number in (75, 80, 86, 89, 90, 100, 120)} | {
-    "gfx90a": GPUTarget("hip", "gfx90a", 64),
-    "gfx942": GPUTarget("hip", "gfx942", 64),
-    "gfx1100": GPUTarget("hip", "gfx1100", 32),
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,48 +46,6 @@ class Report:
     arithmetic: dict[str, int]
     float64: dict[str, int]
     inexact: int
-
-
-class _OfflineDriver:
-    """As much of a Triton driver as compiling needs: it names the target and never runs anything."""
-
-    def __init__(self, target: GPUTarget) -> None:
-        self._target = target
-
-    def get_current_target(self) -> GPUTarget:
-        return self._target
-
-    def get_current_device(self) -> str:
-        return f"offline-{self._target.backend}-{self._target.arch}"  # Triton keeps one cache of kernels per device
-
-    def get_current_stream(self, device: object) -> int:
-        del device
-        return 0
-
-
-@contextlib.contextmanager
-def _target(target: GPUTarget) -> Iterator[None]:
-    driver = triton.runtime.driver
-    previous = driver._active
-    driver.set_active(_OfflineDriver(target))
-    try:
-        yield
-    finally:
-        driver._active = previous
-
-
-class Compilable(Protocol):
-    """A launch of one of this package's kernels."""
-
-    def compile(self) -> Any: ...  # noqa: ANN401 - a CompiledKernel, whose class moves between Triton releases
-
-
-def compile_launch(launch: Compilable, target: GPUTarget) -> CompiledKernel:
-    """Compile what `launch` would run, for `target`, and return Triton's compiled kernel."""
-    if triton.knobs.runtime.interpret:
-        raise RuntimeError("offline compilation: Triton's interpreter is on; run without TRITON_INTERPRET=1")
-    with _target(target):
-        return launch.compile()
 
 
 def report(launch: Launch, arch: str) -> Report:
@@ -136,7 +82,7 @@ def example(
 
 
 def _main(argv: Sequence[str] | None = None) -> None:
-    parser = Parser(prog="python -m fastnorm_kernels.offline", description=__doc__)
+    parser = Parser(prog="python -m fastnorm_kernels.inspection.normalize", description=__doc__)
     parser.add_argument("--arch", nargs="+", choices=ARCHS, default=list(ARCHS))
     parser.add_argument(
         "--dtypes",
