@@ -13,7 +13,8 @@ import sys
 import torch
 
 import fastnorm
-from fastnorm_kernels import machine_code, offline, offline_resize
+from fastnorm_kernels.inspection import compiling, machine_code
+from fastnorm_kernels.inspection import resize as offline_resize
 from fastnorm_kernels.launching import OPTIONS
 from fastnorm_kernels.normalize import choose, plans_of
 from ptx import Counts, Memory, bridge
@@ -102,7 +103,7 @@ class Work:
 
 def operations_of(launch, arch, repetitions):
     """Warps' operations; `repetitions` are of programs, of the loops and of the loops in those."""
-    compiled = offline.compile_launch(launch, offline.ARCHS[arch])
+    compiled = compiling.compile_launch(launch, compiling.ARCHS[arch])
     total = collections.Counter()
     for times, found in zip(repetitions, machine_code.operations(compiled), strict=False):
         for operation, count in found.items():

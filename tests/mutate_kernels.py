@@ -70,7 +70,7 @@ def checks():
     import test_exactness
     import test_resize_kernels as resizing
     import test_shapes
-    from fastnorm._resampling import BICUBIC, BILINEAR, BOX, LANCZOS
+    from fastnorm.spec.filters import BICUBIC, BILINEAR, BOX, LANCZOS
     from helpers import DTYPES, random_pixels
 
     found = {}

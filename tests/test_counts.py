@@ -4,8 +4,8 @@ import pytest
 import torch
 
 import fastnorm
-from fastnorm._geometry import Geometry, Size, Span
-from fastnorm._resampling import BICUBIC, BILINEAR
+from fastnorm.spec.filters import BICUBIC, BILINEAR
+from fastnorm.spec.geometry import Geometry, Size, Span
 from fastnorm_kernels import resize
 from fastnorm_kernels.normalize import choose, plans_of
 from ptx import Counts, bridge
