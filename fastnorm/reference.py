@@ -1,6 +1,6 @@
 """The definition of correct, in pure torch: what every other path in this library must equal bit for bit.
 
-For every uint8 code x and channel c, in IEEE float32 with correctly rounded operations and in this order:
+For every uint8 pixel value x and channel c, in IEEE float32 with correctly rounded operations and in this order:
 
     q = x / 255;  d = q - mean[c];  y = d / std[c];  then one rounding to nearest even to the output's dtype
 

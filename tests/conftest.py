@@ -23,7 +23,7 @@ def pytest_configure(config):
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
     has_gpu = torch.cuda.is_available()
     if device == "cuda" and not has_gpu:
-        raise pytest.UsageError("--device=cuda: torch finds no CUDA device; wanted --device=compiled or interpreter")
+        raise pytest.UsageError("--device=cuda: torch finds no CUDA device; expected --device=compiled or interpreter")
     config.option.device = device = device or ("cuda" if has_gpu else "compiled")
     if device == "interpreter":
         import triton_interpreter

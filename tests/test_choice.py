@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from fastnorm_kernels.normalize import MOST_CODES, _parts, choose, plans_of
+from fastnorm_kernels.normalize import MAX_CODES, _parts, choose, plans_of
 
 PLANS = plans_of([((0.5,) * 3, (0.5,) * 3)])
 FP32, BF16 = torch.float32, torch.bfloat16
@@ -62,7 +62,7 @@ def test_batches_past_2_31_codes_are_launched_in_parts():
     assert len(parts) == 3
     for images, (result,) in parts:
         assert images.shape == result.shape
-        assert images.numel() <= MOST_CODES
+        assert images.numel() <= MAX_CODES
         assert choose(images, (result,), PLANS).kernel.__name__ == "_normalize_dense_kernel"
 
 

@@ -1,4 +1,4 @@
-"""Every wrong input raises before any work, and says what came, what was wanted and the call that mends it.
+"""Every wrong input raises before any work, and says what came, what was expected and the call that mends it.
 
 The table comes first: id, call, exception, and three fragments of the message, one for each of those.
 """
@@ -46,20 +46,27 @@ BAD_INPUTS = [
     ("a PIL image", dual(Image.new("RGB", (6, 8))), TypeError, "PIL image", "tensor or array", "numpy.asarray"),
     ("a sparse tensor", dual(NHWC.to_sparse()), TypeError, "sparse", "strided", "to_dense"),
     # The batch: its dtype.
-    ("floats in [0, 1]", dual(floats(0, 1)), TypeError, "float32", "uint8 codes", "(batch * 255).round()"),
-    ("floats in [-1, 1]", dual(floats(-1, 1)), TypeError, "[-1, 1]", "uint8 codes", "(batch + 1) * 127.5"),
-    ("floats in [0, 255]", dual(floats(0, 255)), TypeError, "[0, 255]", "uint8 codes", "batch.round()"),
-    ("normalised floats", dual(floats(-2, 2)), TypeError, "[-2, 2]", "uint8 codes", "pass the uint8 pixels"),
-    ("empty floats", dual(floats(0, 1)[:0]), TypeError, "float32", "uint8 codes", "(batch * 255).round()"),
-    ("bfloat16", dual(floats(0, 1).bfloat16()), TypeError, "bfloat16", "uint8 codes", "(batch * 255).round()"),
-    ("int64", dual(NHWC.long()), TypeError, "int64", "uint8 codes", "batch.to(torch.uint8)"),
-    ("int8", dual(NHWC.to(torch.int8)), TypeError, "int8", "uint8 codes", "batch.to(torch.uint8)"),
-    ("uint16", dual(NHWC.to(torch.uint16)), TypeError, "uint16", "uint8 codes", "// 257"),
-    ("bool", dual(NHWC.bool()), TypeError, "bool", "uint8 codes", "* 255"),
-    ("a float array", dual(floats(0, 1).numpy()), TypeError, "float32", "uint8 codes", "(batch * 255).round()"),
-    ("a uint16 array", dual(NHWC.numpy().astype(np.uint16)), TypeError, "uint16", "uint8 codes", "// 257"),
-    ("an int array", dual(NHWC.numpy().astype(int)), TypeError, "int64", "uint8 codes", "batch.astype(numpy.uint8)"),
-    ("an object array", dual(np.array([None])), TypeError, "object", "uint8 codes", "list(batch)"),
+    ("floats in [0, 1]", dual(floats(0, 1)), TypeError, "float32", "uint8 pixel values", "(batch * 255).round()"),
+    ("floats in [-1, 1]", dual(floats(-1, 1)), TypeError, "[-1, 1]", "uint8 pixel values", "(batch + 1) * 127.5"),
+    ("floats in [0, 255]", dual(floats(0, 255)), TypeError, "[0, 255]", "uint8 pixel values", "batch.round()"),
+    ("normalised floats", dual(floats(-2, 2)), TypeError, "[-2, 2]", "uint8 pixel values", "pass the uint8 pixels"),
+    ("empty floats", dual(floats(0, 1)[:0]), TypeError, "float32", "uint8 pixel values", "(batch * 255).round()"),
+    ("bfloat16", dual(floats(0, 1).bfloat16()), TypeError, "bfloat16", "uint8 pixel values", "(batch * 255).round()"),
+    ("int64", dual(NHWC.long()), TypeError, "int64", "uint8 pixel values", "batch.to(torch.uint8)"),
+    ("int8", dual(NHWC.to(torch.int8)), TypeError, "int8", "uint8 pixel values", "batch.to(torch.uint8)"),
+    ("uint16", dual(NHWC.to(torch.uint16)), TypeError, "uint16", "uint8 pixel values", "// 257"),
+    ("bool", dual(NHWC.bool()), TypeError, "bool", "uint8 pixel values", "* 255"),
+    ("a float array", dual(floats(0, 1).numpy()), TypeError, "float32", "uint8 pixel values", "(batch * 255).round()"),
+    ("a uint16 array", dual(NHWC.numpy().astype(np.uint16)), TypeError, "uint16", "uint8 pixel values", "// 257"),
+    (
+        "an int array",
+        dual(NHWC.numpy().astype(int)),
+        TypeError,
+        "int64",
+        "uint8 pixel values",
+        "batch.astype(numpy.uint8)",
+    ),
+    ("an object array", dual(np.array([None])), TypeError, "object", "uint8 pixel values", "list(batch)"),
     # The batch: its shape.
     ("a scalar", dual(NHWC[0, 0, 0, 0]), ValueError, "shape ()", "(N, H, W, 3)", "one image without N"),
     ("one gray image (H, W)", dual(NHWC[0, :, :, 0]), ValueError, "shape (8, 6)", "(N, 3, H, W)", "unsqueeze"),
@@ -79,9 +86,9 @@ BAD_INPUTS = [
     ("both axes 3", dual(torch.zeros(2, 3, 6, 3).byte()), ValueError, "(2, 3, 6, 3)", "NHWC or NCHW", "layout='NHWC'"),
     ("both axes 3, HWC", dual(torch.zeros(3, 5, 3).byte()), ValueError, "(3, 5, 3)", "NHWC or NCHW", "layout='NCHW'"),
     # The layout.
-    ("an unknown layout", dual(NHWC, layout="BHWC"), ValueError, "'BHWC'", "wanted 'auto'", "'NCHW'"),
-    ("a lower-case layout", dual(NHWC, layout="nhwc"), ValueError, "'nhwc'", "wanted 'auto'", "'NHWC'"),
-    ("a layout of another kind", dual(NHWC, layout=None), TypeError, "NoneType", "wanted 'auto'", "'NHWC'"),
+    ("an unknown layout", dual(NHWC, layout="BHWC"), ValueError, "'BHWC'", "expected 'auto'", "'NCHW'"),
+    ("a lower-case layout", dual(NHWC, layout="nhwc"), ValueError, "'nhwc'", "expected 'auto'", "'NHWC'"),
+    ("a layout of another kind", dual(NHWC, layout=None), TypeError, "NoneType", "expected 'auto'", "'NHWC'"),
     ("the other layout", dual(NHWC, layout="NCHW"), ValueError, "there are 8", "3 channels", "layout='NHWC'"),
     ("the other layout, CHW", dual(NHWC.movedim(-1, 1), layout="NHWC"), ValueError, "are 6", "3 chan", "layout='NCHW'"),
     # The targets.
@@ -95,12 +102,12 @@ BAD_INPUTS = [
     ("a name for vae", dual(NHWC, vae="vae"), TypeError, "vae: got the string", "a Normalization", "fastnorm.VAE"),
     ("no clip", dual(NHWC, clip=None), TypeError, "clip: got NoneType", "a Normalization", "fastnorm.CLIP"),
     # The dtype.
-    ("float64", dual(NHWC, dtype=torch.float64), ValueError, "float64", "wanted one of", "torch.float32"),
-    ("uint8 output", dual(NHWC, dtype=torch.uint8), ValueError, "uint8", "wanted one of", "torch.bfloat16"),
-    ("a dtype's name", dual(NHWC, dtype="float16"), TypeError, "'float16'", "wanted a dtype", "torch.float32"),
-    ("numpy's dtype", dual(NHWC, dtype=np.float32), TypeError, "got type", "wanted a dtype", "torch.float32"),
+    ("float64", dual(NHWC, dtype=torch.float64), ValueError, "float64", "expected one of", "torch.float32"),
+    ("uint8 output", dual(NHWC, dtype=torch.uint8), ValueError, "uint8", "expected one of", "torch.bfloat16"),
+    ("a dtype's name", dual(NHWC, dtype="float16"), TypeError, "'float16'", "expected a dtype", "torch.float32"),
+    ("numpy's dtype", dual(NHWC, dtype=np.float32), TypeError, "got type", "expected a dtype", "torch.float32"),
     ("three dtypes for two", dual(NHWC, dtype=[torch.float32] * 3), ValueError, "3 of them", "2 target(s)", "one per"),
-    ("a name among dtypes", dual(NHWC, dtype=(torch.half, "bf16")), TypeError, "'bf16'", "wanted a dtype", "torch."),
+    ("a name among dtypes", dual(NHWC, dtype=(torch.half, "bf16")), TypeError, "'bf16'", "expected a dtype", "torch."),
     # The memory format.
     ("an unknown format", dual(NHWC, memory_format="NHWC"), TypeError, "'NHWC'", "memory_format", "channels_last"),
     ("preserve", dual(NHWC, memory_format=torch.preserve_format), ValueError, "preserve", "one of", "channels_last"),
@@ -110,7 +117,14 @@ BAD_INPUTS = [
     ("out is arrays", many([VAE], out=[new().numpy()]), TypeError, "ndarray", "a torch.Tensor", "torch.from_numpy"),
     ("out of another shape", many([VAE], out=[new()[:1]]), ValueError, "(1, 3, 8, 6)", str(SHAPE), "torch.empty"),
     ("out is NHWC", many([VAE], out=[torch.zeros(2, 8, 6, 3)]), ValueError, "(2, 8, 6, 3)", str(SHAPE), "torch.empty"),
-    ("out in float64", many([VAE], out=[new(torch.float64)]), ValueError, "float64", "wanted one of", "torch.float32"),
+    (
+        "out in float64",
+        many([VAE], out=[new(torch.float64)]),
+        ValueError,
+        "float64",
+        "expected one of",
+        "torch.float32",
+    ),
     (
         "out against dtype",
         many([VAE], out=[new(torch.half)], dtype=torch.float32),
@@ -124,7 +138,7 @@ BAD_INPUTS = [
         many([VAE], out=[torch.empty(SHAPE, device="meta")]),
         ValueError,
         "on meta",
-        "wanted cpu",
+        "expected cpu",
         "where the input is",
     ),
     (
@@ -132,7 +146,7 @@ BAD_INPUTS = [
         many([VAE], out=[new().requires_grad_()]),
         ValueError,
         "requires grad",
-        "wanted one that does not",
+        "expected one that does not",
         "out.detach()",
     ),
     (
@@ -195,9 +209,9 @@ BAD_NORMALIZATIONS = [
     ("NaN mean", lambda: fastnorm.Normalization(float("nan"), 0.5), ValueError, "nan", "finite", "0.5"),
     ("infinite std", lambda: fastnorm.Normalization(0.5, float("inf")), ValueError, "inf", "finite", "0.5"),
     ("mean that float32 loses", lambda: fastnorm.Normalization(1e39, 0.5), ValueError, "1e+39", "finite", "0.5"),
-    ("two means", lambda: fastnorm.Normalization((0.5, 0.5), 0.5), ValueError, "2 values", "wanted 3", "1 for all"),
-    ("four stds", lambda: fastnorm.Normalization(0.5, [0.5] * 4), ValueError, "4 values", "wanted 3", "1 for all"),
-    ("no means", lambda: fastnorm.Normalization((), 0.5), ValueError, "0 values", "wanted 3", "1 for all"),
+    ("two means", lambda: fastnorm.Normalization((0.5, 0.5), 0.5), ValueError, "2 values", "expected 3", "1 for all"),
+    ("four stds", lambda: fastnorm.Normalization(0.5, [0.5] * 4), ValueError, "4 values", "expected 3", "1 for all"),
+    ("no means", lambda: fastnorm.Normalization((), 0.5), ValueError, "0 values", "expected 3", "1 for all"),
     ("a mean's name", lambda: fastnorm.Normalization("clip", 0.5), TypeError, "got str", "3 numbers", "1 for all"),
     ("names as means", lambda: fastnorm.Normalization(("a",) * 3, 0.5), TypeError, "type str", "numbers", "plain"),
     ("a bool", lambda: fastnorm.Normalization((True,) * 3, 0.5), TypeError, "type bool", "numbers", "plain"),
@@ -216,12 +230,12 @@ def cases(table):
     return [pytest.param(*row[1:], id=row[0]) for row in table]
 
 
-@pytest.mark.parametrize(("call", "kind", "came", "wanted", "mend"), cases(BAD_INPUTS + BAD_NORMALIZATIONS))
-def test_wrong_input_names_what_came_what_was_wanted_and_the_mend(call, kind, came, wanted, mend):
+@pytest.mark.parametrize(("call", "kind", "came", "expected", "mend"), cases(BAD_INPUTS + BAD_NORMALIZATIONS))
+def test_wrong_input_names_what_was_passed_what_is_expected_and_how_to_fix_it(call, kind, came, expected, mend):
     with pytest.raises(kind) as raised:
         call()
     assert raised.type is kind
-    for fragment in (came, wanted, mend):
+    for fragment in (came, expected, mend):
         assert re.search(re.escape(fragment), str(raised.value)), f"{fragment!r} not in {raised.value}"
 
 
@@ -245,7 +259,7 @@ def test_a_refused_float_batch_on_a_gpu_is_not_read():
 
 @pytest.mark.gpu
 def test_out_on_the_other_device_is_refused():
-    with pytest.raises(ValueError, match="wanted cuda:0"):
+    with pytest.raises(ValueError, match="expected cuda:0"):
         fused_normalize(NHWC.cuda(), [VAE], out=[new()])
 
 
@@ -267,7 +281,7 @@ def test_out_on_the_other_device_is_refused():
 @pytest.mark.parametrize("kind", ["tensor", "array"])
 def test_the_hints_for_one_and_four_channels_run(batch, kind):
     batch = batch if kind == "tensor" else batch.numpy()
-    with pytest.raises(ValueError, match="wanted") as caught:
+    with pytest.raises(ValueError, match="expected") as caught:
         fused_normalize(batch, [CLIP])
     calls = re.findall(
         r"(?:batch|numpy)(?:\.\w+)*[(\[](?:[^()\[\]]|\([^()]*\)|\[[^\[\]]*\])*[)\]](?:\.\w+\([^()]*\))*",

@@ -163,7 +163,7 @@ def test_the_order_of_a_pillow_version(version, order, monkeypatch):
 
 @pytest.mark.parametrize("version", ["", "latest", "pillow 12", ".5"])
 def test_an_unreadable_version_is_refused(version):
-    with pytest.raises(ValueError, match="wanted the version whose pixels to reproduce: pillow_version='12'") as caught:
+    with pytest.raises(ValueError, match="expected the version whose pixels to reproduce: '12'") as caught:
         PassOrder.of_pillow(version)
     assert f"got {version!r}" in str(caught.value)
 

@@ -14,7 +14,7 @@ from fastnorm.spec.filters import BILINEAR
 from fastnorm.spec.geometry import Geometry, Size, Span
 from fastnorm_kernels import planning, resize
 from fastnorm_kernels._resize_kernels import Pixels, Weight
-from fastnorm_kernels.normalize import MOST_CODES, STRIDED_TILE, _parts, choose, plans_of
+from fastnorm_kernels.normalize import MAX_CODES, STRIDED_TILE, _parts, choose, plans_of
 from helpers import assert_same_bits, random_pixels
 from ptx import Fault, Memory, bridge
 
@@ -92,7 +92,7 @@ def test_rows_of_nearly_two_to_the_thirty_first_pixels(width, arch):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 def test_a_batch_of_nearly_two_to_the_thirty_first_codes(memory_format, dtype, arch):
     """The largest that the kernels of whole words take: its last programs."""
-    n, h, w = MOST_CODES // (3 * 1024 * 1024), 1024, 1024
+    n, h, w = MAX_CODES // (3 * 1024 * 1024), 1024, 1024
     x = lazy(n, h, w, 3).permute(0, 3, 1, 2)
     if memory_format is torch.contiguous_format:
         output = lazy(n, 3, h, w, dtype=dtype)
@@ -116,7 +116,7 @@ def test_a_batch_of_nearly_two_to_the_thirty_first_codes(memory_format, dtype, a
 
 
 def branches_of(plan, outputs):
-    """Bilinear, to outputs of one picture each."""
+    """Bilinear, to outputs of one image each."""
     return [resize.Branch(BILINEAR, None, fastnorm.CLIP.mean, fastnorm.CLIP.std, [plan], output) for output in outputs]
 
 

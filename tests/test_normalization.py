@@ -149,7 +149,7 @@ def pil_processors():
 
 
 def published(processor):
-    """What the processor makes of every code, or None where a call with one small picture is not enough for it."""
+    """What the processor makes of every code, or None where a call with one small image is not enough for it."""
     try:
         values = processor(CODES.numpy(), **AS_IT_IS)["pixel_values"]
     except (AttributeError, ImportError, IndexError, KeyError, NotImplementedError, TypeError, ValueError):
@@ -240,7 +240,7 @@ def test_a_rounded_rescale_factor_is_taken_only_where_the_bits_are_the_same(fact
     with pytest.raises(ValueError, match=rf"rescale_factor is {factor}, expected 1/255 = 0\.0039215686274") as caught:
         Normalization.from_config(config)
     if abs(factor * 255 - 1) < 1e-3:
-        assert f"{len(unequal)} of the 256 codes" in str(caught.value)
+        assert f"{len(unequal)} of the 256 pixel values" in str(caught.value)
         assert "{**config, 'rescale_factor': 1 / 255}" in str(caught.value)
     assert Normalization.from_config({**config, "rescale_factor": 1 / 255}) == Normalization(0.0, 1.0)
 
@@ -265,7 +265,7 @@ def self_referring():
 
 
 @pytest.mark.parametrize(
-    ("config", "wanted"),
+    ("config", "expected"),
     [
         ({**UNEVEN, "do_rescale": 0}, "do_rescale is 0, expected true or false"),
         ({**UNEVEN, "do_normalize": "false"}, "do_normalize is 'false', expected true or false"),
@@ -275,7 +275,7 @@ def self_referring():
         ({**UNEVEN, "rescale_factor": 10**400}, "rescale_factor is 1000"),
         ({**UNEVEN, "rescale_factor": math.inf}, "rescale_factor is inf"),
         ({**UNEVEN, "rescale_factor": True}, "rescale_factor is True"),
-        ({**UNEVEN, "image_mean": 10**400}, "mean: got inf, wanted finite"),
+        ({**UNEVEN, "image_mean": 10**400}, "mean: got inf, expected finite"),
         (deep(10**5), "no image_mean and image_std"),
         ({"architecture": deep(10**5), "do_rescale": deep(10**5)}, "do_rescale is {'image_processor':"),
         (self_referring(), "no image_mean and image_std"),
@@ -285,10 +285,10 @@ def self_referring():
     ],
     ids=lambda value: "" if isinstance(value, str) else None,
 )
-def test_from_config_refuses_with_its_own_words(config, wanted):
+def test_from_config_refuses_with_its_own_words(config, expected):
     with pytest.raises((ValueError, FileNotFoundError)) as caught:
         Normalization.from_config(config)
-    assert wanted in str(caught.value)
+    assert expected in str(caught.value)
 
 
 @pytest.mark.parametrize("text", ["[" * 10**5, '{"image_processor":' * 10**5])
@@ -297,7 +297,7 @@ def test_a_file_that_is_nested_too_deep(text, tmp_path):
         Normalization.from_config(write(tmp_path, text))
 
 
-# Constants in units of codes 0..255
+# Constants in units of 0..255
 
 PUBLISHED = {  # the extremes among published constants in units of full scale
     "no scaling": (0.0, 1.0),

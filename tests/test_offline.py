@@ -146,7 +146,7 @@ def one_line(text):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "wanted"),
+    ("arguments", "expected"),
     [
         (["--arch", "sm_1"], "invalid choice: 'sm_1'"),
         (["--dtypes", "fp64"], "got 'fp64', expected dtypes of fp32, fp16, bf16, one per target, such as fp32,bf16"),

@@ -94,7 +94,7 @@ CLIP_ON_WHITE, VAE_WITHOUT_ALPHA = (
 
 @pytest.mark.parametrize("options", [{}, {"alpha": "error"}, {"alpha": "white"}, {"alpha": "drop"}], ids=str)
 def test_each_target_chooses_what_becomes_of_transparent_pixels(options):
-    """IP-Adapter's datasets: the picture itself for CLIP's processor, convert("RGB") for the VAE."""
+    """IP-Adapter's datasets: the image itself for CLIP's processor, convert("RGB") for the VAE."""
     images = [rgba(0), rgba(1).convert("RGB"), rgba(2)]
     vae, clip = fastnorm.fused_dual_preprocess(images, vae=VAE_WITHOUT_ALPHA, clip=CLIP_ON_WHITE, **options)
     assert_same_bits(vae, torch.stack([torchvision_branch(image.convert("RGB")) for image in images]))
@@ -126,7 +126,7 @@ def test_each_file_is_decoded_once_for_all_targets(monkeypatch):
 
 
 def test_targets_that_see_the_same_pixels_share_a_resize(monkeypatch):
-    """Opaque pictures, tensors and packed buffers have no alpha to choose for."""
+    """Opaque images, tensors and packed buffers have no alpha to choose for."""
     written = []
     monkeypatch.setattr(select, "preprocess", lambda _, branches: written.append(len(branches)))
     opaque, targets = rgba().convert("RGB"), [VAE_WITHOUT_ALPHA, CLIP_ON_WHITE]

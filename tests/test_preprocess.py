@@ -122,7 +122,7 @@ to_tensor = transforms.Compose([transforms.ToTensor(), transforms.Normalize([0.5
 
 
 def sd_script(images, random_flip=True):
-    """diffusers' train_text_to_image.py with --random_flip: torchvision's transforms, one picture after the other."""
+    """diffusers' train_text_to_image.py with --random_flip: torchvision's transforms, one image after the other."""
     flip = transforms.RandomHorizontalFlip() if random_flip else transforms.Lambda(lambda image: image)
     transform = transforms.Compose([transforms.Resize(40), transforms.RandomCrop(40), flip, to_tensor])
     return torch.stack([transform(image) for image in images])

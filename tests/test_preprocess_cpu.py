@@ -388,11 +388,11 @@ def test_a_batch_too_large_for_its_memory_is_taken_in_groups(number, threads, mo
         normalize(planes, *arguments)
 
     monkeypatch.setattr(preprocessing, "normalize", watched)
-    monkeypatch.setattr(preprocessing, "MOST_WAITING", 4 * 3 * (32 * 32 + 8 * 8))
+    monkeypatch.setattr(preprocessing, "MAX_WAITING", 4 * 3 * (32 * 32 + 8 * 8))
     images = [noise(source, seed) for seed, source in enumerate(SOURCES)]
     check(images, [branch(SOURCES), branch(SOURCES, size=8)])
     assert sizes == [4, 4, 2, 2]
-    monkeypatch.setattr(preprocessing, "MOST_WAITING", 1)
+    monkeypatch.setattr(preprocessing, "MAX_WAITING", 1)
     check(images, [branch(SOURCES)])
     assert sizes[4:] == [number] * (len(SOURCES) // number)
 
@@ -442,7 +442,7 @@ PICTURES = [Size(96, 144), Size(150, 97), Size(64, 64), Size(331, 60), Size(60, 
 @pytest.mark.parametrize("number", [1, 2], ids="{} threads".format)
 @pytest.mark.parametrize("sizes", [(64, 28), (32, 32), (50, 50)], ids="{0[0]} and {0[1]}".format)
 def test_both_published_pipelines(sizes, number, threads):
-    """torchvision for the VAE, transformers' Pillow backend for CLIP: from the picture to the model's input."""
+    """torchvision for the VAE, transformers' Pillow backend for CLIP: from the image to the model's input."""
     threads(number)
     vae_size, clip_size = sizes
     pictures = [as_pil(noise(size, seed)) for seed, size in enumerate(PICTURES)]

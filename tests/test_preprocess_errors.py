@@ -1,4 +1,4 @@
-"""What fused_preprocess refuses: each message says what came, what was wanted, what mends it, and which image."""
+"""What fused_preprocess refuses: each message says what got, what was expected, what mends it, and which image."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from PIL import Image
 
 import fastnorm
 from fastnorm import CLIP, CLIP_224, VAE, VAE_512, Crop, PackedImages, Target
-from fastnorm.spec.target import MOST_PIXELS
+from fastnorm.spec.target import MAX_PIXELS
 from helpers import random_pixels
 
 GOOD = random_pixels(30, 40, 3)
@@ -69,7 +69,7 @@ REFUSED = [
     ("transparent", call(Image.new("RGBA", (9, 9))), ValueError, "images[1]: got transparent", "alpha='white'"),
     ("16-bit", call(Image.new("I;16", (9, 9))), ValueError, "images[1]: got 16-bit", "// 257"),
     (
-        "16-bit in a single picture",
+        "16-bit in a single image",
         lambda: fastnorm.fused_preprocess(Image.new("I;16", (9, 9)), [SMALL]),
         ValueError,
         "the image: got 16-bit",
@@ -161,13 +161,13 @@ REFUSED = [
     ("size as float", lambda: Target(CLIP, 224.0), TypeError, "size: got 224.0", "number of pixels"),
     ("size as floats", lambda: Target(CLIP, (224.0, 3)), TypeError, "size: got (224.0, 3)", "whole numbers"),
     ("size as bool", lambda: Target(CLIP, True), TypeError, "size: got True", "number of pixels"),
-    ("an absurd size", lambda: Target(CLIP, 10**6), ValueError, "size: got 1000000", f"{MOST_PIXELS:,}"),
+    ("an absurd size", lambda: Target(CLIP, 10**6), ValueError, "size: got 1000000", f"{MAX_PIXELS:,}"),
     (
         "an absurd crop",
         lambda: Target(CLIP, 8, crop=(10**6, 10**6)),
         ValueError,
         "crop: got (1000000, 1000000)",
-        f"{MOST_PIXELS:,}",
+        f"{MAX_PIXELS:,}",
     ),
     ("nearest", lambda: Target(CLIP, 8, "nearest"), ValueError, "resample: got 'nearest'", "'bicubic'"),
     (
@@ -314,7 +314,7 @@ REFUSED = [
         ".view(-1)",
     ),
     (
-        "a picture past the buffer",
+        "a image past the buffer",
         lambda: PackedImages(GOOD.flatten(), [0, 3595], [(30, 40), (1, 2)]),
         ValueError,
         "images[1]: 1 x 2 pixels at byte 3595",
@@ -349,7 +349,7 @@ REFUSED = [
         "one each",
     ),
     (
-        "a picture that cannot be packed",
+        "a image that cannot be packed",
         lambda: PackedImages.pack([GOOD, GOOD / 255]),
         TypeError,
         "images[1]: got float32",
@@ -358,21 +358,23 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize(("bad", "kind", "came", "wanted"), [case[1:] for case in REFUSED], ids=[c[0] for c in REFUSED])
-def test_refusals(bad, kind, came, wanted):
+@pytest.mark.parametrize(
+    ("bad", "kind", "got", "expected"), [case[1:] for case in REFUSED], ids=[c[0] for c in REFUSED]
+)
+def test_refusals(bad, kind, got, expected):
     with pytest.raises(kind) as caught:
         bad()
     assert type(caught.value) is kind
-    assert came in str(caught.value)
-    assert wanted in str(caught.value)
+    assert got in str(caught.value)
+    assert expected in str(caught.value)
 
 
 def test_a_damaged_file_is_named(tmp_path):
     path = tmp_path / "damaged.jpg"
     Image.fromarray(random_pixels(64, 64, 3).numpy()).save(path)
     path.write_bytes(path.read_bytes()[:700])
-    wanted = r"images\[1\]: cannot be decoded \(OSError: .*\); leave it out"
-    with Image.open(path) as damaged, pytest.raises(ValueError, match=wanted):
+    expected = r"images\[1\]: cannot be decoded \(OSError: .*\); leave it out"
+    with Image.open(path) as damaged, pytest.raises(ValueError, match=expected):
         fastnorm.fused_dual_preprocess([GOOD, damaged])
 
 
@@ -398,7 +400,7 @@ def test_absurd_sizes_are_refused_before_anything_is_allocated():
     strip = torch.zeros(1, 1, 3, dtype=torch.uint8).expand(1, 2**31 - 1, 3)
     with pytest.raises(ValueError, match="would become 512 x"):
         fastnorm.fused_preprocess([strip], [VAE_512])
-    with pytest.raises(ValueError, match=r"images\[0\]: got 2 x 2147483647 pixels, wanted at most"):
+    with pytest.raises(ValueError, match=r"images\[0\]: got 2 x 2147483647 pixels, expected at most"):
         fastnorm.fused_preprocess([strip.expand(2, 2**31 - 1, 3)], [CLIP_224])
 
 

@@ -63,7 +63,7 @@ PUBLISHED = {
 
 
 def sources(name):
-    """Pictures that shrink and grow, and two whose margin is 3 modulo 4, where the rules of centring differ."""
+    """Images that shrink and grow, and two whose margin is 3 modulo 4, where the rules of centring differ."""
     target = TARGET_PRESETS[name]
     short, crop = target.size, target.crop_size.width
     odd = next(side for side in range(short + 1, 2 * short) if (int(short * side / short) - crop) % 4 == 3)

@@ -88,9 +88,9 @@ def test_narrowing_rounds_to_nearest_even(convert, dtype):
     values[:4] = [65504, 65519.996, 65520, -np.inf]
     with np.errstate(all="ignore"):
         got = convert(values).astype(np.uint16)
-    wanted = torch.from_numpy(values).to(dtype)
-    number = ~wanted.isnan().numpy()
-    assert np.array_equal(got[number], wanted.view(torch.int16).numpy().view(np.uint16)[number])
+    expected = torch.from_numpy(values).to(dtype)
+    number = ~expected.isnan().numpy()
+    assert np.array_equal(got[number], expected.view(torch.int16).numpy().view(np.uint16)[number])
     assert (got[~number] == 0x7FFF).all()
 
 
@@ -107,7 +107,7 @@ def test_integers_are_divided_towards_zero_and_multiplied_in_full(dtype):
 
 
 @pytest.mark.parametrize(
-    ("line", "wanted"),
+    ("line", "expected"),
     [
         ("shl.b32 %r3, %r2, 33;", lambda x: 0 * x),
         ("shr.s32 %r3, %r2, 40;", lambda x: np.where(x < 0, -1, 0)),
@@ -124,22 +124,22 @@ def test_integers_are_divided_towards_zero_and_multiplied_in_full(dtype):
     ],
     ids=lambda value: value.split()[0] if isinstance(value, str) else "",
 )  # fmt: skip
-def test_an_instruction(line, wanted):
+def test_an_instruction(line, expected):
     source = np.random.default_rng(1).integers(-(2**24), 2**24, 32).astype(np.int32)
     got = run(f"ld.global.b32 %r2, [%rd4]; {line} st.global.b32 [%rd5], %r3;", source)
-    assert np.array_equal(got, wanted(source))
+    assert np.array_equal(got, expected(source))
 
 
 @pytest.mark.parametrize(
-    ("comparison", "wanted"),
+    ("comparison", "expected"),
     [("eq", 0b001), ("ne", 0b010), ("lt", 0b010), ("neu", 0b110), ("ltu", 0b110), ("nan", 0b100), ("num", 0b011)],
 )
-def test_comparisons_with_nan(comparison, wanted):
+def test_comparisons_with_nan(comparison, expected):
     """Of 1 with 1, with 2 and with NaN."""
     source = np.resize(np.array([1, 2, np.nan], np.float32), 32)
     line = f"mov.b32 %r4, 0f3F800000; setp.{comparison}.f32 %p1, %r4, %r2; selp.b32 %r3, 1, 0, %p1;"
     got = run(f"ld.global.b32 %r2, [%rd4]; {line} st.global.b32 [%rd5], %r3;", source.view(np.int32))
-    assert [got[0], got[1], got[2]] == [wanted & 1, wanted >> 1 & 1, wanted >> 2]
+    assert [got[0], got[1], got[2]] == [expected & 1, expected >> 1 & 1, expected >> 2]
 
 
 def test_threads_part_and_meet_again():

@@ -228,7 +228,7 @@ def test_outputs_of_every_kind(dtype, memory_format, width):
 @pytest.mark.parametrize("layout", [interleaved, planar, four_bytes_a_pixel], ids=lambda layout: layout.__name__)
 @pytest.mark.parametrize("shape", [(32, 64), (40, 37)], ids=["whole tiles", "and parts of tiles"])
 def test_every_place_of_a_tile_overshoots_both_ends(shape, layout, dtype):
-    """Black and white pictures, enlarged: among so many, each pixel of a tile is above white in one and below black in
+    """Black and white images, enlarged: among so many, each pixel of a tile is above white in one and below black in
 
     another, before it is clipped; and the last two are black and white all over.
     """
@@ -394,7 +394,7 @@ def test_a_large_batch_goes_in_parts(launched, monkeypatch):
     targets = Target(centre(8), BILINEAR), Target(centre(16), BICUBIC)
     whole = check(images, *targets)
     assert len(launched) == 3
-    for name, most in (("MOST_PIXELS", 1500), ("MOST_JOBS", 2)):
+    for name, most in (("MAX_PIXELS", 1500), ("MAX_JOBS", 2)):
         launched.clear()
         with monkeypatch.context() as patch:
             resize.forget_plans()

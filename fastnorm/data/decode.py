@@ -93,7 +93,7 @@ def _read(path: Path, alpha: str, exif: str) -> tuple[Image.Image, list[str]]:
         try:
             rgb = pil.to_rgb(image, alpha, exif)
         except pil.PictureError as error:
-            raise ImageError(path, error.came, error.wanted, _as_option(error.mend)) from None
+            raise ImageError(path, error.got, error.expected, _as_option(error.mend)) from None
         # Only now: Pillow looks for a PNG's tags by decoding it, and where that fails, would not fail again.
         if exif == "ignore" and _orientation(image) != _UPRIGHT:
             notes.append(_ORIENTATION_IGNORED)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 import torch
 
-from fastnorm.images.layout import address_of, as_planes, check_layout, file_hint, is_picture
+from fastnorm.images.layout import address_of, as_planes, check_layout, file_hint, is_pil_image
 from fastnorm.runtime import threads
 from fastnorm.spec.geometry import Size
 from fastnorm.spec.options import check_alpha, check_exif
@@ -21,12 +21,12 @@ from fastnorm.spec.options import check_alpha, check_exif
 if TYPE_CHECKING:
     from PIL import Image
 
-# Positions within one picture are 32-bit numbers.
-MOST_SOURCE_PIXELS = 2**31 - 1
+# Positions within one image are 32-bit numbers.
+MAX_SOURCE_PIXELS = 2**31 - 1
 
 
 class Place(NamedTuple):
-    """Where a picture lies in its device's memory; strides in bytes.
+    """Where a image lies in its device's memory; strides in bytes.
 
     The fields of `fastnorm_kernels.Source`, which is not imported before something is launched.
     """
@@ -116,7 +116,7 @@ class SupportsImages(Protocol):
 
 
 def read_images(images: object, layout: str, alpha: str, exif: str) -> Images:
-    """Check the pictures' kinds and bring PIL images to mode RGB; every message names the picture it is about."""
+    """Check the images' kinds and bring PIL images to mode RGB; every message names the image it is about."""
     check_layout(layout)
     check_alpha(alpha)
     check_exif(exif)
@@ -125,13 +125,13 @@ def read_images(images: object, layout: str, alpha: str, exif: str) -> Images:
         found = images.as_images()
     elif isinstance(images, (torch.Tensor, np.ndarray)):
         found = _of_batch(as_planes(images, layout, "images"))
-    elif is_picture(images):
+    elif is_pil_image(images):
         found = _of_list([images], layout, alpha, exif, leading=())
     elif isinstance(images, (list, tuple)):
         found = _of_list(images, layout, alpha, exif, leading=(len(images),))
     else:
         raise TypeError(
-            f"images: got {type(images).__name__}, wanted a list of pictures (PIL images, uint8 tensors or arrays), a "
+            f"images: got {type(images).__name__}, expected a list of images (PIL images, uint8 tensors or arrays), a "
             f"batch (N, H, W, 3) or (N, 3, H, W), or a fastnorm.PackedImages{file_hint(images, 'images')}"
         )
     for tensor in found.memory:
@@ -152,10 +152,10 @@ def _name(index: int, leading: tuple[int, ...]) -> str:
 def _check_size(size: Size, name: str) -> None:
     if size.height < 1 or size.width < 1:
         raise ValueError(
-            f"{name}: got {size.height} x {size.width} pixels, wanted at least one on each side; leave it out"
+            f"{name}: got {size.height} x {size.width} pixels, expected at least one on each side; leave it out"
         )
-    if size.height * size.width > MOST_SOURCE_PIXELS:
-        raise ValueError(f"{name}: got {size.height} x {size.width} pixels, wanted at most {MOST_SOURCE_PIXELS:,}")
+    if size.height * size.width > MAX_SOURCE_PIXELS:
+        raise ValueError(f"{name}: got {size.height} x {size.width} pixels, expected at most {MAX_SOURCE_PIXELS:,}")
 
 
 def _of_batch(planes: torch.Tensor) -> Images:
@@ -171,7 +171,7 @@ def _of_batch(planes: torch.Tensor) -> Images:
 
 def _of_list(images: Sequence[object], layout: str, alpha: str, exif: str, leading: tuple[int, ...]) -> Images:
     # Files that PIL has not decoded yet are decoded here; an image that comes twice, once.
-    first = {id(image): index for index, image in reversed(list(enumerate(images))) if is_picture(image)}
+    first = {id(image): index for index, image in reversed(list(enumerate(images))) if is_pil_image(image)}
     decode = {
         key: functools.partial(_of_pil, images[index], _name(index, leading), alpha, exif)
         for key, index in first.items()
@@ -180,20 +180,20 @@ def _of_list(images: Sequence[object], layout: str, alpha: str, exif: str, leadi
     # The others in order: two decoders that read one file move each other's place in it.
     decoded = {key: job() for key, job in decode.items() if key not in private}
     decoded |= zip(private, threads.run([decode[key] for key in private]), strict=True)
-    pictures = tuple(
+    items = tuple(
         decoded[id(image)] if id(image) in decoded else _of_tensor(image, layout, _name(index, leading))
         for index, image in enumerate(images)
     )
 
-    device = _device_of(pictures[0]) if pictures else torch.device("cpu")
-    for index, picture in enumerate(pictures):
-        if _device_of(picture) != device:
+    device = _device_of(items[0]) if items else torch.device("cpu")
+    for index, item in enumerate(items):
+        if _device_of(item) != device:
             raise ValueError(
-                f"images[{index}]: on {_device_of(picture)}, while images[0] is on {device}; wanted one device for "
-                f"all: fastnorm.PackedImages.pack(images).to(device) takes pictures there in one copy"
+                f"images[{index}]: on {_device_of(item)}, while images[0] is on {device}; expected one device for "
+                f"all: fastnorm.PackedImages.pack(images).to(device) takes images there in one copy"
             )
-    memory = tuple(picture for picture in pictures if isinstance(picture, torch.Tensor))
-    return ImageList(device, tuple(map(_size_of, pictures)), leading, memory, pictures)
+    memory = tuple(item for item in items if isinstance(item, torch.Tensor))
+    return ImageList(device, tuple(map(_size_of, items)), leading, memory, items)
 
 
 def _with_private_files(images: Sequence[Any]) -> list[int]:
@@ -215,11 +215,11 @@ def _with_private_files(images: Sequence[Any]) -> list[int]:
 def _of_tensor(image: object, layout: str, name: str) -> torch.Tensor:
     if not isinstance(image, (torch.Tensor, np.ndarray)):
         hint = file_hint(image, name)
-        raise TypeError(f"{name}: got {type(image).__name__}, wanted a PIL image, or a uint8 tensor or array{hint}")
+        raise TypeError(f"{name}: got {type(image).__name__}, expected a PIL image, or a uint8 tensor or array{hint}")
     planes = as_planes(image, layout, name)
     if planes.dim() != 3:
         raise ValueError(
-            f"{name}: got {planes.dim()} axes, wanted one picture (H, W, 3) or (3, H, W); a batch goes in by itself, "
+            f"{name}: got {planes.dim()} axes, expected one image (H, W, 3) or (3, H, W); a batch goes in by itself, "
             f"without a list around it"
         )
     return planes.movedim(0, -1)
@@ -231,7 +231,7 @@ def _of_pil(image: object, name: str, alpha: str, exif: str) -> Image.Image:
     from fastnorm.images import pil
 
     if not isinstance(image, Image.Image):
-        raise TypeError(f"{name}: got {type(image).__name__}, wanted a PIL.Image.Image, a uint8 tensor or an array")
+        raise TypeError(f"{name}: got {type(image).__name__}, expected a PIL.Image.Image, a uint8 tensor or an array")
     _check_size(_size_of(image), name)  # before it is decoded
     try:
         return pil.to_rgb(image, alpha, exif)
@@ -242,11 +242,11 @@ def _of_pil(image: object, name: str, alpha: str, exif: str) -> Image.Image:
         raise ValueError(f"{name}: cannot be decoded ({type(error).__name__}: {error}); leave it out") from error
 
 
-def _size_of(picture: Image.Image | torch.Tensor) -> Size:
-    if isinstance(picture, torch.Tensor):
-        return Size(*picture.shape[:2])
-    return Size(picture.height, picture.width)
+def _size_of(image: Image.Image | torch.Tensor) -> Size:
+    if isinstance(image, torch.Tensor):
+        return Size(*image.shape[:2])
+    return Size(image.height, image.width)
 
 
-def _device_of(picture: Image.Image | torch.Tensor) -> torch.device:
-    return picture.device if isinstance(picture, torch.Tensor) else torch.device("cpu")
+def _device_of(image: Image.Image | torch.Tensor) -> torch.device:
+    return image.device if isinstance(image, torch.Tensor) else torch.device("cpu")

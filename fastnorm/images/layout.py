@@ -37,25 +37,25 @@ def as_planes(batch: object, layout: str = "auto", name: str = "batch") -> torch
 
 def check_layout(layout: object) -> None:
     if not isinstance(layout, str):
-        raise TypeError(f"layout: got {type(layout).__name__}, wanted 'auto', 'NHWC' or 'NCHW'")
+        raise TypeError(f"layout: got {type(layout).__name__}, expected 'auto', 'NHWC' or 'NCHW'")
     if layout != "auto" and layout not in _CHANNEL_AXIS:
-        raise ValueError(f"layout: got {layout!r}, wanted 'auto', 'NHWC' or 'NCHW' (without a batch: 'HWC' or 'CHW')")
+        raise ValueError(f"layout: got {layout!r}, expected 'auto', 'NHWC' or 'NCHW' (without a batch: 'HWC' or 'CHW')")
 
 
-def is_picture(value: object) -> bool:
-    """Whether it is a PIL image, told by its methods: PIL need not be imported."""
+def is_pil_image(value: object) -> bool:
+    """Whether it is a PIL image, judged by its methods, so that PIL need not be imported."""
     return hasattr(value, "convert") and hasattr(value, "getbands")
 
 
 def file_hint(value: object, name: str) -> str:
-    """How to make a picture of what is none yet: a path, encoded bytes, a sample that holds a picture among others."""
+    """How to make a image of what is none yet: a path, encoded bytes, a sample that holds a image among others."""
     if isinstance(value, (str, os.PathLike)):
         return f"; a path is not opened here: PIL.Image.open({name})"
     if isinstance(value, (bytes, bytearray, memoryview)):
         return f"; encoded bytes are not decoded here: PIL.Image.open(io.BytesIO({name}))"
     if isinstance(value, Mapping):
         key = next((key for key in value if "image" in str(key) or "pixel" in str(key)), "image")
-        return f"; pass the pictures in it, such as {name}[{key!r}]"
+        return f"; pass the images in it, such as {name}[{key!r}]"
     return ""
 
 
@@ -87,26 +87,26 @@ def _channel_axis(tensor: torch.Tensor, layout: str, name: str, is_array: bool) 
 def _as_tensor(batch: object, name: str) -> torch.Tensor:
     if isinstance(batch, torch.Tensor):
         if batch.layout is not torch.strided or batch.is_nested:
-            raise TypeError(f"{name}: got a {batch.layout} tensor, wanted a strided one: {name}.to_dense()")
+            raise TypeError(f"{name}: got a {batch.layout} tensor, expected a strided one: {name}.to_dense()")
         if is_batched(batch):
             raise TypeError(
-                f"{name}: got a tensor inside torch.vmap, wanted the whole batch; call it outside: it takes any number "
-                "of leading axes at once"
+                f"{name}: got a tensor inside torch.vmap, expected the whole batch; call it outside: it takes any "
+                "number of leading axes at once"
             )
         return batch
     if isinstance(batch, np.ndarray):
         if batch.dtype != np.uint8:
             raise TypeError(_wrong_array_dtype(batch, name))
         return _from_numpy(batch)
-    if is_picture(batch):
-        raise TypeError(f"{name}: got a PIL image, wanted a tensor or array: numpy.asarray(image.convert('RGB'))")
+    if is_pil_image(batch):
+        raise TypeError(f"{name}: got a PIL image, expected a tensor or array: numpy.asarray(image.convert('RGB'))")
     if isinstance(batch, (list, tuple)):
         raise TypeError(
-            f"{name}: got a {type(batch).__name__}, wanted one tensor; for images of one size call "
+            f"{name}: got a {type(batch).__name__}, expected one tensor; for images of one size call "
             f"torch.stack(images), for arrays numpy.stack(images)"
         )
     raise TypeError(
-        f"{name}: got {type(batch).__name__}, wanted a uint8 torch.Tensor or numpy.ndarray{file_hint(batch, name)}"
+        f"{name}: got {type(batch).__name__}, expected a uint8 torch.Tensor or numpy.ndarray{file_hint(batch, name)}"
     )
 
 
@@ -136,7 +136,7 @@ def _shown(tensor: torch.Tensor) -> str:
 
 
 def _wrong_dtype(tensor: torch.Tensor, name: str) -> str:
-    start = f"{name}: got {_shown(tensor)}, wanted uint8 codes 0..255"
+    start = f"{name}: got {_shown(tensor)}, expected uint8 pixel values 0..255"
     if tensor.dtype.is_floating_point:
         to_unit = f"({name} * 255).round().to(torch.uint8)"
         to_symmetric = f"(({name} + 1) * 127.5).round().to(torch.uint8)"
@@ -159,11 +159,11 @@ def _wrong_array_dtype(array: np.ndarray, name: str) -> str:
         return _wrong_dtype(torch.from_numpy(np.ascontiguousarray(array)), name)
     if array.dtype == object:
         return (
-            f"{name}: got an array of {len(array) if array.ndim else 1} objects, wanted uint8 codes 0..255; arrays of "
-            f"one size take numpy.stack(list({name})), those of several go to fused_preprocess as list({name})"
+            f"{name}: got an array of {len(array) if array.ndim else 1} objects, expected uint8 pixel values; for "
+            f"arrays of one size: numpy.stack(list({name})); of several sizes: fused_preprocess(list({name}), targets)"
         )
     hint = _integer_hint(str(array.dtype), f"{name}.astype(numpy.uint8)")
-    return f"{name}: got {array.dtype} of shape {array.shape}, wanted uint8 codes 0..255; {hint}"
+    return f"{name}: got {array.dtype} of shape {array.shape}, expected uint8 pixel values 0..255; {hint}"
 
 
 def _integer_hint(dtype: str, cast: str) -> str:
@@ -183,7 +183,7 @@ def _value_range(tensor: torch.Tensor) -> tuple[float, float] | None:
 
 
 def _too_few_axes(tensor: torch.Tensor, name: str, is_array: bool) -> str:
-    start = f"{name}: got {_shown(tensor)}, wanted (N, H, W, 3) or (N, 3, H, W), or one image without N"
+    start = f"{name}: got {_shown(tensor)}, expected (N, H, W, 3) or (N, 3, H, W), or one image without N"
     if tensor.dim() < 2:
         return start
     repeat = f"numpy.stack([{name}] * 3, axis=-1)" if is_array else f"{name}.unsqueeze(-1).expand(-1, -1, 3)"
@@ -191,7 +191,7 @@ def _too_few_axes(tensor: torch.Tensor, name: str, is_array: bool) -> str:
 
 
 def _wrong_channels(tensor: torch.Tensor, layout: str, name: str, is_array: bool) -> str:
-    start = f"{name}: got {_shown(tensor)}, wanted 3 channels"
+    start = f"{name}: got {_shown(tensor)}, expected 3 channels"
     if layout != "auto":
         axis = _CHANNEL_AXIS[layout]
         other_axis, other = (-3, "NCHW") if axis == -1 else (-1, "NHWC")

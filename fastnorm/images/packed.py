@@ -1,4 +1,4 @@
-"""Pictures of any sizes in one buffer: one allocation, one pinning, one copy to the device."""
+"""Images of any sizes in one buffer: one allocation, one pinning, one copy to the device."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from fastnorm.spec.options import Alpha, Exif, Layout
 
 @dataclass(frozen=True, eq=False, init=False, repr=False)
 class PackedImages:
-    """uint8 RGB pictures, one after the other in a flat buffer; what a data loader hands over for ragged batches.
+    """uint8 RGB images, one after the other in a flat buffer; what a data loader hands over for ragged batches.
 
-    Where the pictures lie cannot be changed afterwards: kernels read the buffer where offsets and sizes say.
+    Where the images lie cannot be changed afterwards: kernels read the buffer where offsets and sizes say.
 
     Example:
         >>> packed = PackedImages.pack([torch.zeros(40, 30, 3, dtype=torch.uint8), torch.zeros(8, 9, 3).byte()])
@@ -33,11 +33,11 @@ class PackedImages:
 
     Args:
         buffer: uint8, one contiguous axis.
-        offsets: Where each picture's first byte lies. Pictures are (H, W, 3), without gaps within a picture.
-        sizes: Each picture's (height, width).
+        offsets: Where each image's first byte lies. Images are (H, W, 3), without gaps within a image.
+        sizes: Each image's (height, width).
 
     Raises:
-        TypeError, ValueError: A buffer of another kind, or a picture that does not lie within it.
+        TypeError, ValueError: A buffer of another kind, or a image that does not lie within it.
     """
 
     buffer: torch.Tensor
@@ -47,18 +47,18 @@ class PackedImages:
     def __init__(self, buffer: torch.Tensor, offsets: Sequence[int], sizes: Sequence[Sequence[int]]) -> None:
         if not isinstance(buffer, torch.Tensor) or buffer.dtype is not torch.uint8:
             came = buffer.dtype if isinstance(buffer, torch.Tensor) else type(buffer).__name__
-            raise TypeError(f"buffer: got {came}, wanted a uint8 torch.Tensor")
+            raise TypeError(f"buffer: got {came}, expected a uint8 torch.Tensor")
         if buffer.dim() != 1 or not buffer.is_contiguous():
             raise ValueError(
-                f"buffer: got shape {tuple(buffer.shape)} with strides {buffer.stride()}, wanted one contiguous axis: "
-                f"buffer.contiguous().view(-1)"
+                f"buffer: got shape {tuple(buffer.shape)} with strides {buffer.stride()}, expected one contiguous "
+                f"axis: buffer.contiguous().view(-1)"
             )
         object.__setattr__(self, "buffer", buffer)
         object.__setattr__(self, "offsets", tuple(_whole("offsets", offset) for offset in offsets))
         object.__setattr__(self, "sizes", tuple(_size(f"sizes[{index}]", size) for index, size in enumerate(sizes)))
         if len(self.offsets) != len(self.sizes):
             raise ValueError(
-                f"got {len(self.offsets)} offsets and {len(self.sizes)} sizes, wanted one each per picture"
+                f"got {len(self.offsets)} offsets and {len(self.sizes)} sizes, expected one each per image"
             )
         for index, (offset, size) in enumerate(zip(self.offsets, self.sizes, strict=True)):
             end = offset + CHANNELS * size.height * size.width
@@ -77,7 +77,7 @@ class PackedImages:
         alpha: Alpha = "error",
         exif: Exif = "ignore",
     ) -> PackedImages:
-        """Copy pictures into one new buffer on the CPU; arguments and errors as for `fused_preprocess`."""
+        """Copy images into one new buffer on the CPU; arguments and errors as for `fused_preprocess`."""
         return _pack(read_images(images, layout, alpha, exif).as_tensors())
 
     def as_images(self) -> Images:
@@ -92,7 +92,7 @@ class PackedImages:
     @overload
     def __getitem__(self, index: slice) -> PackedImages: ...
     def __getitem__(self, index: int | slice) -> torch.Tensor | PackedImages:
-        """Picture `index` as a view (H, W, 3) of the buffer; of a slice, those pictures in the same buffer."""
+        """Image `index` as a view (H, W, 3) of the buffer; of a slice, those images in the same buffer."""
         if isinstance(index, slice):
             return PackedImages(self.buffer, self.offsets[index], self.sizes[index])
         offset, (height, width) = self.offsets[index], self.sizes[index]

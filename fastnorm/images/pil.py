@@ -12,11 +12,11 @@ _UPRIGHT = 1
 
 
 class PictureError(ValueError):
-    """One picture that cannot be used as it is: what came, what was wanted, and what mends it."""
+    """One image that cannot be used as it is: what was passed, what is expected, and how to fix it."""
 
-    def __init__(self, came: str, wanted: str, mend: str) -> None:
-        self.came, self.wanted, self.mend = came, wanted, mend
-        super().__init__(f"{came}; {wanted}; {mend}")
+    def __init__(self, got: str, expected: str, mend: str) -> None:
+        self.got, self.expected, self.mend = got, expected, mend
+        super().__init__(f"{got}; {expected}; {mend}")
 
 
 def to_rgb(image: Image.Image, alpha: str = "error", exif: str = "ignore") -> Image.Image:
@@ -50,7 +50,7 @@ def _upright(image: Image.Image, exif: str) -> Image.Image:
     if exif == "error":
         raise PictureError(
             f"an EXIF orientation of {orientation}",
-            "wanted an upright picture",
+            "expected an upright image",
             "choose exif='ignore', as published pipelines do, or exif='apply'",
         )
     return ImageOps.exif_transpose(image)
@@ -58,14 +58,14 @@ def _upright(image: Image.Image, exif: str) -> Image.Image:
 
 def _refuse_deep(image: Image.Image) -> None:
     if image.mode.startswith("I;16"):
-        came, to_8_bit = "16-bit grayscale", "numpy.asarray(image) // 257"
+        got, to_8_bit = "16-bit grayscale", "numpy.asarray(image) // 257"
     elif image.mode in _DEEP_MODES:
-        came, to_8_bit = _DEEP_MODES[image.mode], "numpy.asarray(image) * (255 / numpy.max(image))"
+        got, to_8_bit = _DEEP_MODES[image.mode], "numpy.asarray(image) * (255 / numpy.max(image))"
     else:
         return
     raise PictureError(
-        f"{came} (mode {image.mode})",
-        "wanted 8 bits a channel, as Pillow would clip all values above 255",
+        f"{got} (mode {image.mode})",
+        "expected 8 bits a channel, as Pillow would clip all values above 255",
         f"make it PIL.Image.fromarray(({to_8_bit}).astype('uint8'))",
     )
 
@@ -79,6 +79,6 @@ def _without_alpha(image: Image.Image, alpha: str) -> Image.Image:
         return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
     raise PictureError(
         f"transparent pixels (mode {image.mode})",
-        "wanted opaque ones, as published pipelines disagree about the rest",
+        "expected opaque ones, as published pipelines disagree about the rest",
         "choose alpha='drop', as torchvision pipelines do with convert('RGB'), or alpha='white', as transformers does",
     )

@@ -49,10 +49,10 @@ def check_memory(outputs: Mapping[str, torch.Tensor], inputs: Mapping[str, torch
     for name, output in outputs.items():
         for other, tensor in inputs.items():
             if _share_memory(output, tensor):
-                raise ValueError(f"{name}: shares memory with {other}; wanted memory of its own: torch.empty(...)")
+                raise ValueError(f"{name}: shares memory with {other}; expected memory of its own: torch.empty()")
         for other, tensor in before.items():
             if _share_memory(output, tensor):
-                raise ValueError(f"{name}: shares memory with {other}; wanted one tensor per target: torch.empty(...)")
+                raise ValueError(f"{name}: shares memory with {other}; expected one tensor per target: torch.empty()")
         before[name] = output
 
 
@@ -97,13 +97,13 @@ def new(
 
 def _as_sequence(out: object, count: int) -> tuple[torch.Tensor, ...]:
     if isinstance(out, torch.Tensor) or not isinstance(out, Sequence):
-        raise TypeError(f"out: got {type(out).__name__}, wanted a sequence of {count} tensor(s), one per target")
+        raise TypeError(f"out: got {type(out).__name__}, expected a sequence of {count} tensor(s), one per target")
     if len(out) != count:
-        raise ValueError(f"out: got {len(out)} tensors for {count} target(s), wanted one per target")
+        raise ValueError(f"out: got {len(out)} tensors for {count} target(s), expected one per target")
     for index, item in enumerate(out):
         if not isinstance(item, torch.Tensor):
             raise TypeError(
-                f"out[{index}]: got {type(item).__name__}, wanted a torch.Tensor; torch.from_numpy(array) shares an "
+                f"out[{index}]: got {type(item).__name__}, expected a torch.Tensor; torch.from_numpy(array) shares an "
                 f"array's memory"
             )
     return tuple(out)
@@ -120,16 +120,16 @@ def check_output(
     """Refuse an output of the caller's that is not what would be allocated; any strides if the format is None."""
     if tuple(output.shape) != shape:
         raise ValueError(
-            f"{what}: got shape {tuple(output.shape)}, wanted {shape}: torch.empty({shape}, dtype={dtype})"
+            f"{what}: got shape {tuple(output.shape)}, expected {shape}: torch.empty({shape}, dtype={dtype})"
         )
     if output.dtype is not dtype:
         raise ValueError(f"{what}: got {output.dtype} where dtype={dtype}; pass dtype={output.dtype}, or leave it out")
     if output.device != device:
-        raise ValueError(f"{what}: got a tensor on {output.device}, wanted {device}, where the input is")
+        raise ValueError(f"{what}: got a tensor on {output.device}, expected {device}, where the input is")
     if not torch.compiler.is_compiling() and output.is_neg():
         raise ValueError(f"{what}: got a view that shows its memory negated, expected memory itself: out.resolve_neg()")
     if output.requires_grad:
-        raise ValueError(f"{what}: got a tensor that requires grad, wanted one that does not: out.detach()")
+        raise ValueError(f"{what}: got a tensor that requires grad, expected one that does not: out.detach()")
     if memory_format is not None and not _has_format(output, memory_format):
         raise ValueError(
             f"{what}: got strides {output.stride()}, which are not {memory_format}; leave memory_format out to write "

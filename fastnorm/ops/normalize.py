@@ -82,8 +82,8 @@ def fused_normalize(
     everything else takes a torch path with the same result.
 
     Args:
-        batch: uint8 codes 0..255 in R, G, B order, shape (N, H, W, 3) or (N, 3, H, W), without N for one image, with
-            more leading axes for video; any strides, on any device. A numpy array is read in place.
+        batch: uint8 pixel values 0..255 in R, G, B order, shape (N, H, W, 3) or (N, 3, H, W), without N for one image,
+            with more leading axes for video; any strides, on any device. A numpy array is read in place.
         normalizations: The targets, at least one: presets such as `fastnorm.CLIP`, or `Normalization(mean, std)`.
         dtype: float32 (the default), float16 or bfloat16, for all outputs or one for each.
         layout: "NHWC", "NCHW" (without a batch "HWC", "CHW"), or "auto", which looks for the axis of length 3.

@@ -1,6 +1,6 @@
 """Means and standard deviations out of published configurations: files, dictionaries, loaded image processors.
 
-Only what this library computes bit for bit is taken, `((code / 255) - mean) / std`; everything else is refused.
+Only what this library computes bit for bit is taken, `((x / 255) - mean) / std`; everything else is refused.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 # Where the constants are kept: transformers, then timm and open_clip.
 _CONSTANTS = (("image_mean", "image_std"), ("mean", "std"))
 _NESTED = ("image_processor", "pretrained_cfg", "preprocess_cfg")
-_MOST_NESTED = 8
+_MAX_NESTED = 8
 _FILES = ("preprocessor_config.json", "processor_config.json", "open_clip_config.json", "config.json")
 
 _FULL_SCALE = 255
@@ -38,7 +38,7 @@ _OTHER_STEPS = {
         "it subtracts 1 before it normalises",
         "set it to false here and add 1 to image_mean, which may round differently",
     ),
-    "do_grayscale": ("its tensors are gray", "set it to false here and convert the pictures before"),
+    "do_grayscale": ("its tensors are gray", "set it to false here and convert the images before"),
 }
 _SWITCHES = ("do_rescale", "do_normalize", *_OTHER_STEPS)
 _KEYS = (*_SWITCHES, "rescale_factor", "image_mean", "image_std")
@@ -75,7 +75,7 @@ class Constants(NamedTuple):
 def read_constants(config: object) -> Constants:
     """The constants of `Normalization.from_config`, which documents the argument and the errors."""
     values, source = _load(config)
-    for _ in range(_MOST_NESTED):  # a bound, as a dictionary may hold itself
+    for _ in range(_MAX_NESTED):  # a bound, as a dictionary may hold itself
         found = _constants(values, source)
         if found is not None:
             return found
@@ -99,12 +99,12 @@ def _constants(values: Mapping[str, Any], source: str) -> Constants | None:
     switches = {key: _switch(settings, key, source) for key in _SWITCHES if key in settings}
     if switches.get("do_rescale") is False:
         raise ValueError(
-            f"{source}: do_rescale is false, so its mean and std apply to codes 0..255; wanted ones that apply "
-            f"to 0..1: divide both by 255 and call Normalization(mean, std)"
+            f"{source}: do_rescale is false, so its mean and std apply to pixel values 0..255; expected ones that "
+            f"apply to 0..1: divide both by 255 and call Normalization(mean, std)"
         )
     for key, (reason, mend) in _OTHER_STEPS.items():
         if switches.get(key):
-            raise ValueError(f"{source}: {key} is true: {reason}; expected ((code / 255) - mean) / std alone; {mend}")
+            raise ValueError(f"{source}: {key} is true: {reason}; expected ((x / 255) - mean) / std alone; {mend}")
     if "rescale_factor" in settings:
         _check_factor(settings["rescale_factor"], source)
     if switches.get("do_normalize") is False or kind in _NEVER_NORMALIZES:
@@ -123,7 +123,7 @@ def _switch(settings: Mapping[str, object], key: str, source: str) -> bool:
 
 
 def _check_factor(factor: object, source: str) -> None:
-    """Refuse a factor that scales any code to another float32 than code / 255 is.
+    """Refuse a factor that scales any pixel value to another float32 than value / 255 is.
 
     transformers computes float32(code * factor), with the product in float64.
     """
@@ -140,8 +140,8 @@ def _check_factor(factor: object, source: str) -> None:
     start = f"{source}: rescale_factor is {reprlib.repr(factor)}, expected 1/255 = {1 / _FULL_SCALE!r}"
     if math.isclose(scale, 1 / _FULL_SCALE, rel_tol=1e-3):
         raise ValueError(
-            f"{start}: {different} of the 256 codes are scaled to other float32 values; to take 1/255 all the same: "
-            f"Normalization.from_config({{**config, 'rescale_factor': 1 / 255}})"
+            f"{start}: {different} of the 256 pixel values are scaled to other float32 values; to take 1/255 "
+            f"all the same: Normalization.from_config({{**config, 'rescale_factor': 1 / 255}})"
         )
     raise ValueError(
         f"{start}; call Normalization(mean, std) with both divided by rescale_factor * 255 = "
@@ -158,7 +158,7 @@ def _load(config: object) -> tuple[Mapping[str, Any], str]:
     values = {key: getattr(processor, key) for key in _KEYS if hasattr(processor, key)}
     if not values:
         raise TypeError(
-            f"from_config: got {type(config).__name__}, wanted a path, a dict or an image processor with image_mean "
+            f"from_config: got {type(config).__name__}, expected a path, a dict or an image processor with image_mean "
             f"and image_std"
         )
     # A processor asks `if self.do_normalize`: its None is false, where in a file null is the class's default.
@@ -180,18 +180,18 @@ def _load_file(path: Path) -> tuple[Mapping[str, Any], str]:
     if is_folder:
         found = next((path / name for name in _FILES if (path / name).is_file()), None)
         if found is None:
-            raise FileNotFoundError(f"{path}: wanted one of {', '.join(_FILES)} in this folder, found none")
+            raise FileNotFoundError(f"{path}: expected one of {', '.join(_FILES)} in this folder, found none")
         path = found
     elif not exists:
-        raise FileNotFoundError(f"{path}: no such file; wanted a preprocessor_config.json or the folder with it")
+        raise FileNotFoundError(f"{path}: no such file; expected a preprocessor_config.json or the folder with it")
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ValueError(f"{path}: not JSON ({error}); wanted a preprocessor_config.json") from None
+        raise ValueError(f"{path}: not JSON ({error}); expected a preprocessor_config.json") from None
     except RecursionError:
         raise ValueError(f"{path}: got JSON nested too deep to be read, expected a preprocessor_config.json") from None
     if not isinstance(values, dict):
-        raise ValueError(f"{path}: holds a {type(values).__name__}, wanted a JSON object with image_mean, image_std")
+        raise ValueError(f"{path}: holds a {type(values).__name__}, expected a JSON object with image_mean, image_std")
     return values, str(path)
 
 

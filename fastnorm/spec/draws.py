@@ -1,12 +1,12 @@
 """Random crops and mirrors, from the numbers that published training scripts draw, in their order.
 
-| script | for each picture in turn |
+| script | for each image in turn |
 |---|---|
 | diffusers' `train_text_to_image.py` (`flip="random"`) | `RandomCrop`: top, left; `RandomHorizontalFlip`: one number |
 | its SDXL script (and `flip_before_crop=True`) | Python's `random.random()` says whether to mirror; a mirrored \
-picture takes one number of torch's, as `RandomHorizontalFlip(p=1.0)` draws before it mirrors; then top, left |
+image takes one number of torch's, as `RandomHorizontalFlip(p=1.0)` draws before it mirrors; then top, left |
 
-`RandomCrop` draws nothing for a picture of exactly the crop's size. All numbers but that one come from torch's default
+`RandomCrop` draws nothing for a image of exactly the crop's size. All numbers but that one come from torch's default
 generator, so that `torch.manual_seed` and `random.seed` repeat a run.
 """
 
@@ -24,12 +24,12 @@ from fastnorm.spec.target import Position
 def draw(
     resized: Sequence[Size], crop: Size | None, flips: Sequence[bool] | None, flip_before_crop: bool
 ) -> tuple[list[Position], list[bool]]:
-    """Where the pictures of one target are cropped, and which are mirrored.
+    """Where the images of one target are cropped, and which are mirrored.
 
     Args:
-        resized: The pictures' sizes before the crop.
+        resized: The images' sizes before the crop.
         crop: The random crop's size; None draws no positions.
-        flips: Which pictures are mirrored; None draws that too.
+        flips: Which images are mirrored; None draws that too.
         flip_before_crop: Whether they are mirrored before they are cropped.
     """
     positions, mirrored = [], []

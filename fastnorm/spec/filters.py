@@ -19,7 +19,7 @@ Doubles = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int32]
 Wide = npt.NDArray[np.int64]
 
-FRACTION_BITS = 22  # 32 bits less 8 for the code and 2 for the sign and the overshoot of filters that go below zero
+FRACTION_BITS = 22  # 32 bits, less 8 for the value and 2 for the sign and the overshoot of filters that go below zero
 ONE = 1 << FRACTION_BITS
 HALF = ONE // 2
 
@@ -49,7 +49,7 @@ class Weights:
 class Coefficients:
     """The table of one axis, as `Weights` but in fixed point: integers of which `ONE` is 1.0.
 
-    An output code is `clip((HALF + sum) >> FRACTION_BITS, 0, 255)`. The sums stay below 1.4e9 in size, so int32 holds
+    An output value is `clip((HALF + sum) >> FRACTION_BITS, 0, 255)`. The sums stay below 1.4e9 in size, so int32 holds
     them, and the taps may be added up in any order. The arrays are shared and read-only.
     """
 

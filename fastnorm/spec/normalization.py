@@ -15,9 +15,9 @@ CHANNELS = 3
 
 # What pixels in units of full scale, 0 to 1, can need. A mean further away lies a whole range off every pixel. Half
 # black and half white has the largest standard deviation, 0.5; 1 stands for pixels that are not scaled, and 2 leaves
-# room for scales such as x / 256. Constants for codes 0 to 255 lie far beyond both.
-LEAST_MEAN, MOST_MEAN = -1.0, 2.0
-MOST_STD = 2.0
+# room for scales such as x / 256. Constants for pixel values 0 to 255 lie far beyond both.
+MIN_MEAN, MAX_MEAN = -1.0, 2.0
+MAX_STD = 2.0
 
 
 @dataclass(frozen=True, init=False)
@@ -33,17 +33,17 @@ class Normalization:
     Frozen, hashable and picklable. Two are equal when they compute the same thing: `name` is a label only.
 
     Args:
-        mean: Three finite numbers in channel order R, G, B, in units of full scale (1.0 is code 255). One number
+        mean: Three finite numbers in channel order R, G, B, in units of full scale (1.0 is 255). One number
             stands for all three channels, as in torchvision's `Normalize([0.5], [0.5])`.
         std: Likewise, each greater than 0.
         name: A label for messages and reports.
         allow_unusual: Take a mean outside -1 to 2 or a std above 2, which are refused because they are nearly always
-            in units of codes 0..255; `Normalization([123.675], [58.395])` is `Normalization([0.485], [0.229])`.
+            in units of 0..255; `Normalization([123.675], [58.395])` is `Normalization([0.485], [0.229])`.
 
     Raises:
         TypeError: A mean or std that is not a number or an ordered collection of numbers.
         ValueError: A wrong length, a value that is not finite, a std that is not positive, a value that float32, in
-            which the arithmetic is done, cannot hold, or a value that no picture needs (see `allow_unusual`).
+            which the arithmetic is done, cannot hold, or a value that no image needs (see `allow_unusual`).
     """
 
     mean: tuple[float, float, float]
@@ -60,7 +60,7 @@ class Normalization:
         allow_unusual: bool = False,
     ) -> None:
         if not isinstance(name, str):
-            raise TypeError(f"name: got {type(name).__name__}, wanted a string such as 'clip'")
+            raise TypeError(f"name: got {type(name).__name__}, expected a string such as 'clip'")
         if not isinstance(allow_unusual, bool):
             raise TypeError(f"allow_unusual: got {type(allow_unusual).__name__}, expected True or False")
         object.__setattr__(self, "mean", _three("mean", mean))
@@ -70,17 +70,17 @@ class Normalization:
         for channel, value in enumerate(self.std):
             if value <= 0:
                 raise ValueError(
-                    f"std: got {value} for channel {channel}, wanted a value > 0; a channel that needs no scaling "
+                    f"std: got {value} for channel {channel}, expected a value > 0; a channel that needs no scaling "
                     f"takes std=1.0"
                 )
             if float32(value) == 0:
                 raise ValueError(
                     f"std: got {value} for channel {channel}, which is 0 in float32, where the division is done; "
-                    f"wanted at least 1e-45"
+                    f"expected at least 1e-45"
                 )
         if not allow_unusual:
-            _check_units("mean", self.mean, LEAST_MEAN, MOST_MEAN)
-            _check_units("std", self.std, 0.0, MOST_STD)
+            _check_units("mean", self.mean, MIN_MEAN, MAX_MEAN)
+            _check_units("std", self.std, 0.0, MAX_STD)
 
     def __repr__(self) -> str:
         unusual = ", allow_unusual=True" if self.allow_unusual else ""
@@ -124,21 +124,21 @@ def _three(what: str, values: object) -> tuple[float, float, float]:
     items = [values] if isinstance(values, (int, float)) else values
     if isinstance(items, (str, bytes, Mapping, Set)) or not isinstance(items, Iterable):
         order = f", in a list: {type(values).__name__}s have no order" if isinstance(items, Set) else ""
-        raise TypeError(f"{what}: got {type(values).__name__}, wanted {CHANNELS} numbers, or 1 for all channels{order}")
+        raise TypeError(f"{what}: got {type(values).__name__}, expected {CHANNELS} numbers, or 1 for all{order}")
     numbers = []
     for item in items:
         item = item.item() if hasattr(item, "item") else item
         if isinstance(item, bool) or not isinstance(item, (int, float)):
-            raise TypeError(f"{what}: got an element of type {type(item).__name__}, wanted plain numbers")
+            raise TypeError(f"{what}: got an element of type {type(item).__name__}, expected plain numbers")
         try:
             numbers.append(float(item))
         except OverflowError:  # an integer beyond float64
             numbers.append(math.inf if item > 0 else -math.inf)
     if len(numbers) not in (1, CHANNELS):
-        raise ValueError(f"{what}: got {len(numbers)} values, wanted {CHANNELS} (R, G, B), or 1 for all channels")
+        raise ValueError(f"{what}: got {len(numbers)} values, expected {CHANNELS} (R, G, B), or 1 for all channels")
     for number in numbers:
         if not math.isfinite(number) or not math.isfinite(float32(number)):
-            raise ValueError(f"{what}: got {number}, wanted finite float32 values such as 0.5")
+            raise ValueError(f"{what}: got {number}, expected finite float32 values such as 0.5")
     r, g, b = numbers * CHANNELS if len(numbers) == 1 else numbers
     return r, g, b
 
@@ -148,7 +148,7 @@ def _check_units(what: str, values: tuple[float, float, float], least: float, mo
         if not least <= value <= most:
             raise ValueError(
                 f"{what}: got {value} for channel {channel}, expected {least:g} to {most:g}, in units of full scale "
-                f"(1.0 is code 255); constants for codes 0..255: divide by 255, mean and std alike; if it is meant: "
+                f"(1.0 is 255); constants for pixel values 0..255: divide by 255, mean and std alike; if it is meant: "
                 f"Normalization(mean, std, allow_unusual=True)"
             )
 

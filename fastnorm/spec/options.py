@@ -18,14 +18,14 @@ EXIF_CHOICES: tuple[Exif, ...] = get_args(Exif)
 def check_alpha(alpha: object) -> None:
     if alpha not in ALPHA_CHOICES:
         raise ValueError(
-            f"alpha: got {alpha!r}, wanted 'error', 'drop' (as torchvision pipelines, which call convert('RGB')) or "
+            f"alpha: got {alpha!r}, expected 'error', 'drop' (as torchvision pipelines, which call convert('RGB')) or "
             f"'white' (as transformers' image processors)"
         )
 
 
 def check_exif(exif: object) -> None:
     if exif not in EXIF_CHOICES:
-        raise ValueError(f"exif: got {exif!r}, wanted 'ignore' (as published pipelines), 'apply' or 'error'")
+        raise ValueError(f"exif: got {exif!r}, expected 'ignore' (as published pipelines), 'apply' or 'error'")
 
 
 def check_bool(what: str, value: object) -> None:

@@ -10,10 +10,10 @@ import torch
 
 from fastnorm.spec import draws
 from fastnorm.spec.geometry import Geometry, PassOrder, Size, Span, resized_size
-from fastnorm.spec.target import CENTRES, MOST_PIXELS, RANDOM, Crop, Position, Target
+from fastnorm.spec.target import CENTRES, MAX_PIXELS, RANDOM, Crop, Position, Target
 
 # Pillow keeps the box that it resizes in float32, which holds all whole numbers up to this one.
-MOST_SIDE = 2**24
+MAX_SIDE = 2**24
 
 
 class Sources(Protocol):
@@ -132,12 +132,12 @@ def output_size(images: Sources, target: Target, plans: Sequence[Geometry], name
     if isinstance(target.size, Size):
         return target.size
     if not plans:
-        raise ValueError(f"{name}: got no images, whose size would decide; wanted a crop or a size of (height, width)")
+        raise ValueError(f"{name}: got no images, whose size would decide; expected a crop, or size=(height, width)")
     for index, geometry in enumerate(plans):
         if geometry is not plans[0] and geometry.output != plans[0].output:
             raise ValueError(
                 f"{name}: {images.name(0)} becomes {_shown(plans[0].output)} and {images.name(index)} "
-                f"{_shown(geometry.output)}, wanted one size for a batch: crop=..., or size=(height, width)"
+                f"{_shown(geometry.output)}, expected one size for a batch: crop=..., or size=(height, width)"
             )
     return plans[0].output
 
@@ -155,14 +155,14 @@ def offsets(plans: Sequence[Geometry], flips: Sequence[bool], flip_before_crop: 
 
 def _resized(source: Size, target: Target, name: str) -> Size:
     resized = resized_size(source, target.size)
-    if resized.height * resized.width > MOST_PIXELS:
+    if resized.height * resized.width > MAX_PIXELS:
         raise ValueError(
-            f"{name} of {_shown(source)} pixels would become {_shown(resized)}, wanted at most {MOST_PIXELS:,} pixels; "
-            f"crop it first"
+            f"{name} of {_shown(source)} pixels would become {_shown(resized)}, expected at most {MAX_PIXELS:,} "
+            f"pixels; crop it first"
         )
-    if resized != source and max(*source, *resized) > MOST_SIDE:
+    if resized != source and max(*source, *resized) > MAX_SIDE:
         raise ValueError(
-            f"{name} of {_shown(source)} pixels would become {_shown(resized)}, expected at most {MOST_SIDE:,} pixels "
+            f"{name} of {_shown(source)} pixels would become {_shown(resized)}, expected at most {MAX_SIDE:,} pixels "
             f"on each side of what is resized: Pillow keeps sizes in float32, which has no exact larger ones; crop it "
             f"first"
         )

@@ -23,7 +23,7 @@ CENTRES: Mapping[str, CropRule] = {rule.value: rule for rule in CropRule}
 PILLOW_FILTERS: Mapping[int, FilterName] = {1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamming"}
 
 # Pillow refuses to decode files of more pixels than this, twice its `Image.MAX_IMAGE_PIXELS`.
-MOST_PIXELS = 178_956_970
+MAX_PIXELS = 178_956_970
 
 
 class Position(NamedTuple):
@@ -174,13 +174,13 @@ def _summary(tensor: torch.Tensor) -> str:
 def check_targets(targets: object) -> tuple[Target, ...]:
     """The targets as a tuple, or an error that shows the call to make."""
     if isinstance(targets, Target):
-        raise TypeError("targets: got one Target, wanted a list of them: fused_preprocess(images, [it])")
+        raise TypeError("targets: got one Target, expected a list of them: fused_preprocess(images, [it])")
     if isinstance(targets, str) or not isinstance(targets, Sequence):
         raise TypeError(
-            f"targets: got {type(targets).__name__}, wanted a list such as [fastnorm.VAE_512, fastnorm.CLIP_224]"
+            f"targets: got {type(targets).__name__}, expected a list such as [fastnorm.VAE_512, fastnorm.CLIP_224]"
         )
     if not targets:
-        raise ValueError("targets: got an empty list, wanted at least one target, such as [fastnorm.CLIP_224]")
+        raise ValueError("targets: got an empty list, expected at least one target, such as [fastnorm.CLIP_224]")
     for index, target in enumerate(targets):
         check_target(target, f"targets[{index}]")
     return tuple(targets)
@@ -191,10 +191,10 @@ def check_target(target: object, what: str) -> None:
         return
     if isinstance(target, Normalization):
         raise TypeError(
-            f"{what}: got a Normalization, wanted a Target, which says how to resize and crop too: "
+            f"{what}: got a Normalization, expected a Target, which says how to resize and crop too: "
             f"fastnorm.Target(it, size=224, resample='bicubic', crop=224)"
         )
-    raise TypeError(f"{what}: got {type(target).__name__}, wanted a fastnorm.Target, such as fastnorm.CLIP_224")
+    raise TypeError(f"{what}: got {type(target).__name__}, expected a fastnorm.Target, such as fastnorm.CLIP_224")
 
 
 def _resize(size: object) -> int | Size | None:
@@ -220,14 +220,14 @@ def _pair(what: str, size: object) -> Size:
     elif isinstance(size, Sequence) and not isinstance(size, str) and len(size) == 2:
         sides = [_whole(side) for side in size]
         if None in sides:
-            raise TypeError(f"{what}: got {size!r}, wanted whole numbers of pixels: (height, width)")
+            raise TypeError(f"{what}: got {size!r}, expected whole numbers of pixels: (height, width)")
         pair = Size(*sides)  # type: ignore[arg-type]
     else:
-        raise TypeError(f"{what}: got {size!r}, wanted a number of pixels, or (height, width)")
+        raise TypeError(f"{what}: got {size!r}, expected a number of pixels, or (height, width)")
     if pair.height < 1 or pair.width < 1:
-        raise ValueError(f"{what}: got {size!r}, wanted at least one pixel on each side")
-    if pair.height * pair.width > MOST_PIXELS:
-        raise ValueError(f"{what}: got {size!r}, wanted at most {MOST_PIXELS:,} pixels in all")
+        raise ValueError(f"{what}: got {size!r}, expected at least one pixel on each side")
+    if pair.height * pair.width > MAX_PIXELS:
+        raise ValueError(f"{what}: got {size!r}, expected at most {MAX_PIXELS:,} pixels in all")
     return pair
 
 
@@ -272,7 +272,7 @@ def _placement(position: object) -> Placement | Position:
 def checked_position(what: str, value: object) -> Position:
     numbers = [_whole(v) for v in value] if isinstance(value, Sequence) and not isinstance(value, str) else []
     if len(numbers) != 2 or None in numbers:
-        raise TypeError(f"{what}: got {value!r}, wanted whole numbers of pixels: (top, left)")
+        raise TypeError(f"{what}: got {value!r}, expected whole numbers of pixels: (top, left)")
     return Position(*numbers)  # type: ignore[arg-type]
 
 
@@ -283,7 +283,7 @@ def _filter_name(resample: object) -> FilterName:
     name = name if number is None else PILLOW_FILTERS.get(number, str(number))
     known = ", ".join(map(repr, FILTERS))
     if not isinstance(name, str):
-        raise TypeError(f"resample: got {resample!r}, wanted one of {known}")
+        raise TypeError(f"resample: got {resample!r}, expected one of {known}")
     if name.lower() not in FILTERS:
-        raise ValueError(f"resample: got {name!r}, wanted one of {known}")
+        raise ValueError(f"resample: got {name!r}, expected one of {known}")
     return cast(FilterName, name.lower())

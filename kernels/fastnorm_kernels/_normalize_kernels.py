@@ -1,6 +1,6 @@
 """uint8 pixels to K normalised tensors in one pass: the Triton kernels, and the arithmetic that they share.
 
-Every kernel computes, for each uint8 code x of channel c and each target k,
+Every kernel computes, for each uint8 pixel value x of channel c and each target k,
 
     q = x / 255;  d = q - mean[k][c];  y = d / std[k][c];  then one rounding to the output's dtype
 

@@ -18,7 +18,7 @@ CONSTANTS = 9  # of a target's plan, after its form
 Numbers = tuple[int | float, ...]
 
 LARGEST_INT32 = 2**31 - 1
-MOST_CODES = 2**31 - 2**20  # per launch of whole words: positions are int32, with room for the last program's tail
+MAX_CODES = 2**31 - 2**20  # per launch of whole words: positions are int32, with room for the last program's tail
 
 
 def normalize(planes: torch.Tensor, targets: Sequence[tuple[Triple, Triple]], outputs: Sequence[torch.Tensor]) -> None:
@@ -80,7 +80,7 @@ def choose(x: torch.Tensor, outputs: tuple[torch.Tensor, ...], plans: Numbers, t
     """
     threads = threads or _threads()
     interleaved = x.permute(0, 2, 3, 1).is_contiguous()
-    if (interleaved or x.is_contiguous()) and x.numel() <= MOST_CODES:
+    if (interleaved or x.is_contiguous()) and x.numel() <= MAX_CODES:
         # Codes that fill the 16 bytes of a store; with a float32 output among them, 8 would make threads swap values.
         word = 4 if any(output.element_size() == 4 for output in outputs) else 8
         aligned = x.data_ptr() % word == 0 and all(output.data_ptr() % 16 == 0 for output in outputs)
@@ -193,7 +193,7 @@ def _parts(
                 for index in range(planes.shape[0])
                 for part in _parts(planes[index], tuple(output[index] for output in outputs))
             ]
-    images = max(1, MOST_CODES // (3 * planes.shape[-2] * planes.shape[-1]))
+    images = max(1, MAX_CODES // (3 * planes.shape[-2] * planes.shape[-1]))
     if planes.shape[0] <= images:
         return [(planes, outputs)]
     return [

@@ -31,8 +31,8 @@ Words = npt.NDArray[np.int64]
 Records = npt.NDArray[np.void]  # of one class of job: its fields, each an int64
 
 TILE = 32  # pixels along a line of any kernel's tile, and across in the second pass; tables and lines are whole tiles
-MOST_JOBS = 65535  # per launch, on the last axis of its grid
-MOST_PIXELS = 2**28  # of the intermediate, which is 1 GiB: jobs beyond them come in launches of their own
+MAX_JOBS = 65535  # per launch, on the last axis of its grid
+MAX_PIXELS = 2**28  # of the intermediate, which is 1 GiB: jobs beyond them come in launches of their own
 
 GROUP = 4  # taps that a first pass by words takes at a time
 PAIR = 2  # taps that the second pass takes at a time
@@ -308,7 +308,7 @@ def records_of(record: type[NamedTuple], jobs: Sequence[Any]) -> Records:
 def chunks(pixels: Words) -> tuple[Words, Words, int]:
     """Each job's chunk, the place of its pixels in the intermediate, and how many pixels that has to have."""
     begin = np.cumsum(pixels) - pixels
-    chunk = begin // MOST_PIXELS + np.arange(len(pixels)) // MOST_JOBS
+    chunk = begin // MAX_PIXELS + np.arange(len(pixels)) // MAX_JOBS
     begin -= begin[np.searchsorted(chunk, chunk)]
     return chunk, begin, int((begin + pixels).max())
 

@@ -23,7 +23,7 @@ from . import _resize_kernels as kernels
 from .jobs import LineJob, OutputJob, Pixels, TableJob
 from .launching import OPTIONS
 from .planning import (
-    MOST_JOBS,
+    MAX_JOBS,
     TILE,
     Branch,
     Jobs,
@@ -81,7 +81,7 @@ def preprocess(
         RuntimeError: The device's current stream is being captured into a CUDA graph.
 
     Nothing else is checked here, and the host waits for nothing. Its launches are as many for any number of images, as
-    long as the intermediate stays within MOST_PIXELS.
+    long as the intermediate stays within MAX_PIXELS.
     """
     with torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext():
         if device.type == "cuda" and torch.cuda.is_current_stream_capturing():
@@ -236,8 +236,8 @@ def _make_plan(
     lines, outputs, tables = lines[line_order], outputs[output_order], records_of(TableJob, jobs.tables)
 
     memory, table_records = _make_memory(jobs, tables, lines, outputs, device)
-    for first in range(0, len(tables), MOST_JOBS):
-        part = slice(first, first + MOST_JOBS)
+    for first in range(0, len(tables), MAX_JOBS):
+        part = slice(first, first + MAX_JOBS)
         yield _make_tables(tables[part], table_records[part])
     on_cuda = device.type == "cuda"
     stream = torch.cuda.current_stream(device) if on_cuda else None

@@ -35,10 +35,10 @@ _COLUMNS, _ROWS = 0, 1  # in Pillow's order
 
 @dataclass(frozen=True)
 class Window:
-    """One call of Pillow for one axis, of which only the output pixels `shown` are wanted.
+    """One call of Pillow for one axis, of which only the output pixels `shown` are expected.
 
     Pillow is given the source pixels `extent` and stretches `box`, counted from their start, over the output pixels
-    `computed`. The wanted ones are made of the source pixels `read` alone; the others may hold anything.
+    `computed`. The expected ones are made of the source pixels `read` alone; the others may hold anything.
     """
 
     read: range
@@ -141,7 +141,7 @@ def _picture(image: Picture, columns: range, rows: range) -> Image.Image:
 
 
 def _cut(picture: Image.Image, columns: range, rows: range) -> Image.Image:
-    """The columns and rows of a picture; what lies outside of it is uninitialised.
+    """The columns and rows of a image; what lies outside of it is uninitialised.
 
     As `Image.crop`, which takes the result for a newly opened file and refuses it, or warns, if it is large.
     """
@@ -169,7 +169,7 @@ def window(source: int, resized: int, start: int, stop: int, kernel: Filter, cut
 
     Args:
         source: The axis in pixels before it is resized, and after: `resized`.
-        start: The first wanted pixel, counted in the resized axis; `stop`: the one after the last.
+        start: The first expected pixel, counted in the resized axis; `stop`: the one after the last.
         kernel: The filter.
         cut: Whether Pillow gets the part of the source that it needs for this, or the whole axis.
 
@@ -209,7 +209,7 @@ def _fits_float32(value: Fraction) -> bool:
 
 
 def _same_table(part: Window, source: int, resized: int, kernel: Filter) -> bool:
-    """Whether Pillow's fixed-point table for the window is that of the whole axis, on the wanted pixels."""
+    """Whether Pillow's fixed-point table for the window is that of the whole axis, on the expected pixels."""
     whole, wanted = coefficients(source, resized, kernel), slice(part.shown.start, part.shown.stop)
     first, fixed = box_table(part, kernel)
     ours, theirs = part.extent.start + first, whole.first[wanted]

@@ -22,7 +22,7 @@ from fastnorm.spec.geometry import Geometry
 
 # The resized pixels, of all jobs together, that wait for normalisation. A larger batch is taken in groups of
 # images, though never of fewer than there are threads.
-MOST_WAITING = 64 << 20
+MAX_WAITING = 64 << 20
 
 
 def preprocess(images: Sequence[Picture], jobs: Sequence[TargetJob]) -> None:
@@ -38,7 +38,7 @@ def preprocess(images: Sequence[Picture], jobs: Sequence[TargetJob]) -> None:
     for job in jobs:
         shares.setdefault((job.resample, job.geometries), []).append(job)
     waiting = sum(_bytes_per_image(share[0]) for share in shares.values())
-    group = max(torch.get_num_threads(), MOST_WAITING // max(1, waiting))
+    group = max(torch.get_num_threads(), MAX_WAITING // max(1, waiting))
     for start in range(0, len(images), group):
         _preprocess_group(images, range(start, min(start + group, len(images))), list(shares.values()))
 

@@ -26,7 +26,7 @@ Key = tuple[object, ...]
 _Layout = tuple[tuple[int, ...], tuple[int, ...], torch.dtype]
 
 # A bound for callers whose every batch has another shape; a forgotten call is checked and remembered anew.
-MOST_CALLS = 1024
+MAX_CALLS = 1024
 
 _ALIGNMENT = 16  # Triton compiles another variant for pointers that are not multiples of this
 
@@ -115,7 +115,7 @@ def remember(key: Key, planes: torch.Tensor, targets: Sequence[Normalization], o
     launch = package.prepare(planes, backend.constants(targets), outputs) if package is not None else None
     if launch is None:
         return
-    if len(_calls) >= MOST_CALLS:
+    if len(_calls) >= MAX_CALLS:
         _calls.clear()
     layouts = [(tuple(output.shape), output.stride(), output.dtype) for output in outputs]
     _calls[key] = _Call(layouts, launch, [extent(tensor) for tensor in (planes, *outputs)])

@@ -1,0 +1,1 @@
+"""Adapters for other packages' loops and loaders, such as a Lightning callback. None yet."""
