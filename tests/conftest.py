@@ -4,6 +4,12 @@ import os
 
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
+
+# --hypothesis-profile=nightly looks longer for what the gate may miss.
+settings.register_profile("gate", max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("nightly", settings.get_profile("gate"), max_examples=2000)
+settings.load_profile("gate")
 
 
 def pytest_addoption(parser):

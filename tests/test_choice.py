@@ -5,6 +5,8 @@ import torch
 
 from fastnorm_kernels.normalize import MAX_CODES, _parts, choose, plans_of
 
+pytestmark = pytest.mark.compat
+
 PLANS = plans_of([((0.5,) * 3, (0.5,) * 3)])
 FP32, BF16 = torch.float32, torch.bfloat16
 

@@ -12,6 +12,8 @@ from fastnorm_kernels import division
 from fastnorm_kernels.division import Form
 from helpers import PRESETS
 
+pytestmark = pytest.mark.compat
+
 
 def fp32_patterns(values):
     return np.array(values, dtype=np.float32).view(np.uint32).tolist()

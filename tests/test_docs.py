@@ -90,8 +90,6 @@ def test_docstring_examples(name):
 @pytest.mark.filterwarnings("ignore:'pin_memory' argument is set as true")  # there is nothing to pin for without a GPU
 @pytest.mark.parametrize("page", [page for page in PAGES if page != README and python_blocks(page)], ids=name_of)
 def test_examples_of_a_page(page, given):
-    if page.stem == "timm":
-        pytest.importorskip("timm", reason="timm comes with the extras docs and bench")
     run(page, given)
 
 

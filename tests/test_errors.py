@@ -13,6 +13,8 @@ from PIL import Image
 import fastnorm
 from fastnorm import CLIP, VAE, fused_dual_normalize, fused_normalize
 
+pytestmark = pytest.mark.compat
+
 NHWC = torch.zeros(2, 8, 6, 3, dtype=torch.uint8)
 SHAPE = (2, 3, 8, 6)
 BUFFER = torch.zeros(2, 3, 8, 6)

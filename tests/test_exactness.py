@@ -7,6 +7,8 @@ import fastnorm
 from fastnorm.verify import oracle
 from helpers import DTYPES, PATHS, PRESETS, assert_same_bits, dtype_name, every_code, poisoned
 
+pytestmark = pytest.mark.compat
+
 LAYOUTS = ("NHWC", "NCHW")
 MEMORY_FORMATS = (torch.contiguous_format, torch.channels_last)
 

@@ -3,7 +3,7 @@
 import numpy as np
 import PIL
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
 from torchvision.transforms import InterpolationMode
@@ -16,6 +16,8 @@ from fastnorm.spec import geometry as rules
 from fastnorm.spec.filters import BICUBIC, BILINEAR
 from fastnorm.spec.geometry import CropRule, PassOrder, Size, Span, resized_size
 from helpers import random_pixels
+
+pytestmark = [pytest.mark.compat, pytest.mark.pillow]
 
 INSTALLED = PassOrder.of_pillow()
 
@@ -64,7 +66,6 @@ def published(image, **options):
 
 
 @given(source=st.builds(Size, st.integers(1, 100_000), st.integers(1, 100_000)), size=st.integers(1, 4096))
-@settings(max_examples=500, deadline=None)
 @example(source=Size(3, 1), size=1)
 @example(source=Size(99_999, 100_000), size=4096)
 def test_the_long_side_is_truncated_as_both_libraries_do(source, size):
@@ -77,7 +78,6 @@ def test_the_long_side_is_truncated_as_both_libraries_do(source, size):
 
 
 @given(source=sources, size=short_sides)
-@settings(max_examples=150, deadline=None)
 def test_the_size_of_a_resized_picture(source, size):
     image = Image.new("RGB", source[::-1])
     assert torchvision.resize(image, size).size[::-1] == resized_size(source, size)
@@ -89,7 +89,6 @@ def test_an_exact_size_and_none():
 
 
 @given(size=st.builds(Size, sides, sides), crop=crops)
-@settings(max_examples=300, deadline=None)
 def test_centre_crop_of_torchvision(size, crop):
     image = numbered(size)
     wanted = np.asarray(torchvision.center_crop(image, list(crop)))
@@ -97,7 +96,6 @@ def test_centre_crop_of_torchvision(size, crop):
 
 
 @given(size=st.builds(Size, sides, sides), crop=crops)
-@settings(max_examples=300, deadline=None)
 def test_centre_crop_of_transformers(size, crop):
     image = numbered(size)
     wanted = published(image, size=1, crop=crop, do_resize=False)
@@ -119,7 +117,6 @@ def test_padding_is_uneven_on_opposite_sides():
 
 @pytest.mark.parametrize("branch", ["torchvision", "transformers"])
 @given(source=sources, size=short_sides, crop=crops)
-@settings(max_examples=150, deadline=None)
 @example(source=Size(70, 30), size=20, crop=Size(20, 20))  # the margin of the height is 26
 @example(source=Size(31, 20), size=20, crop=Size(20, 20))  # the margin of the height is 11, 3 modulo 4
 @example(source=Size(301, 3), size=2, crop=Size(5, 5))  # vertical pass first since 12.2; narrower than the crop
@@ -185,7 +182,6 @@ def test_which_axis_comes_first():
 
 
 @given(source=st.builds(Size, st.integers(1, 3000), st.integers(1, 1000)), size=st.integers(1, 1000))
-@settings(max_examples=500, deadline=None)
 @example(source=Size(201, 100), size=100)
 @example(source=Size(201, 100), size=99)
 @example(source=Size(200, 100), size=99)

@@ -14,6 +14,8 @@ from fastnorm import CLIP, VAE
 from fastnorm.memory import host_cache
 from helpers import assert_same_bits, random_pixels
 
+pytestmark = pytest.mark.compat
+
 SHAPE = (3, 1024, 1024)  # 12 MiB as float32
 
 

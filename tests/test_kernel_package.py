@@ -10,6 +10,8 @@ import pytest
 import fastnorm_kernels
 from fastnorm_kernels.jobs import LineJob, OutputJob, TableJob
 
+pytestmark = pytest.mark.compat
+
 PACKAGE = pathlib.Path(fastnorm_kernels.__file__).parent
 KERNELS = ast.parse((PACKAGE / "_resize_kernels.py").read_text())
 

@@ -7,6 +7,8 @@ import fastnorm
 from fastnorm_kernels.normalize import MAX_COMPILED_TARGETS, choose, plans_of
 from helpers import assert_same_bits, every_code, poisoned, random_pixels, run_kernel
 
+pytestmark = pytest.mark.compat
+
 FIVE = (
     fastnorm.VAE,
     fastnorm.CLIP,

@@ -12,6 +12,8 @@ import fastnorm
 from fastnorm import CLIP, VAE
 from helpers import assert_same_bits, random_pixels
 
+pytestmark = pytest.mark.compat
+
 
 def dual(batch):
     return fastnorm.fused_dual_normalize(batch, dtype=(torch.float32, torch.bfloat16), layout="NHWC")

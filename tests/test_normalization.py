@@ -23,6 +23,8 @@ import fastnorm
 from fastnorm import CLIP, DINOV2, IMAGENET, SIGLIP, VAE, Normalization
 from helpers import PRESETS, assert_same_bits, every_code
 
+pytestmark = pytest.mark.compat
+
 
 def test_presets():
     assert CLIP.mean == (0.48145466, 0.4578275, 0.40821073)

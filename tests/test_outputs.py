@@ -3,13 +3,15 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import fastnorm
 from fastnorm import CLIP, VAE
 from fastnorm.memory.outputs import _overlaps_itself, _share_memory
 from helpers import random_pixels
+
+pytestmark = pytest.mark.compat
 
 BUFFER = torch.zeros(4096)
 
@@ -32,7 +34,6 @@ def elements(view):
     return set((view.storage_offset() + sum(steps)).ravel().tolist())
 
 
-@settings(max_examples=500, deadline=None)
 @given(pair=views())
 def test_shared_elements_are_found_exactly(pair):
     first, second = pair

@@ -12,6 +12,8 @@ import fastnorm
 from fastnorm.data.files import shipped_photographs
 from helpers import assert_same_bits, random_pixels
 
+pytestmark = pytest.mark.compat
+
 SIZE = 224
 
 

@@ -18,6 +18,8 @@ from fastnorm.backends import select
 from fastnorm.images.pil import PictureError, to_rgb
 from helpers import assert_same_bits, random_pixels
 
+pytestmark = [pytest.mark.compat, pytest.mark.pillow]
+
 VAE_24 = Target(VAE, size=24, crop=24)
 CLIP_24 = Target(CLIP, size=24, resample="bicubic", crop=fastnorm.Crop(24, "transformers"))
 torchvision_branch = transforms.Compose(

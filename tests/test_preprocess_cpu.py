@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 import torchvision.transforms as published
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
@@ -25,6 +25,8 @@ from fastnorm.backends.eager import resize_and_crop, source_range
 from fastnorm.spec.filters import BICUBIC, BILINEAR, BOX, FILTERS, FRACTION_BITS, HALF, LANCZOS, coefficients
 from fastnorm.spec.geometry import CropRule, Geometry, PassOrder, Size, Span, geometry
 from helpers import DTYPES, assert_same_bits, dtype_name, poisoned, random_pixels
+
+pytestmark = [pytest.mark.compat, pytest.mark.pillow]
 
 every_filter = pytest.mark.parametrize("kernel", FILTERS.values(), ids=FILTERS)
 
@@ -125,7 +127,6 @@ def whole(source, target, vertical_first=False):
 
 @every_filter
 @given(plan=plans(), form=st.sampled_from(sorted(FORMS)))
-@settings(max_examples=80, deadline=None)
 @example(plan=whole(Size(1, 1), Size(9, 5)), form="pil")
 @example(plan=whole(Size(91, 75), Size(1, 1), True), form="planes")
 @example(plan=whole(Size(301, 3), Size(150, 2), True), form="pil")
@@ -257,7 +258,6 @@ def test_a_window_with_another_table_is_not_taken():
 
 @every_filter
 @given(axis=axes(), cut=st.booleans())
-@settings(max_examples=60, deadline=None)
 @example(axis=(1500, 336, Span(56, 224, 0, 224)), cut=True)
 @example(axis=(8191, 4096, Span(4001, 89, 0, 89)), cut=False)  # 4001 * 8191 / 4096 takes 25 bits
 def test_a_window_holds_the_crop_and_everything_that_it_is_made_of(kernel, axis, cut):
@@ -276,7 +276,6 @@ def test_a_window_holds_the_crop_and_everything_that_it_is_made_of(kernel, axis,
 
 @every_filter
 @given(source=st.integers(1, 300), target=st.integers(1, 300), data=st.data())
-@settings(max_examples=60, deadline=None)
 def test_the_lines_to_read_are_found_without_a_table(kernel, source, target, data):
     start = data.draw(st.integers(0, target - 1))
     stop = data.draw(st.integers(start + 1, target))
@@ -287,7 +286,6 @@ def test_the_lines_to_read_are_found_without_a_table(kernel, source, target, dat
 
 @every_filter
 @given(length=st.integers(1, 120), computed=st.integers(1, 90), data=st.data())
-@settings(max_examples=60, deadline=None)
 def test_the_table_of_a_box_is_pillows(kernel, length, computed, data):
     """The installed Pillow's pixels for any box, in sixteenths of a pixel."""
     low = data.draw(st.integers(0, 16 * length - 1))

@@ -54,9 +54,15 @@ REFUSED = [
         call(Image.new("RGB", (5, 0))),
         ValueError,
         "images[1]: got 0 x 5 pixels",
-        "leave it out",
+        "remove it from the list",
     ),
-    ("a transparent one", call(Image.new("RGBA", (5, 0))), ValueError, "images[1]: got 0 x 5 pixels", "leave it out"),
+    (
+        "a transparent one",
+        call(Image.new("RGBA", (5, 0))),
+        ValueError,
+        "images[1]: got 0 x 5 pixels",
+        "remove it from the list",
+    ),
     ("no rows", call(GOOD[:0]), ValueError, "images[1]: got 0 x 40 pixels", "at least one on each side"),
     (
         "no columns in a batch",
@@ -373,7 +379,7 @@ def test_a_damaged_file_is_named(tmp_path):
     path = tmp_path / "damaged.jpg"
     Image.fromarray(random_pixels(64, 64, 3).numpy()).save(path)
     path.write_bytes(path.read_bytes()[:700])
-    expected = r"images\[1\]: cannot be decoded \(OSError: .*\); leave it out"
+    expected = r"images\[1\]: cannot be decoded \(OSError: .*\); remove it from the list"
     with Image.open(path) as damaged, pytest.raises(ValueError, match=expected):
         fastnorm.fused_dual_preprocess([GOOD, damaged])
 

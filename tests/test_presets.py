@@ -13,6 +13,8 @@ import fastnorm
 from fastnorm.spec.presets import TARGET_PRESETS, TARGET_SOURCES
 from helpers import assert_same_bits, random_pixels
 
+pytestmark = [pytest.mark.compat, pytest.mark.pillow]
+
 HALF = transforms.Normalize([0.5], [0.5])
 IMAGENET = transforms.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 

@@ -9,6 +9,8 @@ import torch
 from fastnorm_kernels import division
 from ptx import Counts, Fault, Kernel, Memory, arithmetic
 
+pytestmark = pytest.mark.compat
+
 MODULE = """
 .visible .entry kernel(
     .param .u64 .ptr .global .align 1 kernel_param_0,

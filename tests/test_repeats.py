@@ -13,6 +13,8 @@ import stub_driver
 from fastnorm.backends.cuda import launch_cache
 from fastnorm_kernels import _normalize_kernels
 
+pytestmark = pytest.mark.compat
+
 PROGRAM = pathlib.Path(__file__).with_name("repeat_launches.py")
 
 

@@ -10,7 +10,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -30,6 +30,8 @@ from fastnorm.spec.filters import (
 )
 from fastnorm.spec.geometry import CropRule, PassOrder, Size, Span, geometry
 from helpers import random_pixels
+
+pytestmark = pytest.mark.compat
 
 every_filter = pytest.mark.parametrize("kernel", FILTERS.values(), ids=FILTERS)
 
@@ -119,7 +121,6 @@ def test_the_cancelling_rows_see_one_unit_in_the_last_place(kernel):
 
 @every_filter
 @given(source=st.integers(1, 400), resized=st.integers(1, 400))
-@settings(max_examples=60, deadline=None)
 @example(source=4, resized=5)  # the largest sums of the sharpest filter
 def test_coefficients_are_the_weights_rounded_half_away_from_zero(kernel, source, resized):
     exact, table = weights(source, resized, kernel), coefficients(source, resized, kernel)
@@ -207,7 +208,6 @@ def image_of(kind, size):
 
 @every_filter
 @given(source=areas | strips, resized=areas, kind=st.sampled_from(["noise", "saturated"]))
-@settings(max_examples=120, deadline=None)
 @example(source=Size(64, 96), resized=Size(32, 48), kind="noise")  # exactly halved
 @example(source=Size(64, 96), resized=Size(32, 48), kind="saturated")
 @example(source=Size(50, 60), resized=Size(50, 60), kind="noise")
@@ -224,7 +224,6 @@ def test_pixels_equal_the_installed_pillows(kernel, source, resized, kind):
 @pytest.mark.parametrize("order", PassOrder, ids=lambda order: order.name.lower())
 @pytest.mark.parametrize("kernel", [BILINEAR, LANCZOS], ids=lambda kernel: kernel.name)
 @given(source=areas | strips, resized=areas)
-@settings(max_examples=80, deadline=None)
 @example(source=Size(303, 3), resized=Size(101, 2))
 @example(source=Size(50, 20), resized=Size(20, 18))
 def test_pixels_equal_those_of_every_order(order, kernel, source, resized):
@@ -238,7 +237,6 @@ def test_pixels_equal_those_of_every_order(order, kernel, source, resized):
 
 @every_filter
 @given(source=areas | strips, resized=areas, crop=areas)
-@settings(max_examples=60, deadline=None)
 def test_only_what_the_crop_shows_is_the_same_as_all_of_it(kernel, source, resized, crop):
     pixels = random_pixels(*source, 3)
     whole, rule = ours(pixels, resized, kernel), CropRule.TORCHVISION

@@ -7,7 +7,7 @@ import functools
 import numpy as np
 import pytest
 import torch
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -17,6 +17,8 @@ from fastnorm.backends.eager import resize_and_crop
 from fastnorm.spec.filters import BICUBIC, BILINEAR, BOX, FILTERS, HAMMING, LANCZOS, Filter, coefficients
 from fastnorm.spec.geometry import CropRule, Geometry, PassOrder, Size, Span, geometry
 from helpers import DTYPES, assert_same_bits, dtype_name, poisoned, preprocess_by_kernel, random_pixels
+
+pytestmark = pytest.mark.compat
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
@@ -334,7 +336,6 @@ def geometries(draw):
     dtype=st.sampled_from(DTYPES),
     memory_format=st.sampled_from([torch.contiguous_format, torch.channels_last]),
 )
-@settings(max_examples=50, deadline=None)
 @example(  # a window of as many taps as there are pixels, in words
     Geometry(Size(4, 4), Size(1, 1), Span(0, 1, 0, 1), Span(0, 1, 0, 1), False),
     BILINEAR, interleaved, noise, torch.float32, torch.contiguous_format,

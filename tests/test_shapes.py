@@ -3,13 +3,15 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import fastnorm
 from fastnorm import CLIP, DINOV2, SIGLIP, VAE
 from fastnorm.backends.cpu import normalization
 from helpers import DTYPES, PATHS, assert_same_bits, poisoned, random_pixels
+
+pytestmark = pytest.mark.compat
 
 TARGETS = (VAE, CLIP, DINOV2, SIGLIP)
 
@@ -224,7 +226,6 @@ def test_default_dtype_and_device_settings_do_not_matter():
         assert_same_bits(output, value)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     n=st.integers(1, 4),
     height=st.integers(1, 40),

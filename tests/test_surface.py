@@ -15,6 +15,8 @@ from fastnorm.backends import select
 from fastnorm.backends.cuda import backend as cuda
 from helpers import assert_same_bits, random_pixels
 
+pytestmark = pytest.mark.compat
+
 ROOT = pathlib.Path(__file__).parent.parent
 
 

@@ -17,6 +17,8 @@ import fastnorm
 from fastnorm.runtime import threads
 from helpers import random_pixels
 
+pytestmark = pytest.mark.compat
+
 
 @pytest.fixture(autouse=True)
 def several_threads():

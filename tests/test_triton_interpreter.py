@@ -6,6 +6,8 @@ import sys
 
 import stub_driver
 
+pytestmark = pytest.mark.compat
+
 TESTS = pathlib.Path(__file__).parent
 CHOSEN = (
     "test_exactness.py::test_one_target_in_each_dtype",

@@ -152,7 +152,8 @@ def _name(index: int, leading: tuple[int, ...]) -> str:
 def _check_size(size: Size, name: str) -> None:
     if size.height < 1 or size.width < 1:
         raise ValueError(
-            f"{name}: got {size.height} x {size.width} pixels, expected at least one on each side; leave it out"
+            f"{name}: got {size.height} x {size.width} pixels, expected at least one on each side; remove it from "
+            f"the list"
         )
     if size.height * size.width > MAX_SOURCE_PIXELS:
         raise ValueError(f"{name}: got {size.height} x {size.width} pixels, expected at most {MAX_SOURCE_PIXELS:,}")
@@ -239,7 +240,9 @@ def _of_pil(image: object, name: str, alpha: str, exif: str) -> Image.Image:
         raise ValueError(f"{name}: got {error}") from None
     except Exception as error:
         # Decoders of damaged files raise whatever their parsers do: OSError, SyntaxError, ValueError, struct.error.
-        raise ValueError(f"{name}: cannot be decoded ({type(error).__name__}: {error}); leave it out") from error
+        raise ValueError(
+            f"{name}: cannot be decoded ({type(error).__name__}: {error}); remove it from the list"
+        ) from error
 
 
 def _size_of(image: Image.Image | torch.Tensor) -> Size:

@@ -169,7 +169,7 @@ def _resized(source: Size, target: Target, name: str) -> Size:
     crop = target.crop_size
     if crop and not target.pad and (resized.height < crop.height or resized.width < crop.width):
         raise ValueError(
-            f"{name} becomes {_shown(resized)}, smaller than the crop of {_shown(crop)}; pad=True puts it on black"
+            f"{name} becomes {_shown(resized)}, smaller than the crop of {_shown(crop)}; pad=True adds black borders"
         )
     return resized
 

@@ -1,8 +1,8 @@
 """Resizing by Pillow itself, one axis a call, so that any version's pixels come out of the installed one.
 
-Pillow chooses the order of its two passes, and that choice has changed; a call that resizes a single axis leaves it
-none. It also lets the crop be thought of first: of each axis only the window that the crop shows is computed, wherever
-Pillow's table for that window is the same as the slice of its table for the whole axis.
+Pillow chooses the order of its two passes, and that choice has changed between its versions; a call that resizes one
+axis leaves it no choice. Resizing one axis at a time also allows cropping early: only the part of each axis that the
+crop keeps is computed, wherever Pillow's table for that part equals the same part of its table for the whole axis.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _COLUMNS, _ROWS = 0, 1  # in Pillow's order
 
 @dataclass(frozen=True)
 class Window:
-    """One call of Pillow for one axis, of which only the output pixels `shown` are expected.
+    """One call of Pillow for one axis, whose output pixels `shown` are the ones that are needed.
 
     Pillow is given the source pixels `extent` and stretches `box`, counted from their start, over the output pixels
     `computed`. The expected ones are made of the source pixels `read` alone; the others may hold anything.
