@@ -4,6 +4,8 @@ import pathlib
 import subprocess
 import sys
 
+import pytest
+
 import stub_driver
 
 pytestmark = pytest.mark.compat
