@@ -163,11 +163,11 @@ def one_line(text):
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_arguments_that_cannot_work_are_one_line(arguments, wanted, capsys):
+def test_arguments_that_cannot_work_are_one_line(arguments, expected, capsys):
     with pytest.raises(SystemExit) as exit_:
         offline._main(arguments)
     assert exit_.value.code == 2
-    assert wanted in one_line(capsys.readouterr().err)
+    assert expected in one_line(capsys.readouterr().err)
 
 
 def test_arguments_of_the_resizing_tool_that_cannot_work_are_one_line(capsys):
