@@ -101,6 +101,15 @@ def checks():
                 found[f"outputs {dtype} {memory_format} {width}"] = functools.partial(
                     resizing.test_outputs_of_every_kind, dtype, memory_format, width
                 )
+        for step in (1, 8):
+            found[f"ends {dtype} {step}"] = functools.partial(
+                resizing.test_a_tile_may_end_after_any_row_or_column, dtype, step
+            )
+    for layout in ("NHWC", "NCHW"):
+        for memory_format in (torch.contiguous_format, torch.channels_last):
+            found[f"ends {layout} {memory_format}"] = functools.partial(
+                test_shapes.test_a_tile_may_end_after_any_row, layout, 64, memory_format, torch.device("cpu")
+            )
     for layout in (resizing.interleaved, resizing.planar, resizing.four_bytes_a_pixel):
         for dtype in (torch.float32, torch.bfloat16):
             for shape in ((32, 64), (40, 37)):
@@ -143,6 +152,10 @@ def caught(check):
     return False
 
 
+def trap(state):
+    raise Fault(f"executed by {len(state.lanes)} lanes")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--arch", default="sm_90")
@@ -159,32 +172,28 @@ def main():
         check()
         for used in kernels.used:
             users[used].append(name)
-    total = collections.Counter()
-    all_checks, survivors = checks(), []
-    seen = collections.Counter()
+    tests = checks()
     for (ptx, shared_bytes), names in sorted(users.items(), key=lambda item: interpreter.Module(item[0][0]).name):
-        kernel = interpreter.Kernel(ptx, shared_bytes)
-        number = 0
-        for position, instruction in enumerate(kernel.instructions):
-            for what, changed in changes(instruction):
-                number += 1
-                if number % options.every:
-                    continue
-                try:
-                    kernels.changed = {ptx: kernel.changed(position, changed)}
-                except Fault:
-                    continue  # no such instruction
-                total[kernel.module.name, "changes"] += 1
-                if any(caught(all_checks[name]) for name in names):
-                    total[kernel.module.name, "caught"] += 1
-                else:
-                    survivors.append((kernel.module.name, what, instruction.text))
-                    seen[kernel.module.name, what] += 1
+        kernel, made, survivors = interpreter.Kernel(ptx, shared_bytes), 0, []
+        candidates = [
+            (position, what, changed)
+            for position, instruction in enumerate(kernel.instructions)
+            for what, changed in changes(instruction)
+        ]
+        for position, what, changed in candidates[:: options.every]:
+            try:
+                kernels.changed = {ptx: kernel.changed(position, changed)}
+            except Fault:
+                continue  # there is no such instruction
+            made += 1
+            if not any(caught(tests[name]) for name in names):
+                kernels.changed[ptx].functions[position] = trap
+                executed = any(caught(tests[name]) for name in names)
+                survivors.append((what if executed else "never executed", kernel.instructions[position].text))
         kernels.changed = {}
-    for name in sorted({name for name, _ in total}):
-        print(f"{name}: {total[name, 'caught']} of {total[name, 'changes']} changes caught")
-    for survivor in survivors:
-        print(*survivor, sep=" | ")
+        print(f"{kernel.module.name}: {made - len(survivors)} of {made} changes caught")
+        for survivor in survivors:
+            print("   ", *survivor, sep=" | ", flush=True)
 
 
 if __name__ == "__main__":

@@ -239,6 +239,16 @@ def test_every_place_of_a_tile_overshoots_both_ends(shape, layout, dtype):
     check([layout(image) for image in images], Target(whole(*shape), BICUBIC, dtype=dtype))
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=dtype_name)
+@pytest.mark.parametrize("step", [1, 8], ids=["by pixels", "by 16 bytes"])
+def test_a_tile_may_end_after_any_row_or_column(dtype, step):
+    image = noise(20, 21)
+    for length in range(1, 34):
+        rows, columns = length, (length * step - 1) % 32 + step
+        check([image], Target(whole(rows, columns), BILINEAR, dtype=dtype))
+        check([image], Target(whole(columns, rows, vertical_first=step == 1), BILINEAR, dtype=dtype))
+
+
 def test_outputs_with_strides_of_their_own():
     images = [noise(20, 30), noise(33, 20)]
     target, places = Target(whole(16, 24)), [slice(0, 24), slice(3, 27)]
