@@ -1,8 +1,9 @@
-"""Normalise one uint8 image batch for several models in one pass, with the published pipelines' exact bits.
+"""Turn decoded images into the input tensors of several models in one call, with the published pipelines' exact bits.
 
     import fastnorm
 
-    vae, clip = fastnorm.fused_dual_normalize(batch)  # batch: uint8, NHWC or NCHW
+    vae, clip = fastnorm.fused_dual_preprocess(images)  # PIL images or uint8 tensors: resized, cropped, normalised
+    vae, clip = fastnorm.fused_dual_normalize(batch)  # one uint8 batch of one size: normalised
 
 `fastnorm.reference` defines what is correct; `fastnorm check` on the command line proves it on your machine.
 """

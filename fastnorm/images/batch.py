@@ -112,7 +112,7 @@ class ImageList(Images):
 class SupportsImages(Protocol):
     """A container that knows how its images lie in memory, such as `PackedImages`."""
 
-    def as_images(self) -> Images: ...
+    def __fastnorm_images__(self) -> Images: ...
 
 
 def read_images(images: object, layout: str, alpha: str, exif: str) -> Images:
@@ -122,7 +122,7 @@ def read_images(images: object, layout: str, alpha: str, exif: str) -> Images:
     check_exif(exif)
     found: Images
     if isinstance(images, SupportsImages):
-        found = images.as_images()
+        found = images.__fastnorm_images__()
     elif isinstance(images, (torch.Tensor, np.ndarray)):
         found = _of_batch(as_planes(images, layout, "images"))
     elif is_pil_image(images):

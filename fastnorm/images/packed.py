@@ -80,8 +80,7 @@ class PackedImages:
         """Copy images into one new buffer on the CPU; arguments and errors as for `fused_preprocess`."""
         return _pack(read_images(images, layout, alpha, exif).as_tensors())
 
-    def as_images(self) -> Images:
-        """What `fused_preprocess` reads."""
+    def __fastnorm_images__(self) -> Images:
         return _Packed(self.device, self.sizes, (len(self),), (self.buffer,), self)
 
     def __len__(self) -> int:
@@ -103,12 +102,15 @@ class PackedImages:
 
     @property
     def device(self) -> torch.device:
+        """Where the buffer lies."""
         return self.buffer.device
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> PackedImages:
+        """The same images on `device`, in one copy; themselves if they are there."""
         return PackedImages(self.buffer.to(device, non_blocking=non_blocking), self.offsets, self.sizes)
 
     def pin_memory(self, device: torch.device | str | None = None) -> PackedImages:
+        """The same images in pinned memory, as a `DataLoader(pin_memory=True)` asks for."""
         del device  # the loader of older torch releases names one
         return PackedImages(self.buffer.pin_memory(), self.offsets, self.sizes)
 
@@ -137,7 +139,7 @@ def on_device(images: Images, device: torch.device) -> Images:
         planes = images.planes.to(device)
         return replace(images, device=device, planes=planes, memory=(planes,))
     packed = _pack(images.as_tensors(), pinned=device.type == "cuda").to(device, non_blocking=True)
-    return replace(packed.as_images(), leading=images.leading)
+    return replace(packed.__fastnorm_images__(), leading=images.leading)
 
 
 @dataclass(frozen=True)

@@ -218,6 +218,7 @@ def fused_preprocess(
         TypeError: A wrong kind of image, target or option.
         ValueError: A wrong value: sizes, channels, transparent pixels, results of different sizes in one target, an
             `out` that does not fit. The message names the image; every check comes before any pixel is resized.
+        RuntimeError: A call while a CUDA graph is captured, which would replay the addresses of these images.
     """
     outputs, places = run(
         images,

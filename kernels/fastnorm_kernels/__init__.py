@@ -2,9 +2,9 @@
 
     normalize(planes, targets, outputs)
     prepare(planes, targets, outputs).launch(planes, outputs)  # the same again, in a few microseconds
-    preprocess(sources, branches, device)  # resized and cropped first, each image and each branch as it needs
+    preprocess(sources, branches, device)  # resized and cropped first, each image as each target needs
 
-Only torch and Triton are needed. Importing this package imports Triton; no CUDA context is made before a launch.
+Only torch, Triton and numpy are needed. Importing this package imports Triton; no CUDA context is made before a launch.
 """
 
 import sys
