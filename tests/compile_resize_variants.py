@@ -30,7 +30,7 @@ def variant(layout, dtype, side=224, memory_format=torch.contiguous_format):
             [
                 Branch(
                     kernel,
-                    functools.partial(coefficients, kernel=kernel),
+                    functools.partial(coefficients, resample=kernel),
                     (0.5,) * 3,
                     (0.5,) * 3,
                     [plan] * 3,

@@ -66,7 +66,7 @@ def run(images, targets, plans, outputs):
     branches = [
         fastnorm_kernels.Branch(
             filter=target.kernel,
-            coefficients=functools.partial(coefficients, kernel=target.kernel),
+            coefficients=functools.partial(coefficients, resample=target.kernel),
             mean=target.normalization.mean,
             std=target.normalization.std,
             geometries=plan,

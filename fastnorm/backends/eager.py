@@ -72,13 +72,13 @@ def channel_constants(values: tuple[float, float, float], device: torch.device) 
     return torch.tensor(values, dtype=torch.float32, device=device).view(3, 1, 1)
 
 
-def resize_and_crop(image: torch.Tensor, geometry: Geometry, kernel: Filter) -> torch.Tensor:
+def resize_and_crop(image: torch.Tensor, geometry: Geometry, resample: Filter) -> torch.Tensor:
     """The image resized, cropped and padded with zeros, on the device where it is.
 
     Args:
         image: uint8, (H, W, C), of the size `geometry.source`; any strides.
         geometry: From `fastnorm.spec.geometry.geometry`.
-        kernel: One of `fastnorm.spec.filters.FILTERS`.
+        resample: One of `fastnorm.spec.filters.FILTERS`.
 
     Returns:
         A new uint8 tensor (rows, columns, C) of the size `geometry.output`. Only what the crop shows is computed.
@@ -88,31 +88,31 @@ def resize_and_crop(image: torch.Tensor, geometry: Geometry, kernel: Filter) -> 
     first, second = (vertical, horizontal) if geometry.vertical_first else (horizontal, vertical)
     # The first pass runs over those lines alone that the second one reads.
     axis, source, resized, span = second
-    read = source_range(source, resized, span, kernel)
+    read = source_range(source, resized, span, resample)
     pixels = image.narrow(axis, read.start, len(read))
-    pixels = _resize_axis(pixels, *first, kernel)
-    pixels = _resize_axis(pixels, *second, kernel, origin=read.start)
+    pixels = _resize_axis(pixels, *first, resample)
+    pixels = _resize_axis(pixels, *second, resample, origin=read.start)
     mirrored = [axis for axis, span in ((_ROWS, geometry.rows), (_COLUMNS, geometry.columns)) if span.mirrored]
     output = pixels.new_zeros(*geometry.output, pixels.shape[-1])
     output[_shown(geometry.rows), _shown(geometry.columns)] = pixels.flip(mirrored)
     return output
 
 
-def source_range(source: int, resized: int, span: Span, kernel: Filter) -> range:
+def source_range(source: int, resized: int, span: Span, resample: Filter) -> range:
     """The source pixels of one axis that the resized pixels `span` are made of."""
     if source == resized:
         return range(span.start, span.stop)
-    table, last = coefficients(source, resized, kernel), span.stop - 1
+    table, last = coefficients(source, resized, resample), span.stop - 1
     return range(int(table.first[span.start]), int(table.first[last] + table.count[last]))
 
 
 def _resize_axis(
-    pixels: torch.Tensor, axis: int, source: int, resized: int, span: Span, kernel: Filter, origin: int = 0
+    pixels: torch.Tensor, axis: int, source: int, resized: int, span: Span, resample: Filter, origin: int = 0
 ) -> torch.Tensor:
     """The resized pixels `span` of one axis, from `pixels`, which on that axis begin at source pixel `origin`."""
     if source == resized:
         return pixels.narrow(axis, span.start - origin, span.count)
-    table, shown = coefficients(source, resized, kernel), slice(span.start, span.stop)
+    table, shown = coefficients(source, resized, resample), slice(span.start, span.stop)
     first = torch.tensor(table.first[shown] - origin, device=pixels.device)
     fixed = torch.tensor(table.fixed[shown], device=pixels.device)
     lines = pixels.movedim(axis, 0).to(torch.int32, memory_format=torch.contiguous_format)

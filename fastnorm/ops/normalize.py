@@ -43,8 +43,8 @@ def fused_dual_normalize(
 
     Args:
         batch: As for `fused_normalize`.
-        vae: The first branch's normalisation; pixels in [-1, 1] by default.
-        clip: The second branch's; OpenAI CLIP's mean and std by default.
+        vae: The first target's normalisation; pixels in [-1, 1] by default.
+        clip: The second target's; OpenAI CLIP's mean and std by default.
         dtype, layout, memory_format, out: As for `fused_normalize`, with two targets.
 
     Returns:

@@ -63,7 +63,7 @@ class Coefficients:
 
 
 @functools.lru_cache(maxsize=256)  # a table of 512 pixels by 33 taps takes 70 KB
-def coefficients(source: int, resized: int, kernel: Filter) -> Coefficients:
+def coefficients(source: int, resized: int, resample: Filter) -> Coefficients:
     """The table that resizes an axis from `source` to `resized` pixels, both at least 1.
 
     Example:
@@ -75,17 +75,17 @@ def coefficients(source: int, resized: int, kernel: Filter) -> Coefficients:
 
     An axis that keeps its size gets the identity, exactly.
     """
-    exact = weights(source, resized, kernel)
+    exact = weights(source, resized, resample)
     table = Coefficients(exact.first, exact.count, fixed_point(exact.weight))
     for array in (table.first, table.count, table.fixed):
         array.flags.writeable = False
     return table
 
 
-def weights(source: int, resized: int, kernel: Filter) -> Weights:
+def weights(source: int, resized: int, resample: Filter) -> Weights:
     """The weights before they are rounded to fixed point; arguments as in `coefficients`."""
     scale = source / resized
-    return weights_around(centres(0.0, scale, range(resized)), scale, source, kernel)
+    return weights_around(centres(0.0, scale, range(resized)), scale, source, resample)
 
 
 def centres(origin: float, scale: float, pixels: range) -> Doubles:
@@ -93,22 +93,22 @@ def centres(origin: float, scale: float, pixels: range) -> Doubles:
     return origin + (np.arange(pixels.start, pixels.stop, dtype=np.float64) + 0.5) * scale
 
 
-def source_window(centre: Doubles, scale: float, source: int, kernel: Filter) -> tuple[Wide, Wide]:
+def source_window(centre: Doubles, scale: float, source: int, resample: Filter) -> tuple[Wide, Wide]:
     """The first source pixel that counts for each centre, and the one after the last."""
-    support = kernel.support * max(scale, 1.0)  # a filter widens when an image shrinks, not when it grows
+    support = resample.support * max(scale, 1.0)  # a filter widens when an image shrinks, not when it grows
     first = np.maximum((centre - support + 0.5).astype(np.int64), 0)
     return first, np.minimum((centre + support + 0.5).astype(np.int64), source)
 
 
-def weights_around(centre: Doubles, scale: float, source: int, kernel: Filter) -> Weights:
+def weights_around(centre: Doubles, scale: float, source: int, resample: Filter) -> Weights:
     """The weights of source pixels around each centre, where an axis shrinks by `scale`."""
-    first, stop = source_window(centre, scale, source, kernel)
+    first, stop = source_window(centre, scale, source, resample)
     count = stop - first
     inverse = 1.0 / max(scale, 1.0)
     weight = np.zeros((len(centre), int(count.max())))
     total = np.zeros(len(centre))
     for tap in range(weight.shape[1]):
-        at_tap = np.where(tap < count, kernel.weight((tap + first - centre + 0.5) * inverse), 0.0)
+        at_tap = np.where(tap < count, resample.weight((tap + first - centre + 0.5) * inverse), 0.0)
         weight[:, tap] = at_tap
         total += at_tap
     np.divide(weight, total[:, None], out=weight, where=total[:, None] != 0)

@@ -52,20 +52,20 @@ class Window:
         return self.box == (0.0, len(self.computed))
 
 
-def resize_into(output: Codes, image: Picture, geometry: Geometry, kernel: Filter) -> None:
+def resize_into(output: Codes, image: Picture, geometry: Geometry, resample: Filter) -> None:
     """Write all of `output`, (rows, columns, 3): what `fastnorm.backends.eager.resize_and_crop` returns.
 
     Args:
         output: uint8, of the size `geometry.output`.
         image: A loaded Pillow image of mode "RGB", or a uint8 CPU tensor (H, W, 3) with any strides.
         geometry: From `fastnorm.spec.geometry`; its order of the passes is kept, whatever the installed Pillow's.
-        kernel: One of `fastnorm.spec.filters.FILTERS`.
+        resample: One of `fastnorm.spec.filters.FILTERS`.
     """
     rows, columns = geometry.rows, geometry.columns
     if (rows.count, columns.count) != geometry.output:
         output[...] = 0
     shown = output[_shown(rows), _shown(columns)]
-    shown[_direction(rows), _direction(columns)] = _resize_and_cut(image, geometry, kernel)
+    shown[_direction(rows), _direction(columns)] = _resize_and_cut(image, geometry, resample)
 
 
 def _shown(span: Span) -> slice:
@@ -76,7 +76,7 @@ def _direction(span: Span) -> slice:
     return slice(None, None, -1 if span.mirrored else 1)
 
 
-def _resize_and_cut(image: Picture, geometry: Geometry, kernel: Filter) -> Codes:
+def _resize_and_cut(image: Picture, geometry: Geometry, resample: Filter) -> Codes:
     """The pixels that the crop shows, neither padded nor mirrored."""
     spans = {_COLUMNS: geometry.columns, _ROWS: geometry.rows}
     sources = {_COLUMNS: geometry.source.width, _ROWS: geometry.source.height}
@@ -86,7 +86,7 @@ def _resize_and_cut(image: Picture, geometry: Geometry, kernel: Filter) -> Codes
     # lines that a whole pass can do without are worth a copy of the others.
     cut = {first: isinstance(image, torch.Tensor), second: True}
     windows = {
-        axis: window(sources[axis], resized[axis], spans[axis].start, spans[axis].stop, kernel, cut[axis])
+        axis: window(sources[axis], resized[axis], spans[axis].start, spans[axis].stop, resample, cut[axis])
         for axis in (first, second)
     }
     before, after = windows[first], windows[second]
@@ -94,23 +94,23 @@ def _resize_and_cut(image: Picture, geometry: Geometry, kernel: Filter) -> Codes
     if before.is_identity and after.is_identity:
         return _codes(image, taken[_COLUMNS], taken[_ROWS])
     picture = _picture(image, taken[_COLUMNS], taken[_ROWS])
-    picture = _resize_axis(picture, first, before, kernel)
+    picture = _resize_axis(picture, first, before, resample)
     kept = {first: _within(before.computed, before.shown), second: _within(after.read, after.extent)}
     picture = _cut(picture, kept[_COLUMNS], kept[_ROWS])
-    picture = _resize_axis(picture, second, after, kernel)
+    picture = _resize_axis(picture, second, after, resample)
     kept = {first: range(len(before.shown)), second: _within(after.computed, after.shown)}
     return np.asarray(picture)[_slice(kept[_ROWS]), _slice(kept[_COLUMNS])]
 
 
-def _resize_axis(picture: Image.Image, axis: int, part: Window, kernel: Filter) -> Image.Image:
+def _resize_axis(picture: Image.Image, axis: int, part: Window, resample: Filter) -> Image.Image:
     if part.is_identity:
         return picture
     size = [picture.width, picture.height]
     box = [0.0, 0.0, float(picture.width), float(picture.height)]
     size[axis] = len(part.computed)
     box[axis], box[axis + 2] = part.box
-    resample = Image.Resampling[kernel.name.upper()]
-    return picture.resize((size[0], size[1]), resample, (box[0], box[1], box[2], box[3]))
+    pillows = Image.Resampling[resample.name.upper()]
+    return picture.resize((size[0], size[1]), pillows, (box[0], box[1], box[2], box[3]))
 
 
 # --- pixels in and out of Pillow
@@ -164,13 +164,13 @@ def _within(outer: range, inner: range) -> range:
 
 
 @functools.lru_cache(maxsize=4096)
-def window(source: int, resized: int, start: int, stop: int, kernel: Filter, cut: bool) -> Window:
+def window(source: int, resized: int, start: int, stop: int, resample: Filter, cut: bool) -> Window:
     """The smallest call of Pillow known to return the pixels `start` to `stop` of an axis as resizing all of it does.
 
     Args:
         source: The axis in pixels before it is resized, and after: `resized`.
         start: The first expected pixel, counted in the resized axis; `stop`: the one after the last.
-        kernel: The filter.
+        resample: The filter.
         cut: Whether Pillow gets the part of the source that it needs for this, or the whole axis.
 
     A window from `a` to `b` is stretched from the box a * source / resized to b * source / resized. Pillow keeps boxes
@@ -182,7 +182,7 @@ def window(source: int, resized: int, start: int, stop: int, kernel: Filter, cut
     shown = range(start, stop)
     if source == resized:
         return Window(read=shown, extent=shown, box=(0.0, float(len(shown))), computed=shown, shown=shown)
-    read = read_range(source, resized, shown, kernel)
+    read = read_range(source, resized, shown, resample)
     scale = Fraction(source, resized)
     step = scale.denominator // (scale.denominator & -scale.denominator)  # a * scale is a binary fraction every `step`
     end = -(-stop // step) * step
@@ -193,14 +193,14 @@ def window(source: int, resized: int, start: int, stop: int, kernel: Filter, cut
         if not (_fits_float32(low) and _fits_float32(high) and _fits_float32(high - low)):
             continue
         found = Window(read, extent, (float(low), float(high)), range(begin, end), shown)
-        if step == 1 or begin == 0 or _same_table(found, source, resized, kernel):
+        if step == 1 or begin == 0 or _same_table(found, source, resized, resample):
             return found
     return Window(read, range(source), (0.0, float(source)), range(resized), shown)
 
 
-def read_range(source: int, resized: int, shown: range, kernel: Filter) -> range:
+def read_range(source: int, resized: int, shown: range, resample: Filter) -> range:
     """The source pixels that the resized pixels `shown` are made of, found without making the table."""
-    first, stop = source_window(centres(0.0, source / resized, shown), source / resized, source, kernel)
+    first, stop = source_window(centres(0.0, source / resized, shown), source / resized, source, resample)
     return range(int(first[0]), int(stop[-1]))
 
 
@@ -208,10 +208,10 @@ def _fits_float32(value: Fraction) -> bool:
     return Fraction(float(np.float32(float(value)))) == value
 
 
-def _same_table(part: Window, source: int, resized: int, kernel: Filter) -> bool:
+def _same_table(part: Window, source: int, resized: int, resample: Filter) -> bool:
     """Whether Pillow's fixed-point table for the window is that of the whole axis, on the expected pixels."""
-    whole, wanted = coefficients(source, resized, kernel), slice(part.shown.start, part.shown.stop)
-    first, fixed = box_table(part, kernel)
+    whole, wanted = coefficients(source, resized, resample), slice(part.shown.start, part.shown.stop)
+    first, fixed = box_table(part, resample)
     ours, theirs = part.extent.start + first, whole.first[wanted]
     start = np.minimum(ours, theirs)  # a tap more at either end makes no difference if its coefficient is 0
     shift = max(int((ours - start).max()), int((theirs - start).max()))
@@ -219,12 +219,12 @@ def _same_table(part: Window, source: int, resized: int, kernel: Filter) -> bool
     return np.array_equal(_shifted(fixed, ours - start, width), _shifted(whole.fixed[wanted], theirs - start, width))
 
 
-def box_table(part: Window, kernel: Filter) -> tuple[Integers, Integers]:
+def box_table(part: Window, resample: Filter) -> tuple[Integers, Integers]:
     """Pillow's table for a window's box: first source pixel, counted in the extent, and coefficients of each pixel."""
     low, high = part.box
     scale = (high - low) / len(part.computed)
     centre = centres(low, scale, _within(part.computed, part.shown))
-    exact = weights_around(centre, scale, len(part.extent), kernel)
+    exact = weights_around(centre, scale, len(part.extent), resample)
     return exact.first, fixed_point(exact.weight)
 
 

@@ -1,6 +1,6 @@
 """Preprocessing on the CPU: Pillow resizes, one job per image and resized size, and the CPU path normalises.
 
-Between the two lies a batch of uint8 pixels, a quarter of what the float32 outputs take. Branches that show the same
+Between the two lies a batch of uint8 pixels, a quarter of what the float32 outputs take. Targets that show the same
 pixels of every image share one, and so one resize.
 """
 

@@ -44,7 +44,7 @@ def launch_preprocess(package: ModuleType, images: Images, jobs: Sequence[Target
     branches = [
         package.Branch(
             filter=job.resample,
-            coefficients=functools.partial(coefficients, kernel=job.resample),
+            coefficients=functools.partial(coefficients, resample=job.resample),
             mean=job.normalization.mean,
             std=job.normalization.std,
             geometries=job.geometries,
