@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from fastnorm.cli._text import significant
+from typing import Any
 
-__all__ = ["milliseconds", "significant", "times"]
+
+def significant(value: float) -> str:
+    """Three significant figures, at most two decimals, no exponent."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
 
 def times(ratio: float) -> str:
@@ -13,3 +16,20 @@ def times(ratio: float) -> str:
 
 def milliseconds(value: float) -> str:
     return f"{significant(value)} ms" if value >= 1 else f"{significant(1e3 * value)} us"
+
+
+def span(line: dict[str, Any], figure: str = "ratio") -> str:
+    """The range over several runs, or nothing."""
+    low, high = line[f"{figure}_low"], line[f"{figure}_high"]
+    return f"{significant(low)} to {significant(high)}" if line["ratio_runs"] > 1 and low is not None else ""
+
+
+def count(value: float) -> str:
+    return f"{value:g}".replace("e+0", "e") if value >= 1e7 else f"{value:,.0f}" if value >= 1e3 else f"{value:.4g}"
+
+
+def size(value: float) -> str:
+    for unit, one in (("EB", 1e18), ("PB", 1e15), ("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if value >= one:
+            return f"{significant(value / one)} {unit}"
+    return f"{value:.0f} B"

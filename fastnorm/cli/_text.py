@@ -47,3 +47,7 @@ def printable(name: str) -> str:
 
 def one_line(text: str) -> str:
     return " ".join(text.split())
+
+
+def print_table(rows, align):
+    print(table(rows, align))
