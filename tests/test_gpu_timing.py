@@ -4,10 +4,10 @@ import dataclasses
 
 import pytest
 import torch
+from benchmarks.gpu_timing import Runner, Timing, repeats_needed, sets_needed
 
 from benchmarks import gpu_timing, test_normalize_gpu, test_preprocess_gpu
 from benchmarks.cells import GPU_NORMALIZE, GPU_PREPROCESS, SMALL_PICTURES
-from benchmarks.gpu_timing import Runner, Timing, repeats_needed, sets_needed
 from benchmarks.peers import normalize
 from benchmarks.rows import read
 

@@ -17,6 +17,9 @@ class Bar:
     def __init__(self, shown: Progress, task: TaskID) -> None:
         self._shown, self._task = shown, task
 
+    def show(self, done: int, total: int, name: str) -> None:
+        self._shown.update(self._task, completed=done, total=total, name=name)
+
     def total(self, steps: int) -> None:
         self._shown.update(self._task, total=steps)
 

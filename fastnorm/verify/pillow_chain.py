@@ -11,7 +11,7 @@ def resize_and_crop(image: Image.Image, target: Target) -> Image.Image:
     """The uint8 pixels that the published pipeline of `target` normalises.
 
     Args:
-        image: A picture of mode "RGB".
+        image: An image of mode "RGB".
         target: With a short side as its `size`, and a crop in the centre: torchvision's `Resize` and `CenterCrop`, or
             what transformers' Pillow-backend processors do.
     """
@@ -24,7 +24,7 @@ def resize_and_crop(image: Image.Image, target: Target) -> Image.Image:
 
 def short_side_and_crop(target: Target) -> tuple[int, Crop]:
     if not isinstance(target.size, int) or target.crop is None:
-        raise ValueError(f"got {target}, wanted a target with a short side and a crop")
+        raise ValueError(f"got {target}, expected a target with a short side and a crop")
     return target.size, target.crop
 
 
