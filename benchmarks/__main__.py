@@ -38,8 +38,8 @@ class Follow:
         if report.when == "teardown":
             self.bar.advance(1)
 
-    def pytest_keyboard_interrupt(self) -> None:
-        self.interrupted = True
+    def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo) -> None:
+        self.interrupted = excinfo.type is KeyboardInterrupt  # pytest raises a subclass where it stops by itself
 
 
 def measure(cells: Path, output: Path, *options: str) -> tuple[int, list[str]]:

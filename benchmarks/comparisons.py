@@ -37,7 +37,7 @@ def entries(rows: pd.DataFrame) -> pd.DataFrame:
     from its fast ones (20%) over our slow ones (80%) to the reverse. `variation` is how many times as long the slow
     rounds of all runs took as the fast ones. `mismatches` is the largest of the runs, `reason` why it did not run.
     """
-    rows = rows.assign(gpu=rows["driver"] != "", ours=[is_ours(name) for name in rows["name"]])
+    rows = rows.assign(gpu=rows["driver"] != "", ours=rows["name"].map(is_ours).astype(bool))
     first = rows[rows["ours"]].drop_duplicates(CELL)[[*CELL, "name"]]
     ours = rows.merge(first, on=[*CELL, "name"]).drop_duplicates([*CELL, "run"], keep="last")
     rows = rows.merge(

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from PIL import Image, ImageOps
 
+from fastnorm.data.decode import read_rgb
 from fastnorm.data.files import shipped_photographs
 
 
@@ -20,5 +21,5 @@ def batch(images: int, size: tuple[int, int], layout: str, device: torch.device 
 
 def photographs(sizes: Sequence[tuple[int, int]]) -> list[Image.Image]:
     """One image per (height, width): the shipped photographs in turn, cropped to the shape and resized."""
-    shipped = [Image.open(path).convert("RGB") for path in shipped_photographs()]
+    shipped = [read_rgb(path).image for path in shipped_photographs()]
     return [ImageOps.fit(shipped[index % len(shipped)], (w, h)) for index, (h, w) in enumerate(sizes)]

@@ -53,6 +53,11 @@ INPUTS = {
 }
 
 
+def _pixels(path: Path) -> int:
+    with Image.open(path) as image:
+        return image.width * image.height
+
+
 def inputs(table: pd.DataFrame, own: Mapping[str, float]) -> dict[str, Input]:
     """A reader's own values, else what the rows hold, else the assumptions."""
     found = dict(INPUTS)
@@ -63,8 +68,7 @@ def inputs(table: pd.DataFrame, own: Mapping[str, float]) -> dict[str, Input]:
     for name, value in own.items():
         put(name, value, "yours")
     paths = shipped_photographs()
-    pixels = sum(image.width * image.height for image in map(Image.open, paths))
-    each = sum(path.stat().st_size for path in paths) / pixels
+    each = sum(path.stat().st_size for path in paths) / sum(map(_pixels, paths))
     source = f"{each:.3f} bytes a pixel, as the {len(paths)} photographs in fastnorm/photos"
     put("jpeg_bytes", each * found["width"].value * found["height"].value, source)
     one_worker = table[(table["suite"] == "end to end") & table["cell"].str.contains(" 1 workers", regex=False)]

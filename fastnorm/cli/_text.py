@@ -26,7 +26,7 @@ def print_table(rows: Sequence[Sequence[str]], align: str, head: bool = True) ->
         grid.add_column(Text(name), justify="right" if side == "r" else "left", overflow="fold")
     for row in body:
         grid.add_row(*map(Text, row))
-    console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else _UNLIMITED)
+    console = Console(file=sys.stdout, width=_terminal_width(_UNLIMITED), height=len(rows))
     with console.capture() as captured:
         console.print(grid)
     print("\n".join(line.rstrip() for line in captured.get().splitlines()), end="\n\n")
@@ -35,10 +35,18 @@ def print_table(rows: Sequence[Sequence[str]], align: str, head: bool = True) ->
 def paragraph(text: str, first: str = "", rest: str | None = None) -> str:
     """`text` wrapped, with `first` before its first line and `rest` (spaces of that length) before the others."""
     rest = " " * len(first) if rest is None else rest
-    width = min(_WIDTH, shutil.get_terminal_size((_WIDTH, 0)).columns) if sys.stdout.isatty() else _WIDTH
     return textwrap.fill(
-        text, width, initial_indent=first, subsequent_indent=rest, break_long_words=False, break_on_hyphens=False
+        text,
+        min(_WIDTH, _terminal_width(_WIDTH)),
+        initial_indent=first,
+        subsequent_indent=rest,
+        break_long_words=False,
+        break_on_hyphens=False,
     )
+
+
+def _terminal_width(otherwise: int) -> int:
+    return shutil.get_terminal_size((otherwise, 0)).columns if sys.stdout.isatty() else otherwise
 
 
 def plural(count: int, noun: str) -> str:

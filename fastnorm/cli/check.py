@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
         f"targets in one call; bit for bit."
     )
     lines = [
-        (c.name, str(c.dtype).removeprefix("torch."), f"{c.values:,}", f"{c.differing:,}") for c in report.normalizing
+        (c.name, str(c.dtype).removeprefix("torch."), f"{c.values:,}", f"{c.differing:,}") for c in report.normalized
     ]
     print_table([("constants", "dtype", "compared", "differ"), *lines], "llrr")
     _print_wrong(report.wrong_normalized)
