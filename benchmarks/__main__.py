@@ -3,8 +3,6 @@
 Exit status 0: everything ran and was verified; 1: something was not; 2: the suite could not be run.
 """
 
-from __future__ import annotations
-
 import argparse
 import contextlib
 import os

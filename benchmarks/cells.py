@@ -5,8 +5,6 @@ every option, and the other cells say which peers they leave out. The largest ce
 packages: a pair takes 1.2 to 1.6 GB, each of a package's temporaries half as much.
 """
 
-from __future__ import annotations
-
 import functools
 import types
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ A ratio is taken between rows of one run only, which were measured in turns; ove
 are shown. Everything that presents results (report, README table, scaling page) draws on `entries`.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import pandas as pd

@@ -1,7 +1,5 @@
 """Numbers as people read them, the same in the README, the report and the charts."""
 
-from __future__ import annotations
-
 from typing import Any
 
 

@@ -1,7 +1,5 @@
 """Text from templates: whole pages, and parts of Markdown files between two marker comments."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The project's goals beside what the rows say, reached or not."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import pandas as pd

@@ -3,8 +3,6 @@
 Every round times each candidate once, ours last, so that all meet the same conditions.
 """
 
-from __future__ import annotations
-
 import time
 import warnings
 from collections.abc import Callable, Iterable, Sequence

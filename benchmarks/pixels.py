@@ -1,7 +1,5 @@
 """What benchmarks are fed: random batches, and the package's photographs in any size. Never zeros."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

@@ -4,8 +4,6 @@ Colours are from Okabe and Ito's palette, which stays apart for every kind of co
 or a hollow bar says too.
 """
 
-from __future__ import annotations
-
 import io
 import re
 import textwrap

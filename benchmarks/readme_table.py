@@ -4,8 +4,6 @@ python -m benchmarks.readme_table           exit status 1 where the README and t
 python -m benchmarks.readme_table --write   bring the README up to date
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 from collections.abc import Callable, Sequence

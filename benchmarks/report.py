@@ -5,8 +5,6 @@
 report.html needs nothing else: it opens from a mail or a disk, without a network, in light and in dark.
 """
 
-from __future__ import annotations
-
 import argparse
 import math
 import sys

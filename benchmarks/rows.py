@@ -5,8 +5,6 @@ Columns that do not apply to a row are empty. A peer that did not run has a row 
 values that differ from the contract, and is empty where nothing was compared.
 """
 
-from __future__ import annotations
-
 import csv
 import datetime
 import functools

@@ -4,8 +4,6 @@ python -m benchmarks.scaling --images 1e9 --width 1536 --height 1024 --jpeg-byte
 python -m benchmarks.scaling --write     bring benchmarks/SCALING.md up to date; --check: exit 1 where it is old
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 from collections.abc import Mapping, Sequence

@@ -6,8 +6,6 @@ as many as torch has. On a GPU, images are in device memory, as (N, H, W, 3), or
 where their sizes differ, and a large copy is timed in the same turns.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from functools import partial
 

@@ -17,9 +17,9 @@ one sample: an epoch's wall time, from the first batch asked for (workers starte
 device, over its samples.
 """
 
-from __future__ import annotations
-
 import functools
+import operator
+import types
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,14 +69,9 @@ class Pipeline:
     compared: bool = True
 
     def loader(self, paths: list[Path], workers: int) -> DataLoader:
-        return DataLoader(
-            Files(paths, self.make),
-            batch_size=BATCH,
-            num_workers=workers,
-            collate_fn=self.collate,
-            persistent_workers=workers > 0,  # epochs are timed, not the starts of processes
-            pin_memory=DEVICE.type == "cuda",
-        )
+        # With persistent workers epochs are timed, not the starts of processes.
+        options = {"persistent_workers": workers > 0, "pin_memory": DEVICE.type == "cuda"}
+        return DataLoader(Files(paths, self.make), BATCH, num_workers=workers, collate_fn=self.collate, **options)
 
     def epoch(self, loader: DataLoader) -> None:
         for batch in loader:
@@ -89,10 +84,6 @@ def _decoded(image: Image.Image) -> torch.Tensor:
     return torch.from_numpy(np.array(image))
 
 
-def _pixels(image: Image.Image) -> int:
-    return image.width * image.height
-
-
 def _to_device(pair: Any) -> list[torch.Tensor]:
     return [tensor.to(DEVICE, non_blocking=True) for tensor in pair]
 
@@ -101,6 +92,7 @@ def _preprocess(packed: fastnorm.PackedImages) -> Any:
     return fastnorm.fused_dual_preprocess(packed.to(DEVICE, non_blocking=True))
 
 
+_size = operator.attrgetter("size")
 _TRANSFORMERS, _FASTNORM = version_of("transformers"), fastnorm.__version__
 _PILLOW, _TORCHVISION = (functools.partial(published_chain, backend) for backend in ("Pillow", "torchvision"))
 PIPELINES = (
@@ -108,7 +100,14 @@ PIPELINES = (
     Pipeline("before (torchvision backend)", _TRANSFORMERS, _TORCHVISION, stacked, _to_device),
     Pipeline(f"{OURS}, in workers", _FASTNORM, lambda: fastnorm.fused_dual_preprocess, stacked, _to_device),
     Pipeline(f"{OURS}, in main", _FASTNORM, lambda: _decoded, fastnorm.PackedImages.pack, _preprocess),
-    Pipeline("decode alone", version_of("pillow"), lambda: _pixels, list, lambda counts: counts, compared=False),
+    Pipeline(
+        "decode alone",
+        version_of("pillow"),
+        lambda: operator.attrgetter("size"),
+        list,
+        lambda counts: counts,
+        compared=False,
+    ),
 )
 
 
@@ -139,27 +138,22 @@ def differing(jpegs):
     return found
 
 
-@dataclass(frozen=True)
-class EndToEndCell:
-    workers: int
-    quick: bool = True
-    device: str = "cpu"  # the GPU's, where there is one
+CELLS = [types.SimpleNamespace(workers=workers, quick=True, device="cpu") for workers in (1, 2)]
 
 
-@pytest.mark.parametrize("cell", [EndToEndCell(1), EndToEndCell(2)], ids=lambda cell: f"end to end: {cell.workers}")
+@pytest.mark.parametrize("cell", CELLS, ids=lambda cell: f"end to end: {cell.workers}")
 def test_end_to_end(suite, jpegs, differing, cell):
     note = f"data time of one sample; {cell.workers} workers, batches of {BATCH}"
 
     def candidate(pipeline):
         loader = pipeline.loader(jpegs, cell.workers)
-        sample = functools.partial(_seconds, functools.partial(pipeline.epoch, loader), len(jpegs))
+
+        def sample():
+            return wall_sample(functools.partial(pipeline.epoch, loader)) / len(jpegs)
+
         return Candidate(pipeline.name, pipeline.version, sample, differing[pipeline.name], note)
 
     name, shape = f"IP-Adapter dataset {cell.workers} workers", f"{len(jpegs)} ragged"
     columns = Cell("end to end", name, shape, "JPEG", 2, "fp32+fp32", "fresh", images=1)
     # The first epoch, which is not counted, starts the workers and imports the packages.
     suite.compare(columns, map(candidate, PIPELINES), 7, DEVICE)
-
-
-def _seconds(epoch: Callable[[], None], samples: int) -> float:
-    return wall_sample(epoch) / samples

@@ -5,8 +5,6 @@ go to a driver that does nothing (tests/stub_libcuda.c), so that what is timed i
 driver's. torch's own calls cannot be launched there: they would compute on the CPU, which is another thing to time.
 """
 
-from __future__ import annotations
-
 import functools
 import os
 import subprocess

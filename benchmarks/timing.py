@@ -11,8 +11,6 @@ sets are walked until a sample lasts milliseconds. A row's note names the kind o
     wall clock      between two synchronisations of the device, for packages with streams of their own
 """
 
-from __future__ import annotations
-
 import functools
 import math
 import time

@@ -4,13 +4,11 @@ A peer prepares once for a job and gives a function from one batch to one tensor
 this environment or for this job, is listed with its reason.
 """
 
-from __future__ import annotations
-
 import enum
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -43,8 +41,7 @@ def require_gpu(job: Any) -> None:
         raise CannotRun("needs a GPU" if not torch.cuda.is_available() else "measured beside GPU peers")
 
 
-@dataclass(frozen=True)
-class NormalizeJob:
+class NormalizeJob(NamedTuple):
     """uint8 batches of one size to one normalised NCHW tensor per target."""
 
     example: torch.Tensor  # a batch as the function will get them, on its device
@@ -57,12 +54,10 @@ class NormalizeJob:
         return self.example.device
 
 
-@dataclass(frozen=True)
-class PreprocessJob:
+class PreprocessJob(NamedTuple):
     """Images of any sizes to one resized, cropped and normalised tensor per target."""
 
-    # Images as the function will get them: PIL images; on CUDA a batch (N, H, W, 3) or a list of tensors (H, W, 3).
-    example: Sequence[Any] | torch.Tensor
+    example: Sequence[Any] | torch.Tensor  # PIL images; on CUDA a batch (N, H, W, 3) or a list of tensors (H, W, 3)
     targets: tuple[Target, ...]  # fastnorm.VAE_512 and CLIP_224: what the published chains compute
     device: torch.device
 
@@ -78,8 +73,7 @@ class Peer:
         return version_of(*self.distributions)
 
 
-@dataclass(frozen=True)
-class Missing:
+class Missing(NamedTuple):
     """A peer without a measurement, and why: listed, never dropped."""
 
     name: str
@@ -94,6 +88,7 @@ def make(peer: Peer, job: Any) -> Function | Missing:
             warnings.simplefilter("ignore")  # other packages' warnings are theirs
             function = peer.make(job)
             function(job.example)
+        return function
     except CannotRun as why:
         return Missing(peer.name, str(why))
     except ModuleNotFoundError as error:
@@ -102,7 +97,6 @@ def make(peer: Peer, job: Any) -> Function | Missing:
         text = (str(error).strip().splitlines() or [""])[0]
         environment = isinstance(error, (ImportError, RuntimeError, OSError))  # no compiler, no memory, no driver
         return Missing(peer.name, f"{type(error).__name__}: {text[:200]}", broken=not environment)
-    return function
 
 
 def as_tensor(result: Any) -> torch.Tensor:

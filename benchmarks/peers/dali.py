@@ -4,8 +4,6 @@ Mean and std are in units of pixel values, as its documentation has them. Its ou
 the next run overwrites.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +11,8 @@ import torch
 
 from benchmarks.peers import CannotRun, Function, NormalizeJob, PreprocessJob, require_cpu, require_gpu
 from fastnorm import Normalization, Target
+
+DISTRIBUTIONS = ("nvidia-dali-cuda120", "nvidia-dali-cuda130")
 
 
 def normalize(job: NormalizeJob, on_gpu: bool) -> Function:
@@ -47,13 +47,10 @@ def preprocess(job: PreprocessJob, on_gpu: bool) -> Function:
         return tuple(of_target(pixels, target) for target in job.targets)
 
     def of_target(pixels: Any, target: Target) -> Any:
-        small = fn.resize(
-            pixels, resize_shorter=target.size, interp_type=filters[target.resample], antialias=True, dtype=types.UINT8
-        )
-        crop = target.crop.size
-        return fn.crop_mirror_normalize(
-            small, crop=(crop.height, crop.width), output_layout="CHW", **_constants(target.normalization)
-        )
+        options = {"interp_type": filters[target.resample], "antialias": True, "dtype": types.UINT8}
+        small = fn.resize(pixels, resize_shorter=target.size, **options)
+        crop = (target.crop.size.height, target.crop.size.width)
+        return fn.crop_mirror_normalize(small, crop=crop, output_layout="CHW", **_constants(target.normalization))
 
     run = _pipeline(steps, len(job.example), "HWC", job.device if on_gpu else None)
     return lambda images: run(list(images) if on_gpu else [np.asarray(image) for image in images])
@@ -74,11 +71,8 @@ def _pipeline(steps: Any, size: int, layout: str, gpu: torch.device | None) -> A
         prefetch_queue_depth=1, exec_async=False, exec_pipelined=False,
     )  # fmt: skip
     def pipeline():
-        return steps(
-            fn.external_source(
-                lambda: current[0], batch=True, no_copy=True, layout=layout, device="gpu" if gpu else "cpu"
-            )
-        )
+        options = {"batch": True, "no_copy": True, "layout": layout, "device": "gpu" if gpu else "cpu"}
+        return steps(fn.external_source(lambda: current[0], **options))
 
     built = pipeline()
     built.build()

@@ -1,7 +1,5 @@
 """Peers for batches that have the models' size already: uint8 in, one normalised tensor per target out."""
 
-from __future__ import annotations
-
 import functools
 import itertools
 import types
@@ -13,9 +11,11 @@ from benchmarks.peers import CannotRun, Function, NormalizeJob, Peer, Timing, da
 from benchmarks.peers.preprocess import clip_processor
 from fastnorm import Normalization
 
-AUTO_DYNAMIC = "torch.compile (auto-dynamic)"
-STATIC = "torch.compile (dynamic=False)"
-MAX_AUTOTUNE = "torch.compile (max-autotune)"
+AUTO_DYNAMIC, STATIC, MAX_AUTOTUNE = (
+    f"torch.compile ({how})" for how in ("auto-dynamic", "dynamic=False", "max-autotune")
+)
+Chain = Callable[[torch.Tensor], torch.Tensor]
+_copies = itertools.count()
 
 
 def _planes(job: NormalizeJob, batch: torch.Tensor) -> torch.Tensor:
@@ -23,12 +23,11 @@ def _planes(job: NormalizeJob, batch: torch.Tensor) -> torch.Tensor:
 
 
 def _per_target(
-    job: NormalizeJob,
-    make: Callable[[Normalization], Callable[[torch.Tensor], torch.Tensor]],
-    prepared: Callable[[torch.Tensor], object],
+    job: NormalizeJob, make: Callable[[Normalization], Chain], prepared: Callable | None = None
 ) -> Function:
     """One chain a target; what users of a package without the dtype do behind it is a cast."""
     chains = [(make(target), dtype) for target, dtype in zip(job.targets, job.dtypes, strict=True)]
+    prepared = prepared or functools.partial(_planes, job)
 
     def call(batch):
         images = prepared(batch)
@@ -39,23 +38,16 @@ def _per_target(
 
 def _eager(job: NormalizeJob) -> Function:
     """The formula as people write it: one chain a target; also what torch.compile is given."""
-    constants = [
-        [torch.tensor(values, device=job.device).view(3, 1, 1) for values in (target.mean, target.std)]
-        for target in job.targets
-    ]
+    pairs = [(target.mean, target.std) for target in job.targets]
+    constants = [[torch.tensor(values, device=job.device).view(3, 1, 1) for values in pair] for pair in pairs]
     channels_last, dtypes = job.layout == "NHWC", job.dtypes  # dynamo guards what the function refers to: keep it small
 
     def chains(batch):
         planes = batch.permute(0, 3, 1, 2) if channels_last else batch
-        return [
-            ((planes.float() / 255 - mean) / std).to(dtype)
-            for (mean, std), dtype in zip(constants, dtypes, strict=True)
-        ]
+        steps = zip(constants, dtypes, strict=True)
+        return [((planes.float() / 255 - mean) / std).to(dtype) for (mean, std), dtype in steps]
 
     return chains
-
-
-_copies = itertools.count()
 
 
 def _own_code(function: Function) -> Function:
@@ -87,7 +79,7 @@ def _compiled_per_size(job: NormalizeJob) -> Function:
 def _torchvision_v2(job: NormalizeJob) -> Function:
     from torchvision.transforms import v2
 
-    def chain(target: Normalization, dtype: torch.dtype) -> Callable[[torch.Tensor], torch.Tensor]:
+    def chain(target, dtype):
         steps = [v2.ToDtype(torch.float32, scale=True), v2.Normalize(list(target.mean), list(target.std))]
         return v2.Compose(steps if dtype is torch.float32 else [*steps, v2.ToDtype(dtype)])
 
@@ -111,7 +103,7 @@ def _arrays(job: NormalizeJob) -> Callable[[torch.Tensor], list]:
 def _torchvision_v1(job: NormalizeJob) -> Function:
     from torchvision import transforms
 
-    def make(target: Normalization):
+    def make(target):
         chain = transforms.Compose([transforms.ToTensor(), transforms.Normalize(target.mean, target.std)])
         return lambda images: torch.stack([chain(image) for image in images])
 
@@ -122,10 +114,9 @@ def _transformers(job: NormalizeJob, backend: str) -> Function:
     """The images have their size; constants per target, CLIP's own by default."""
     images = _arrays(job) if backend == "Pillow" else lambda batch: list(_planes(job, batch))
 
-    def make(target: Normalization):
-        processor = clip_processor(backend)(
-            do_resize=False, do_center_crop=False, image_mean=list(target.mean), image_std=list(target.std)
-        )
+    def make(target):
+        constants = {"image_mean": list(target.mean), "image_std": list(target.std)}
+        processor = clip_processor(backend)(do_resize=False, do_center_crop=False, **constants)
         return lambda images: processor(images=images, return_tensors="pt")["pixel_values"]
 
     return _per_target(job, make, images)
@@ -137,7 +128,7 @@ def _timm(job: NormalizeJob) -> Function:
 
     labels = torch.zeros(1, device=job.device)
 
-    def make(target: Normalization):
+    def make(target):
         loader = PrefetchLoader([], mean=target.mean, std=target.std, device=job.device)
 
         def chain(planes):
@@ -147,24 +138,24 @@ def _timm(job: NormalizeJob) -> Function:
 
         return chain
 
-    return _per_target(job, make, functools.partial(_planes, job))
+    return _per_target(job, make)
 
 
 def _kornia(job: NormalizeJob) -> Function:
     from kornia.enhance import Normalize
 
-    def make(target: Normalization):
+    def make(target):
         step = Normalize(mean=torch.tensor(target.mean), std=torch.tensor(target.std)).to(job.device)
         return lambda planes: step(planes.float() / 255)
 
-    return _per_target(job, make, functools.partial(_planes, job))
+    return _per_target(job, make)
 
 
 def _opencv(job: NormalizeJob) -> Function:
     """One blob per target: (pixel - 255 mean) * 1 / (255 std), without swapping the channels."""
     import cv2
 
-    def make(target: Normalization):
+    def make(target):
         blob = cv2.dnn.Image2BlobParams()
         blob.scalefactor = tuple(1 / (255 * s) for s in target.std)
         blob.mean = tuple(255 * m for m in target.mean)
@@ -186,7 +177,7 @@ def _cvcuda(job: NormalizeJob) -> Function:
     def constant(values: Sequence[float]) -> object:
         return cvcuda.as_tensor(torch.tensor(values, device=job.device).view(1, 1, 1, 3), "NHWC")
 
-    def make(target: Normalization):
+    def make(target):
         options = {"base": constant(target.mean), "scale": constant(target.std)}
         options["flags"] = cvcuda.NormalizeFlags.SCALE_IS_STDDEV
 
@@ -196,10 +187,9 @@ def _cvcuda(job: NormalizeJob) -> Function:
 
         return chain
 
-    def prepared(batch):
-        return cvcuda.convertto(cvcuda.as_tensor(batch, "NHWC"), np.float32, scale=1 / 255)
-
-    call = _per_target(job, make, prepared)
+    call = _per_target(
+        job, make, lambda batch: cvcuda.convertto(cvcuda.as_tensor(batch, "NHWC"), np.float32, scale=1 / 255)
+    )
 
     def on_current_stream(batch):
         with cvcuda.as_stream(torch.cuda.current_stream()):
@@ -208,7 +198,6 @@ def _cvcuda(job: NormalizeJob) -> Function:
     return on_current_stream
 
 
-_DALI = ("nvidia-dali-cuda120", "nvidia-dali-cuda130")
 _partial = functools.partial
 EAGER = Peer("eager torch", ("torch",), _eager, timing=Timing.GRAPH)
 TORCHVISION_V2 = Peer("torchvision v2", ("torchvision",), _torchvision_v2)
@@ -216,8 +205,8 @@ COMPILED_AUTO = Peer(AUTO_DYNAMIC, ("torch",), _compiled_after_another_size, tim
 COMPILED_STATIC = Peer(STATIC, ("torch",), _partial(_compiled, dynamic=False), timing=Timing.GRAPH)
 COMPILED_PER_SIZE = Peer(STATIC, ("torch",), _compiled_per_size, timing=Timing.GRAPH)
 COMPILED_MAX = Peer(MAX_AUTOTUNE, ("torch",), _partial(_compiled, mode="max-autotune"))  # runs CUDA graphs of its own
-DALI_CPU = Peer("DALI CPU", _DALI, _partial(dali.normalize, on_gpu=False))
-DALI_GPU = Peer("DALI GPU", _DALI, _partial(dali.normalize, on_gpu=True), timing=Timing.WALL)
+DALI_CPU = Peer("DALI CPU", dali.DISTRIBUTIONS, _partial(dali.normalize, on_gpu=False))
+DALI_GPU = Peer("DALI GPU", dali.DISTRIBUTIONS, _partial(dali.normalize, on_gpu=True), timing=Timing.WALL)
 
 COMPILED = (COMPILED_AUTO, COMPILED_STATIC, COMPILED_MAX)
 PACKAGES = (
@@ -236,8 +225,5 @@ PACKAGES = (
 ALL = (*PACKAGES, *COMPILED)
 
 # Why a row of torch.compile is what it is.
-NOTES = {
-    AUTO_DYNAMIC: "has compiled for another resolution before",
-    STATIC: "compiled for this one shape",
-    MAX_AUTOTUNE: "compiled for this one shape",
-}
+NOTES = dict.fromkeys((STATIC, MAX_AUTOTUNE), "compiled for this one shape")
+NOTES[AUTO_DYNAMIC] = "has compiled for another resolution before"

@@ -4,8 +4,6 @@ The published chains are those of IP-Adapter's tutorial_train.py (tencent-ailab/
 image at a time.
 """
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -33,12 +31,8 @@ def published_chain(backend: str) -> Callable[[Any], Pair]:
     """One PIL image to the VAE's (3, 512, 512) and CLIP's (3, 224, 224), as the tutorial's dataset computes them."""
     from torchvision import transforms
 
-    steps = [
-        transforms.Resize(512, interpolation=transforms.InterpolationMode.BILINEAR),
-        transforms.CenterCrop(512),
-        transforms.ToTensor(),
-        transforms.Normalize([0.5], [0.5]),
-    ]
+    resize = transforms.Resize(512, interpolation=transforms.InterpolationMode.BILINEAR)
+    steps = [resize, transforms.CenterCrop(512), transforms.ToTensor(), transforms.Normalize([0.5], [0.5])]
     transform, processor = transforms.Compose(steps), clip_processor(backend)()
     return lambda image: (transform(image), processor(images=image, return_tensors="pt")["pixel_values"][0])
 
@@ -58,15 +52,9 @@ def _v2(target: Target) -> Callable[[torch.Tensor | Sequence[torch.Tensor]], tor
     """torchvision v2 on the tensors' device: a batch at once, images of different sizes one by one."""
     from torchvision.transforms import InterpolationMode, v2
 
-    constants = target.normalization
-    chain = v2.Compose(
-        [
-            v2.Resize(target.size, interpolation=InterpolationMode(target.resample), antialias=True),
-            v2.CenterCrop(target.crop.size),
-            v2.ToDtype(torch.float32, scale=True),
-            v2.Normalize(list(constants.mean), list(constants.std)),
-        ]
-    )
+    resize = v2.Resize(target.size, interpolation=InterpolationMode(target.resample), antialias=True)
+    normalize = v2.Normalize(list(target.normalization.mean), list(target.normalization.std))
+    chain = v2.Compose([resize, v2.CenterCrop(target.crop.size), v2.ToDtype(torch.float32, scale=True), normalize])
 
     def call(images):
         if isinstance(images, torch.Tensor):
@@ -94,7 +82,6 @@ def _v2_and_transformers(job: PreprocessJob) -> Function:
     return call
 
 
-_DALI = ("nvidia-dali-cuda120", "nvidia-dali-cuda130")
 _NAMES = {backend: f"torchvision + transformers ({backend} backend)" for backend in ("Pillow", "torchvision")}
 _SERIAL, THREADED = (
     tuple(
@@ -106,8 +93,8 @@ _SERIAL, THREADED = (
 ALL = (
     *_SERIAL,
     *THREADED,
-    Peer("DALI CPU", _DALI, functools.partial(dali.preprocess, on_gpu=False)),
+    Peer("DALI CPU", dali.DISTRIBUTIONS, functools.partial(dali.preprocess, on_gpu=False)),
     Peer("torchvision v2 on the GPU", ("torchvision",), _torchvision_v2),
     Peer(f"{_NAMES['torchvision']} on the GPU", ("transformers",), _v2_and_transformers),
-    Peer("DALI GPU", _DALI, functools.partial(dali.preprocess, on_gpu=True), timing=Timing.WALL),
+    Peer("DALI GPU", dali.DISTRIBUTIONS, functools.partial(dali.preprocess, on_gpu=True), timing=Timing.WALL),
 )

@@ -2,8 +2,8 @@
 
 The result of the comparison is below the title. A row reads from left to right: the whole decoded image; the VAE's
 and CLIP's tensors, where black is the smallest possible value and white the largest; and how often each value occurs,
-per channel. CLIP's channels have different means and standard deviations, so its image is tinted where
-the VAE's is not.
+per channel. CLIP's channels have different means and standard deviations, so its image is tinted where the VAE's is
+not.
 """
 
 from __future__ import annotations
