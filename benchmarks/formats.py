@@ -1,11 +1,6 @@
 """Numbers as people read them, the same in the README, the report and the charts."""
 
-from typing import Any
-
-
-def significant(value: float) -> str:
-    """Three significant figures, at most two decimals, no exponent."""
-    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+from fastnorm.cli._text import significant
 
 
 def times(ratio: float) -> str:
@@ -16,7 +11,7 @@ def milliseconds(value: float) -> str:
     return f"{significant(value)} ms" if value >= 1 else f"{significant(1e3 * value)} us"
 
 
-def span(line: dict[str, Any], figure: str = "ratio") -> str:
+def span(line: dict, figure: str = "ratio") -> str:
     """The range over several runs, or nothing."""
     low, high = line[f"{figure}_low"], line[f"{figure}_high"]
     return f"{significant(low)} to {significant(high)}" if line["ratio_runs"] > 1 and low is not None else ""

@@ -8,7 +8,7 @@ import argparse
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pandas as pd
 from PIL import Image
@@ -84,23 +84,19 @@ def inputs(table: pd.DataFrame, own: Mapping[str, float]) -> dict[str, Input]:
     return found
 
 
-def measured(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """All of the end-to-end lines, and ours of what is only a part of it."""
-    parts = pd.concat([table[table["suite"] == "preprocess"], at(table, CPU_PAIR_OUT), at(table, GPU_PAIR_OUT)])
-    whole = table[table["suite"] == "end to end"]
-    chosen = pd.concat([parts[parts["ours"]].drop_duplicates(["device", "cell"]), whole]).sort_index()
-    return records(chosen.dropna(subset=["images_per_s"]))
-
-
 def content(folder: Path = RESULTS, own: Mapping[str, float] | None = None) -> str:
     """The worked example of SCALING.md, or the same for a reader's own numbers."""
     table = entries(load(folder))
     given = inputs(table, own or {})
-    ran = set(table[(table["suite"] == "end to end") & (table["runs"] > 0)]["gpu"])
+    whole = table[table["suite"] == "end to end"]
+    ran = set(whole[whole["runs"] > 0]["gpu"])
     absent = [device for device, gpu in (("CPU", False), ("GPU", True)) if gpu not in ran]
+    # All of the end-to-end lines, and ours of what is only a part of it.
+    parts = pd.concat([table[table["suite"] == "preprocess"], at(table, CPU_PAIR_OUT), at(table, GPU_PAIR_OUT)])
+    lines = pd.concat([parts[parts["ours"]].drop_duplicates(["device", "cell"]), whole]).sort_index()
+    page = {"inputs": given.values(), "lines": records(lines.dropna(subset=["images_per_s"])), "absent": absent}
     values = {one.symbol: one.value for one in given.values()}
-    page = {"inputs": given.values(), "lines": measured(table), "absent": absent, "not_measured": NOT_MEASURED}
-    return render("scaling.md.j2", **values, **page)
+    return render("scaling.md.j2", **values, **page, not_measured=NOT_MEASURED)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -122,9 +118,9 @@ def _positive(text: str) -> float:
         value = float(text)
     except ValueError:
         value = 0.0
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"got {text!r}, expected a number above 0, such as 1e9")
-    return value
+    if 0 < value < float("inf"):
+        return value
+    raise argparse.ArgumentTypeError(f"got {text!r}, expected a number above 0, such as 1e9")
 
 
 if __name__ == "__main__":

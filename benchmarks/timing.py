@@ -15,7 +15,7 @@ import functools
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 
@@ -56,7 +56,7 @@ class Runner:
     calls: int  # in one run
     timing: Timing
     repeats: int = 1
-    kept: list[object] = field(default_factory=list)  # outputs that a graph writes
+    kept: Sequence[object] = ()  # outputs that a graph writes
 
     def __call__(self) -> float:
         return self.seconds() / (self.calls * self.repeats)
