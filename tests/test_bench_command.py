@@ -1,7 +1,9 @@
 """`fastnorm bench` and `python -m benchmarks` as a user meets them, with one small test file in place of the cells."""
 
 import importlib.util
+import os
 import pathlib
+import signal
 import subprocess
 import sys
 
@@ -145,3 +147,36 @@ def test_help_names_the_command(capsys):
     with pytest.raises(SystemExit):
         main(["--help"])
     assert "fastnorm bench --quick" in capsys.readouterr().out
+
+
+INTERRUPTED = """
+import time
+try:
+    print("started", flush=True)
+    time.sleep(60)
+except KeyboardInterrupt:
+    time.sleep(1)
+    print("said what is left", flush=True)
+    raise SystemExit(130)
+"""
+
+
+def test_ctrl_c_leaves_the_suite_time_to_end_by_itself(tmp_path):
+    (tmp_path / "benchmarks").mkdir()
+    (tmp_path / "benchmarks" / "__main__.py").write_text(INTERRUPTED)
+    program = (
+        "import pathlib, sys\n"
+        "from fastnorm.cli import bench, main\n"
+        f"bench.find_checkout = lambda: pathlib.Path({str(tmp_path)!r})\n"
+        f"sys.exit(main(['bench', '--output', {str(tmp_path / 'out')!r}]))"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    command = subprocess.Popen(
+        [sys.executable, "-c", program], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        start_new_session=True,
+    )  # fmt: skip
+    while command.stdout.readline() != "started\n":
+        assert command.poll() is None
+    os.killpg(command.pid, signal.SIGINT)  # as a terminal does
+    assert command.communicate(timeout=60) == ("said what is left\n", "")
+    assert command.returncode == 130

@@ -33,7 +33,11 @@ def run(args: argparse.Namespace) -> int:
     command += ["--quick"] * args.quick + ["--rows-only"] * args.rows_only
     paths = [str(checkout), str(checkout / "kernels"), os.environ.get("PYTHONPATH", "")]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
-    return subprocess.run(command, cwd=checkout, env=environment, check=False).returncode
+    with subprocess.Popen(command, cwd=checkout, env=environment) as suite:
+        try:
+            return suite.wait()
+        except KeyboardInterrupt:  # a terminal sends Ctrl-C to the suite, too, which then ends by itself
+            return suite.wait()
 
 
 def find_checkout() -> Path:
