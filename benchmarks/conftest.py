@@ -1,8 +1,4 @@
-"""Options of the benchmark suite: `pytest benchmarks [--quick] [--rows FILE] [-s]`.
-
-Benchmarks marked gpu run where there is one. With --benchmark-disable everything runs once on small inputs and is
-verified, and nothing is timed.
-"""
+"""Options of the benchmark suite: `pytest benchmarks [--quick] [--rows FOLDER] [--verify-only] [-s]`."""
 
 import gc
 from pathlib import Path
@@ -10,12 +6,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks.measure import sampled_time
+from benchmarks.measure import Suite
 
 
 def pytest_addoption(parser):
-    parser.addoption("--rows", type=Path, help="append every measurement to this CSV file, with its provenance")
+    parser.addoption("--rows", type=Path, help="append every measurement to CSV files in this folder")
     parser.addoption("--quick", action="store_true", help="few cells and few rounds: about a minute on a CPU")
+    parser.addoption("--verify-only", action="store_true", help="run everything once on small inputs; time nothing")
 
 
 def pytest_configure(config):
@@ -24,33 +21,19 @@ def pytest_configure(config):
 
 def pytest_collection_modifyitems(config, items):
     def kept(item):
-        if item.get_closest_marker("gpu") and not torch.cuda.is_available():
-            return False
-        return not config.getoption("--quick") or item.callspec.params["cell"].quick
+        cell = item.callspec.params["cell"]
+        return (not config.getoption("--quick") or cell.quick) and (cell.device != "cuda" or torch.cuda.is_available())
 
-    removed = [item for item in items if not kept(item)]
-    if removed:
-        config.hook.pytest_deselected(items=removed)
-        items[:] = [item for item in items if kept(item)]
-    for item in items:
-        item.add_marker(pytest.mark.benchmark(timer=sampled_time))
+    config.hook.pytest_deselected(items=[item for item in items if not kept(item)])
+    items[:] = filter(kept, items)
 
 
 @pytest.fixture
-def rows_file(request):
-    return request.config.getoption("--rows")
-
-
-@pytest.fixture
-def rounds(request):
-    """How many rounds a cell of so many gets."""
-    return (lambda wanted: min(wanted, 5)) if request.config.getoption("--quick") else (lambda wanted: wanted)
-
-
-@pytest.fixture
-def free_memory():
+def suite(request):
     """Every cell starts from an empty device: graphs keep the memory that they were captured with."""
-    yield
-    torch._dynamo.reset()
-    gc.collect()
-    torch.cuda.empty_cache()
+    option = request.config.getoption
+    yield Suite(option("--verify-only"), option("--quick"), option("--rows"))
+    if torch.cuda.is_available():
+        torch._dynamo.reset()
+        gc.collect()
+        torch.cuda.empty_cache()

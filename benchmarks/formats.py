@@ -1,10 +1,6 @@
 """Numbers as people read them, the same in the README, the report and the charts."""
 
-from __future__ import annotations
-
 from fastnorm.cli._text import significant
-
-__all__ = ["milliseconds", "significant", "times"]
 
 
 def times(ratio: float) -> str:
@@ -13,3 +9,20 @@ def times(ratio: float) -> str:
 
 def milliseconds(value: float) -> str:
     return f"{significant(value)} ms" if value >= 1 else f"{significant(1e3 * value)} us"
+
+
+def span(line: dict, figure: str = "ratio") -> str:
+    """The range over several runs, or nothing."""
+    low, high = line[f"{figure}_low"], line[f"{figure}_high"]
+    return f"{significant(low)} to {significant(high)}" if line["ratio_runs"] > 1 and low is not None else ""
+
+
+def count(value: float) -> str:
+    return f"{value:g}".replace("e+0", "e") if value >= 1e7 else f"{value:,.0f}" if value >= 1e3 else f"{value:.4g}"
+
+
+def size(value: float) -> str:
+    for unit, one in (("EB", 1e18), ("PB", 1e15), ("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if value >= one:
+            return f"{significant(value / one)} {unit}"
+    return f"{value:.0f} B"

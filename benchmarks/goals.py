@@ -1,76 +1,51 @@
-"""What the project set out to reach, and what the rows say: shown side by side, reached or not."""
+"""The project's goals beside what the rows say, reached or not."""
 
-from __future__ import annotations
-
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-from benchmarks.comparisons import HOST, NORMALIZE, Cell, Entry, Spread
+import pandas as pd
 
-
-@dataclass(frozen=True)
-class Where:
-    """Which cells are meant; an empty text fits every cell."""
-
-    suite: str
-    shape: str = ""  # how the shape begins
-    dtypes: str = ""
-    layout: str = ""
-    memory: str = ""
-    word: str = ""  # in the cell's name
-    without: str = ""  # not in the cell's name
-
-    def fits(self, cell: Cell) -> bool:
-        row = cell.entries[0].first
-        return (
-            row.suite == self.suite
-            and (row.shape == self.shape or row.shape.startswith(f"{self.shape}x") or not self.shape)
-            and self.dtypes in ("", row.dtypes)
-            and self.layout in ("", row.layout)
-            and self.memory in ("", row.memory)
-            and self.word in row.cell
-            and not (self.without and self.without in row.cell)
-        )
+from benchmarks.comparisons import at
 
 
 @dataclass(frozen=True)
 class Goal:
-    """At least `least` times a peer's speed, or, without a peer, at least that share of the copy bandwidth."""
+    """At least `minimum` times a peer's speed, or, without a peer, at least that share of the copy bandwidth."""
 
     on_gpu: bool
-    where: Where
+    where: str  # a query of the table of entries
     peer: str
-    least: float
+    minimum: float
 
     @property
     def text(self) -> str:
         if not self.peer:
-            return f"at least {100 * self.least:.0f}% of the device's own copy bandwidth"
-        if self.least < 1:
-            return f"at most {1 / self.least:.2f}x the time of {self.peer}"
-        return f"at least {self.least:g}x as fast as {self.peer}"
+            return f"at least {100 * self.minimum:.0f}% of the device's own copy bandwidth"
+        if self.minimum < 1:
+            return f"at most {1 / self.minimum:.2f}x the time of {self.peer}"
+        return f"at least {self.minimum:g}x as fast as {self.peer}"
 
 
 @dataclass(frozen=True)
-class Judged:
-    """A goal in one cell; `measured` is None where there is no such row."""
+class GoalResult:
+    """A goal in one cell, and the line that answers it: ours, or the fastest peer of that name."""
 
     goal: Goal
-    cell: Cell
-    measured: Spread | None
+    cell: str
+    line: pd.Series
+    measured: float
 
     @property
-    def reached(self) -> bool | None:
-        return None if self.measured is None else self.measured.median >= self.goal.least
+    def reached(self) -> bool:
+        return self.measured >= self.goal.minimum
 
 
-CPU_PAIR_OUT = Where(NORMALIZE, "16x512x512", "fp32+fp32", "NHWC", "out")
-CPU_PAIR_FRESH = Where(NORMALIZE, "16x512x512", "fp32+fp32", "NHWC", "fresh")
-GPU_PAIR_OUT = Where(NORMALIZE, "64x512x512", "fp32+fp32", "NHWC", "out")
-GPU_PAIR_FRESH = Where(NORMALIZE, "64x512x512", "fp32+fp32", "NHWC", "fresh")
-GPU_PAIR = Where(NORMALIZE, "64x512x512")
-GPU_VARYING = Where(NORMALIZE, word="resolutions")
-ONE_CALL = Where(HOST, "1x224x224", memory="fresh")
+_PAIR = "suite == 'normalize' and dtypes == 'fp32+fp32' and layout == 'NHWC' and shape == '{}x512x512x3'"
+CPU_PAIR_OUT, CPU_PAIR_FRESH, GPU_PAIR_OUT, GPU_PAIR_FRESH = (
+    f"{_PAIR.format(images)} and memory == '{memory}'" for images in (16, 64) for memory in ("out", "fresh")
+)
+GPU_PAIR = "suite == 'normalize' and shape == '64x512x512x3'"
+GPU_VARYING = "suite == 'normalize' and cell.str.contains('resolutions')"
+ONE_CALL = "suite == 'host' and shape == '1x224x224x3' and memory == 'fresh'"
 
 GOALS = (
     Goal(False, CPU_PAIR_OUT, "DALI CPU", 1.0),
@@ -84,24 +59,21 @@ GOALS = (
 )
 
 
-def judge(cells: Sequence[Cell]) -> list[Judged]:
-    """Every goal in every cell that it is about."""
-    judged = []
+def judge(table: pd.DataFrame) -> list[GoalResult]:
+    """Every goal in every cell that it is about and that has an answer."""
+    results = []
     for goal in GOALS:
-        for cell in cells:
-            if cell.on_gpu == goal.on_gpu and goal.where.fits(cell) and cell.ours is not None:
-                judged += [Judged(goal, cell, measured) for measured in _measured(goal, cell, cell.ours)]
-    return judged
+        of_goal = at(table[table["gpu"] == goal.on_gpu], goal.where)
+        for (_, cell), lines in of_goal.groupby(["device", "cell"], sort=False):
+            own = next((line for _, line in lines[lines["ours"]].iterrows()), None)
+            line, figure = (fastest(lines, goal.peer), "ratio") if goal.peer else (own, "copy_fraction")
+            if line is not None and pd.notna(line[figure]):
+                results.append(GoalResult(goal, cell, line, float(line[figure])))
+    return results
 
 
-def named(cell: Cell, peer: str) -> list[Entry]:
-    """The cell's peers of this name, or of this name and a variant, as in `torch.compile (...)`."""
-    return [e for e in cell.peers if e.name.startswith(peer) and not e.name[len(peer) :][:1].isalnum()]
-
-
-def _measured(goal: Goal, cell: Cell, ours: Entry) -> list[Spread]:
-    """The share of the bandwidth, or the ratio to the fastest peer of that name."""
-    if not goal.peer:
-        return [ours.copy_fraction] if ours.copy_fraction else []
-    ratios = [entry.ratio for entry in named(cell, goal.peer) if entry.ratio is not None]
-    return sorted(ratios, key=lambda ratio: ratio.median)[:1]
+def fastest(lines: pd.DataFrame, peer: str) -> pd.Series | None:
+    """The fastest of a cell's peers of this name, or of this name and a variant, as in `torch.compile (...)`."""
+    named = [name.startswith(peer) and not name[len(peer) :][:1].isalnum() for name in lines["name"]]
+    timed = lines[named].dropna(subset=["ratio"])
+    return None if timed.empty else timed.loc[timed["ratio"].idxmin()]

@@ -3,7 +3,7 @@
 #
 #     benchmarks/gpu.sh FOLDER
 #
-# Needs torch, Triton, pytest, pytest-benchmark and hypothesis (PYTHON=... chooses the interpreter), and no network.
+# Needs torch, Triton, pytest, pandas and hypothesis (PYTHON=... chooses the interpreter), and no network.
 # FOLDER gets a log per step and gpu.csv and host.csv with the measurements, which belong into benchmarks/results.
 # A step that fails does not stop the others; the summary comes last, and the exit code says whether all succeeded.
 # FASTNORM_COMMIT=... names the commit in a copy without git's history. No setting of the card is touched.
@@ -57,7 +57,7 @@ import importlib.metadata as metadata, platform, torch
 print("python", platform.python_version(), "torch", torch.__version__, "CUDA", torch.version.cuda)
 print(torch.cuda.get_device_properties(0))
 for name in ("triton", "torchvision", "transformers", "timm", "kornia", "opencv-python-headless", "pillow",
-             "nvidia-dali-cuda120", "nvidia-dali-cuda130", "cvcuda-cu12", "cvcuda-cu13", "pytest-benchmark"):
+             "nvidia-dali-cuda120", "nvidia-dali-cuda130", "cvcuda-cu12", "cvcuda-cu13", "pandas"):
     try:
         print(name, metadata.version(name))
     except metadata.PackageNotFoundError:
@@ -86,16 +86,16 @@ step demo 60 "$python" -m fastnorm demo --output "$out/demo.png"
 parallel=()
 if "$python" -c 'import xdist' 2>/dev/null; then parallel=(-n 4 --dist loadfile); fi
 step tests 180 "$python" -m pytest tests -q -p no:cacheprovider "${parallel[@]}"
-step benchmarks 200 "$python" -m pytest benchmarks -m gpu -q -s -p no:cacheprovider --rows "$out/gpu.csv"
-step host-path 45 "$python" benchmarks/host_path.py --rows "$out/host.csv"
+step benchmarks 200 "$python" -m pytest benchmarks/test_cells.py -k cuda -q -s -p no:cacheprovider --rows "$out"
+step host-time 45 "$python" -m pytest benchmarks/test_host.py -q -s -p no:cacheprovider --rows "$out"
 
 # Compiles what the sanitizer then watches, and shows that the case itself is sound.
-step sanitizer-case 45 "$python" benchmarks/sanitize.py
+step sanitizer-case 45 "$python" tests/sanitizer_case.py
 sanitizer=$(find_sanitizer)
 if [ -n "$sanitizer" ]; then
     export PYTORCH_NO_CUDA_MEMORY_CACHING=1
-    step memcheck 45 "$sanitizer" --tool memcheck --error-exitcode 1 "$python" benchmarks/sanitize.py
-    step racecheck 45 "$sanitizer" --tool racecheck --error-exitcode 1 "$python" benchmarks/sanitize.py
+    step memcheck 45 "$sanitizer" --tool memcheck --error-exitcode 1 "$python" tests/sanitizer_case.py
+    step racecheck 45 "$sanitizer" --tool racecheck --error-exitcode 1 "$python" tests/sanitizer_case.py
     unset PYTORCH_NO_CUDA_MEMORY_CACHING
 else
     skip memcheck "compute-sanitizer is not installed"

@@ -1,32 +1,22 @@
-"""Contestants of one cell, timed in turns through pytest-benchmark, and the rows that come of it.
+"""The candidates of one cell, timed in turns, and the rows that come of it.
 
-Every round times each contestant once, ours last, so that all meet the machine's same moods. A sample is a function
-that returns the seconds of one call; pytest-benchmark's clock is the sum of our own samples, so that its table and the
-rows show the same times, on the CPU and on a GPU.
+Every round times each candidate once, ours last, so that all meet the same conditions.
 """
-
-from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 
-import fastnorm
 from benchmarks.peers import Missing, Peer
-from benchmarks.rows import Cell, Row, append, missing_row, row, run_id
+from benchmarks.rows import COPY, NOT_RUN, Cell, append, row, run_id
 
-OURS = "fastnorm"
-
-_sampled = 0.0
-
-
-def sampled_time() -> float:
-    """The clock for pytest-benchmark: it stands still except where one of our own samples was taken."""
-    return _sampled
+FILES = {"host": "host", "end to end": "end_to_end"}  # by suite; else the device's
 
 
 def wall_sample(call: Callable[[], object]) -> float:
@@ -37,98 +27,74 @@ def wall_sample(call: Callable[[], object]) -> float:
 
 
 @dataclass
-class Contestant:
+class Candidate:
     name: str
     version: str
-    sample: Callable[[], float]
+    sample: Callable[[], float]  # the seconds of one call
     mismatches: int | None = None
     note: str = ""
     peak_mib: float | None = None
     cell: Cell | None = None  # its own columns, where they are not those of the comparison
     seconds: list[float] = field(default_factory=list)
 
-    def take(self) -> float:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # other packages' warnings are theirs
-            self.seconds.append(self.sample())
-        return self.seconds[-1]
-
-
-def ours(sample: Callable[[], float], **columns) -> Contestant:
-    return Contestant(OURS, fastnorm.__version__, sample, mismatches=0, **columns)
-
-
-def in_turns(benchmark, contestants: Sequence[Contestant], missing: Sequence[Missing], rounds: int) -> bool:
-    """Fill every contestant's seconds; the first is ours. Whether anything was timed: not with --benchmark-disable.
-
-    There a peer that is no longer called as it wants to be is an error, so that the suite cannot rot.
-    """
-    first, *others = contestants
-    broken = [m for m in missing if m.broken]
-    assert not (broken and benchmark.disabled), f"peers to mend: {broken}"
-
-    def one_round_of_others():
-        for contestant in others:
-            contestant.take()
-
-    def ours_last():
-        global _sampled
-        _sampled += first.take()
-
-    benchmark.pedantic(ours_last, setup=one_round_of_others, rounds=rounds, warmup_rounds=1)
-    for contestant in contestants:
-        del contestant.seconds[0]  # the round that warmed up
-    return benchmark.enabled
-
-
-def rows_of(
-    cell: Cell,
-    contestants: Sequence[Contestant],
-    missing: Sequence[Missing],
-    device: torch.device | str = "cpu",
-    copy_gb_per_s: float | None = None,
-) -> list[Row]:
-    run = run_id(f"{torch.device(device).type} {cell.suite}")
-    rows = [
-        row(
-            run,
-            c.cell or cell,
-            c.name,
-            c.version,
-            c.seconds,
-            device=device,
-            copy_gb_per_s=copy_gb_per_s,
-            peak_mib=c.peak_mib,
-            mismatches=c.mismatches,
-            note=c.note,
-        )
-        for c in contestants
-    ]
-    return rows + [missing_row(run, cell, m.name, m.reason, device) for m in missing]
-
-
-def publish(benchmark, rows: Sequence[Row], rows_file: Path | None) -> None:
-    """To pytest-benchmark's own record, to the terminal (shown with -s), and to the file."""
-    benchmark.group = f"{rows[0].suite}: {rows[0].cell}"
-    own = rows[0].p50_ms
-    print(f"\n{rows[0].cell}")
-    for line in rows:
-        if not line.ran:
-            benchmark.extra_info[line.name] = line.note
-            print(f"  {line.name:62} {line.note}")
-            continue
-        ratio = line.p50_ms / own
-        benchmark.extra_info[line.name] = {"ratio": round(ratio, 2), "mismatches": line.mismatches}
-        share = "" if line.copy_fraction is None else f"  {line.copy_fraction:6.1%} of copy"
-        differ = "" if line.mismatches is None else f"  differ: {line.mismatches}"
-        print(f"  {line.name:62} {line.p50_ms:10.4f} ms  x{ratio:7.2f}{share}{differ}  {line.note}")
-    if rows_file:
-        append(rows_file, rows)
-
 
 def left_out(chosen: Sequence[Peer], every: Sequence[Peer], where: str) -> list[Missing]:
     """Peers that a cell does not measure, so that their absence shows."""
     names = {peer.name for peer in chosen}
-    return [
-        Missing(peer.name, f"left out of this cell, measured at {where}") for peer in every if peer.name not in names
-    ]
+    return [Missing(peer.name, f"left out of this cell, {where}") for peer in every if peer.name not in names]
+
+
+@dataclass
+class Suite:
+    """How the suite is run: whether anything is timed, how many rounds there are, and the folder that rows go to."""
+
+    verify_only: bool = False
+    quick: bool = False
+    rows: Path | None = None
+
+    def compare(
+        self, cell: Cell, entries: Iterable[Candidate | Missing], rounds: int, device: torch.device | str = "cpu"
+    ) -> None:
+        """Time the candidates in turns, and publish their rows; the first is ours.
+
+        Where nothing is timed, each is called once, and a peer that is no longer called correctly is an error, so that
+        the suite cannot rot.
+        """
+        entries = list(entries)
+        candidates = [entry for entry in entries if isinstance(entry, Candidate)]
+        missing = [entry for entry in entries if isinstance(entry, Missing)]
+        broken = [entry for entry in missing if entry.broken]
+        assert not (broken and self.verify_only), f"peers whose calls need fixing: {broken}"
+        for _ in range(0 if self.verify_only else min(rounds, 5) if self.quick else rounds, -1, -1):
+            for candidate in (*candidates[1:], candidates[0]):
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")  # other packages' warnings are theirs
+                    candidate.seconds.append(candidate.sample())
+        if self.verify_only:
+            return
+        kind = torch.device(device).type
+        run, copy = run_id(f"{kind} {cell.suite}"), None
+        for one in candidates:
+            del one.seconds[0]  # the warm-up
+            if one.cell and one.cell.cell == COPY:
+                copy = one.cell.bytes_moved / np.median(one.seconds) / 1e9
+        rows = [
+            row(run, c.cell or cell, c.name, c.version, c.seconds, device, copy, c.peak_mib, c.mismatches, c.note)
+            for c in candidates
+        ]
+        rows += [row(run, cell, absent.name, "", [], device, note=NOT_RUN + absent.reason) for absent in missing]
+        show(rows)
+        if self.rows:
+            append(self.rows / f"{FILES.get(cell.suite) or ('gpu' if kind == 'cuda' else 'cpu')}.csv", rows)
+
+
+def show(rows: Sequence[dict[str, Any]]) -> None:
+    """One cell's rows, each with its time over the first one's; pytest shows them with -s."""
+    print(f"\n{rows[0]['cell']}")
+    for line in rows:
+        figures = ""
+        if line["p50_ms"] is not None:
+            share = f"  {line['copy_fraction']:6.1%} of copy" if line["copy_fraction"] else ""
+            differ = "" if line["mismatches"] is None else f"  differ: {line['mismatches']}"
+            figures = f"{line['p50_ms']:10.4f} ms  x{line['p50_ms'] / rows[0]['p50_ms']:7.2f}{share}{differ}  "
+        print(f"  {line['name']:62} {figures}{line['note']}")

@@ -1,10 +1,9 @@
-"""Measurements as rows with their provenance: one CSV line each, so that every published figure can be traced.
+"""Measurements as rows of CSV files with their provenance, so that every published figure can be traced.
 
-A file is read back with `read`; columns that do not apply to a row are empty. A peer that did not run has a row without
-times whose note says "not run: <reason>".
+Columns that do not apply to a row are empty. A peer that did not run has a row without times, whose note says
+"not run: <reason>". Rows of one `run` were measured in turns, so their ratios mean something; `mismatches` counts
+values that differ from the contract, and is empty where nothing was compared.
 """
-
-from __future__ import annotations
 
 import csv
 import datetime
@@ -14,105 +13,62 @@ import io
 import os
 import platform
 import subprocess
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
+import pandas as pd
 import torch
 
 ROOT = Path(__file__).parent.parent
 RESULTS = Path(__file__).parent / "results"
 
 NOT_RUN = "not run: "
+OURS = "fastnorm"
+COPY = "device copy"  # the cell that bandwidth is compared with
+
+COLUMNS = (
+    "date", "commit", "device", "driver", "threads", "python", "torch", "triton", "run", "suite", "cell", "name",
+    "version", "shape", "layout", "targets", "dtypes", "memory", "p20_ms", "p50_ms", "p80_ms", "gb_per_s",
+    "copy_fraction", "peak_mib", "images_per_s", "mismatches", "note",
+)  # fmt: skip
+KINDS = dict.fromkeys(COLUMNS, "str") | dict.fromkeys(("threads", "targets", "mismatches"), "Int64")
+KINDS |= dict.fromkeys(COLUMNS[COLUMNS.index("p20_ms") : COLUMNS.index("mismatches")], "float64")
 
 
-@dataclass(frozen=True)
-class Row:
-    date: str
-    commit: str
-    device: str
-    driver: str  # of CUDA; empty on a CPU
-    threads: int  # of torch, on the host
-    python: str
-    torch: str
-    triton: str
-    run: str  # rows of one run were measured in turns, so their ratios mean something
-    suite: str  # "normalize", "preprocess", "host", "end to end" or "bandwidth"
-    cell: str  # what was measured, the same for ours and for peers
-    name: str  # "fastnorm" or the peer's
-    version: str
-    shape: str
-    layout: str
-    targets: int | None
-    dtypes: str
-    memory: str  # "out", "fresh" or empty
-    p20_ms: float | None = None
-    p50_ms: float | None = None
-    p80_ms: float | None = None
-    gb_per_s: float | None = None
-    copy_fraction: float | None = None  # of the bandwidth that a large device copy had in the same turns
-    peak_mib: float | None = None  # device memory that one call allocates at its highest point
-    images_per_s: float | None = None
-    mismatches: int | None = None  # values that differ from the contract; None: nothing was compared
-    note: str = ""
-
-    @property
-    def ran(self) -> bool:
-        return self.p50_ms is not None
-
-
-@dataclass(frozen=True)
-class Cell:
-    """What one comparison measures: the columns that its rows share."""
+class Cell(NamedTuple):
+    """What one comparison measures: the columns that its rows share, and what one call takes."""
 
     suite: str
-    name: str
+    cell: str
     shape: str
     layout: str = ""
     targets: int | None = None
     dtypes: str = ""
     memory: str = ""
-    images: int | None = None  # in one call
-    bytes_moved: int | None = None  # by one call, at least
+    images: int | None = None
+    bytes_moved: int | None = None  # at least
 
 
 def row(
-    run: str,
-    cell: Cell,
-    name: str,
-    version: str,
-    seconds: Sequence[float],
-    *,
-    device: torch.device | str = "cpu",
-    copy_gb_per_s: float | None = None,
-    peak_mib: float | None = None,
-    mismatches: int | None = None,
-    note: str = "",
-) -> Row:
-    """One measurement from the seconds that each round's call took; without any, one that was not made."""
-    columns = _provenance(run, cell, name, version, torch.device(device))
-    if not seconds:
-        return Row(**columns, mismatches=mismatches, note=note)
-    p20, p50, p80 = (quantile(seconds, q) for q in (0.2, 0.5, 0.8))
-    rate = None if cell.bytes_moved is None else cell.bytes_moved / p50 / 1e9
-    return Row(
-        **columns,
-        p20_ms=_rounded(1e3 * p20),
-        p50_ms=_rounded(1e3 * p50),
-        p80_ms=_rounded(1e3 * p80),
-        gb_per_s=_rounded(rate),
-        copy_fraction=_rounded(rate / copy_gb_per_s) if rate and copy_gb_per_s else None,
-        peak_mib=_rounded(peak_mib),
-        images_per_s=_rounded(cell.images / p50) if cell.images else None,
-        mismatches=mismatches,
-        note=note,
-    )
-
-
-def missing_row(run: str, cell: Cell, name: str, reason: str, device: torch.device | str = "cpu") -> Row:
-    """A peer that did not run, so that its absence shows."""
-    return row(run, cell, name, "", [], device=device, note=NOT_RUN + reason)
+    run: str, cell: Cell, name: str, version: str, seconds: Sequence[float], device: torch.device | str = "cpu",
+    copy_gb_per_s: float | None = None, peak_mib: float | None = None, mismatches: int | None = None, note: str = "",
+) -> dict[str, Any]:  # fmt: skip
+    """One row from the seconds that a call took in each round; without any, the row of a peer that did not run."""
+    columns: dict[str, Any] = _provenance(torch.device(device)) | cell._asdict()
+    columns |= {"run": run, "name": name, "version": version, "mismatches": mismatches, "note": note}
+    if len(seconds):
+        p20, p50, p80 = np.quantile(seconds, (0.2, 0.5, 0.8))
+        rate = cell.bytes_moved / p50 / 1e9 if cell.bytes_moved else None
+        figures = {
+            "p20_ms": 1e3 * p20, "p50_ms": 1e3 * p50, "p80_ms": 1e3 * p80, "gb_per_s": rate,
+            "copy_fraction": rate / copy_gb_per_s if rate and copy_gb_per_s else None, "peak_mib": peak_mib,
+            "images_per_s": cell.images / p50 if cell.images else None,
+        }  # fmt: skip
+        # Five significant digits: more than any of these measurements has.
+        columns |= {name: None if value is None else float(f"{value:.5g}") for name, value in figures.items()}
+    return {name: columns.get(name) for name in COLUMNS}
 
 
 def run_id(what: str) -> str:
@@ -120,35 +76,22 @@ def run_id(what: str) -> str:
     return f"{datetime.datetime.now(datetime.timezone.utc):%Y%m%dT%H%M%S.%f} {what}"
 
 
-def quantile(values: Sequence[float], q: float) -> float:
-    """The value below which a share q lies, linear between the two nearest."""
-    ordered = sorted(values)
-    at = q * (len(ordered) - 1)
-    below = int(at)
-    above = min(below + 1, len(ordered) - 1)
-    return ordered[below] + (at - below) * (ordered[above] - ordered[below])
+def frame(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+    return pd.DataFrame(list(rows), columns=list(COLUMNS)).astype(KINDS)
 
 
-def append(path: Path, rows: Iterable[Row]) -> None:
-    """Add rows to a file, which gets its header when it is new; a file with other columns is refused.
+def append(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Add rows to a file, which gets its header when it is new; a file that `read` refuses is left alone.
 
     All or nothing: where the disk is full, the file is as it was.
     """
-    names = [field.name for field in fields(Row)]
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, names, lineterminator="\n")
-    if not path.exists() or path.stat().st_size == 0:
-        writer.writeheader()
-    else:
-        with path.open(newline="") as file:
-            _check_header(path, next(csv.reader(file)))
-        if not path.read_bytes().endswith(b"\n"):
-            text.write("\n")  # a torn line, which these rows must not run into; `read` names it
-    writer.writerows(asdict(r) for r in rows)  # None is written as an empty field
+    new = not path.exists() or path.stat().st_size == 0
+    if not new:
+        read(path)
     with path.open("ab", buffering=0) as file:
         before = file.tell()
-        left = memoryview(text.getvalue().encode())
+        left = memoryview(frame(rows).to_csv(index=False, header=new, lineterminator="\n").encode())
         try:
             while left:
                 left = left[file.write(left) :]  # a full disk takes a part first, then raises
@@ -157,77 +100,41 @@ def append(path: Path, rows: Iterable[Row]) -> None:
             raise
 
 
-def read(path: Path) -> list[Row]:
-    """The rows of a file, in its order; a line that is no whole row raises, and the error names it."""
-    with path.open(newline="") as file:
-        text = file.read()
+def read(path: Path) -> pd.DataFrame:
+    """The rows of a file, in its order; a line that is not a whole row raises, and the error names it."""
+    text, first = path.read_text(encoding="utf-8"), 2
     lines = csv.reader(io.StringIO(text, newline=""), strict=True)
-    _check_header(path, next(lines, []))
-    found: list[Row] = []
-    while True:
-        first = lines.line_num + 1
-        try:
-            values = next(lines, None)
-            if values is None:
-                return found
-            if lines.line_num > text.count("\n"):
-                raise ValueError("a last line without its end")
-            if values:
-                found.append(_row_of(values))
-        except (csv.Error, ValueError) as error:
-            raise ValueError(f"{path}, line {first}: got {error}, expected a whole row; delete that line") from None
+    if (header := tuple(next(lines, ()))) != COLUMNS:
+        raise ValueError(f"{path}: got the columns {','.join(header)}; expected {','.join(COLUMNS)}; use another file")
+    try:
+        for values in lines:
+            if len(values) != len(COLUMNS) or lines.line_num > text.count("\n"):
+                raise ValueError(f"{len(values)} of {len(COLUMNS)} columns, or a last line without its end")
+            [float(value) for value, kind in zip(values, KINDS.values(), strict=True) if kind != "str" and value]
+            first = lines.line_num + 1
+    except (csv.Error, ValueError) as error:
+        raise ValueError(f"{path}, line {first}: got {error}, expected a whole row; delete that line") from None
+    empty = {name: [""] for name, kind in KINDS.items() if kind != "str"}
+    return pd.read_csv(io.StringIO(text), dtype=KINDS, keep_default_na=False, na_values=empty)
 
 
-_TYPES: dict[str, str] = {field.name: str(field.type) for field in fields(Row)}
+def load(folder: Path = RESULTS) -> pd.DataFrame:
+    """Every row of a folder's CSV files; a file that holds anything else raises. A missing folder has no rows."""
+    frames = [read(path) for path in sorted(folder.glob("*.csv"))]
+    return pd.concat(frames, ignore_index=True) if frames else frame([])
 
 
-def _row_of(values: Sequence[str]) -> Row:
-    if len(values) != len(_TYPES):
-        raise ValueError(f"{len(values)} columns of {len(_TYPES)}")
-    return Row(**{name: _parsed(name, text) for name, text in zip(_TYPES, values, strict=True)})
-
-
-def _parsed(column: str, text: str) -> Any:
-    kind = _TYPES[column]
-    if kind == "str":
-        return text
-    if text == "":
-        return None
-    return int(text) if kind.startswith("int") else float(text)
-
-
-def _check_header(path: Path, header: Sequence[str]) -> None:
-    wanted = [field.name for field in fields(Row)]
-    if list(header) != wanted:
-        raise ValueError(f"{path}: got the columns {','.join(header)}; wanted {','.join(wanted)}; use another file")
-
-
-def _rounded(value: float | None) -> float | None:
-    """Five significant digits: more than any of these measurements has."""
-    return None if value is None else float(f"{value:.5g}")
-
-
-def _provenance(run: str, cell: Cell, name: str, version: str, device: torch.device) -> dict[str, Any]:
+def _provenance(device: torch.device) -> dict[str, Any]:
     on_gpu = device.type == "cuda"
     return {
-        "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d"),
-        "commit": _commit(),
+        "date": f"{datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d}",
+        "commit": os.environ.get("FASTNORM_COMMIT") or _commit(),  # where a copy has no history
         "device": torch.cuda.get_device_name(device) if on_gpu else _processor(),
-        "driver": _driver() if on_gpu else "",
+        "driver": _output("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader") if on_gpu else "",
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "triton": version_of("triton", "pytorch-triton"),
-        "run": run,
-        "suite": cell.suite,
-        "cell": cell.name,
-        "name": name,
-        "version": version,
-        "shape": cell.shape,
-        "layout": cell.layout,
-        "targets": cell.targets,
-        "dtypes": cell.dtypes,
-        "memory": cell.memory,
     }
 
 
@@ -238,34 +145,21 @@ def version_of(*distributions: str) -> str:
 
 
 @functools.cache
-def _commit() -> str:
-    """The checkout's commit; a copy without its history is told by the environment what it is a copy of."""
-
-    def git(*arguments: str) -> str:
-        try:
-            return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False).stdout
-        except OSError:
-            return ""
-
-    given = os.environ.get("FASTNORM_COMMIT")
-    if given:
-        return given
-    # Rows that were just written are no change to what is measured.
-    changes = git("status", "--porcelain", "--", ".", ":!benchmarks/results").strip()
-    return (git("rev-parse", "--short=10", "HEAD").strip() or "unknown") + ("+changes" if changes else "")
-
-
-@functools.cache
-def _driver() -> str:
-    command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+def _output(*command: str) -> str:
+    """The first line that a command prints, or "unknown"."""
     try:
-        lines = subprocess.run(command, capture_output=True, text=True, check=False, timeout=20).stdout.split()
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=20)
     except (OSError, subprocess.TimeoutExpired):
-        lines = []
-    return lines[0] if lines else "unknown"
+        return "unknown"
+    return next(iter(done.stdout.splitlines()), "unknown").strip()
 
 
-@functools.cache
+def _commit() -> str:
+    # Rows that were just written do not change what is measured.
+    changed = _output("git", "status", "--porcelain", "--", ".", ":!benchmarks/results") != "unknown"
+    return _output("git", "rev-parse", "--short=10", "HEAD") + "+changes" * changed
+
+
 def _processor() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()

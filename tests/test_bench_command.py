@@ -1,149 +1,121 @@
-"""`fastnorm bench` as a user meets it; the suite itself is replaced by small programs that do what it would do."""
+"""`fastnorm bench` and `python -m benchmarks` as a user meets them, with one small test file in place of the cells."""
 
 import importlib.util
+import os
 import pathlib
+import signal
 import subprocess
 import sys
 
 import pytest
 
 import fastnorm
+from benchmarks.__main__ import main as benchmarks
+from benchmarks.rows import read
 from fastnorm.cli import bench, main
 
 ROOT = pathlib.Path(__file__).parent.parent
 
-REPORT = """
-import sys
-print("drawn", *sys.argv[1:])
-"""
+CONFTEST = (ROOT / "benchmarks" / "conftest.py").read_text()
+CELLS = """
+import types
+import pytest
+from benchmarks.measure import Candidate
+from benchmarks.rows import Cell
 
-SUITE = """
-def test_one():
-    print("one")
+NAMES = ("quick one", "long one")
+CELLS = [types.SimpleNamespace(name=name, quick=name == NAMES[0], device="cpu") for name in NAMES]
 
-def test_two():
+@pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.name)
+def test_cell(suite, cell):
     assert VALUES_DIFFER == 0, "not verified, not timed"
-"""
-
-SCRIPT = """
-import pathlib, sys
-pathlib.Path(sys.argv[sys.argv.index("--rows") + 1]).write_text("rows")
-assert "--quick" in sys.argv
-sys.exit("out of luck" if FAIL else 0)
-"""
-
-CONFTEST = """
-def pytest_addoption(parser):
-    parser.addoption("--rows")
-    parser.addoption("--quick", action="store_true")
+    columns = Cell("normalize", cell.name, "1x2x2x3", dtypes="fp32", memory="out", layout="NHWC")
+    suite.compare(columns, [Candidate("fastnorm", "1", lambda: 1.0, 0), Candidate("kornia", "2", lambda: 3.0, 5)], 3)
 """
 
 
 @pytest.fixture
-def checkout(tmp_path, monkeypatch):
-    """A checkout whose suite takes no time; the function sets what goes wrong in it."""
-    folder = tmp_path / "checkout"
-    (folder / "benchmarks").mkdir(parents=True)
-    (folder / "kernels").mkdir()
-    (folder / "benchmarks" / "report.py").write_text(REPORT)
-    (folder / "benchmarks" / "conftest.py").write_text(CONFTEST)
-    plugin = (ROOT / "benchmarks" / "progress.py").read_text()
-    (folder / "benchmarks" / "progress.py").write_text(plugin)
+def run(tmp_path):
+    """Runs the suite's command on these cells; what it leaves is in `out`."""
 
-    def make(differing=0, host_fails=False, suite=SUITE):
-        (folder / "benchmarks" / "test_suite.py").write_text(f"VALUES_DIFFER = {differing}\n{suite}")
-        (folder / "benchmarks" / "host_path.py").write_text(f"FAIL = {host_fails}\n{SCRIPT}")
-        (folder / "benchmarks" / "end_to_end.py").write_text(f"FAIL = False\n{SCRIPT}")
+    def command(*options, differing=0, cells=CELLS):
+        folder = tmp_path / "cells"
+        folder.mkdir(exist_ok=True)
+        (folder / "conftest.py").write_text(CONFTEST)
+        (folder / "test_suite.py").write_text(f"VALUES_DIFFER = {differing}\n{cells}")
+        arguments = [f"--cells={folder}", f"--output={tmp_path / 'out'}", *options]
+        return subprocess.run(
+            [sys.executable, "-m", "benchmarks", *arguments], cwd=ROOT, capture_output=True, text=True, check=False
+        )
 
-    make()
-    monkeypatch.setattr(bench, "find_checkout", lambda: folder)
-    monkeypatch.setattr(bench, "check_packages", lambda _also: None)
-    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
-    return make
+    return command
 
 
-@pytest.fixture
-def quick(tmp_path):
-    return ["bench", "--quick", "--output", str(tmp_path / "out")]
+def test_rows_are_measured_and_drawn(run, tmp_path):
+    done = run("--quick")
+    assert done.returncode == 0, done.stderr
+    assert f"report: {tmp_path / 'out' / 'report.html'}" in done.stdout
+    assert "\x1b" not in done.stderr, "no bar where there is no terminal"
+    rows = read(tmp_path / "out" / "cpu.csv")
+    assert list(rows["cell"]) == ["quick one"] * 2
+    assert list(rows["p50_ms"]) == [1000.0, 3000.0]
+    assert "3.00x" in (tmp_path / "out" / "report.html").read_text()
 
 
-@pytest.mark.usefixtures("checkout")
-def test_everything_runs_and_is_drawn(quick, tmp_path, monkeypatch, capfd):
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    assert main(quick) == 0
-    captured = capfd.readouterr()
-    out = tmp_path / "out"
-    assert f"drawn {out}" in captured.out
-    assert {path.name for path in out.iterdir()} >= {"pytest.log", "host.csv", "host.log", "end_to_end.csv"}
-    assert "4/4" in captured.err  # two tests and two scripts
+def test_rows_only_draws_nothing(run, tmp_path):
+    assert run("--rows-only").returncode == 0
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"cpu.csv", "pytest.log"}
+    assert set(read(tmp_path / "out" / "cpu.csv")["cell"]) == {"quick one", "long one"}
 
 
-@pytest.mark.usefixtures("checkout")
-def test_rows_only_draws_nothing(quick, capfd):
-    assert main([*quick, "--rows-only"]) == 0
-    assert "drawn" not in capfd.readouterr().out
+def test_a_failing_verification_is_shown_and_is_the_exit_status(run):
+    done = run(differing=3)
+    assert done.returncode == 1
+    assert "not verified, not timed" in done.stderr
 
 
-def test_a_failing_verification_is_shown_and_is_the_exit_status(checkout, quick, capfd):
-    checkout(differing=3)
-    assert main(quick) == 1
-    captured = capfd.readouterr()
-    assert "not verified, not timed" in captured.err
-    assert "failed: benchmarks/test_suite.py::test_two" in captured.err
-    assert "--problem=benchmarks/test_suite.py::test_two" in captured.out
+@pytest.mark.parametrize("cells", ["", "import no_such_module"], ids=["without tests", "broken"])
+def test_a_suite_that_cannot_run_is_an_error(run, cells):
+    done = run(cells=cells)
+    assert done.returncode == 2
+    assert "no_such_module" in done.stderr or "no tests" in done.stderr
 
 
-def test_a_failing_script_does_not_stop_the_others(checkout, quick, tmp_path, capfd):
-    checkout(host_fails=True)
-    assert main(quick) == 1
-    assert (tmp_path / "out" / "end_to_end.csv").exists()
-    assert "benchmarks/host_path.py ended with status 1" in (err := capfd.readouterr().err)
-    assert "out of luck" in err
+def test_ctrl_c_says_how_to_draw_the_rows_so_far(run, tmp_path):
+    done = run(
+        cells=CELLS.replace("lambda: 3.0", "interrupted") + "\ndef interrupted():\n    raise KeyboardInterrupt\n"
+    )
+    assert done.returncode == 130
+    assert f"python -m benchmarks.report {tmp_path / 'out'}" in done.stderr
 
 
-@pytest.mark.parametrize("suite", ["", "import no_such_module"], ids=["without tests", "broken"])
-def test_a_suite_that_cannot_run_is_an_error(checkout, quick, suite, capfd):
-    checkout(suite=suite)
-    assert main(quick) == 2
-    assert "pytest benchmarks ended with status" in capfd.readouterr().err
+def test_the_command_passes_its_options_and_the_status_on(tmp_path, monkeypatch, capfd):
+    """The suite that it starts is this checkout's."""
+    monkeypatch.setattr(bench, "find_checkout", lambda: tmp_path)
+    (tmp_path / "benchmarks").mkdir()
+    program = "import sys, fastnorm; print(sys.argv[1:]); sys.exit(7)"
+    (tmp_path / "benchmarks" / "__main__.py").write_text(program)
+    assert main(["bench", "--quick", "--output", str(tmp_path / "out")]) == 7
+    assert f"['--output', '{tmp_path / 'out'}', '--quick']" in capfd.readouterr().out
 
 
-@pytest.mark.usefixtures("checkout")
-def test_ctrl_c_ends_the_suite_and_says_where_the_rows_are(quick, tmp_path, monkeypatch, capfd):
-    started = []
-
-    def interrupted(_self, process, _advance):
-        started.append(process)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(bench.Events, "follow", interrupted)
-    assert main(quick) == 130
-    assert started[0].poll() is not None
-    assert f"interrupted; the rows so far are in {tmp_path / 'out'}" in capfd.readouterr().err
-
-
-def test_events_are_read_whole_and_once(tmp_path):
-    ended = subprocess.Popen([sys.executable, "-c", ""])
-    ended.wait()
-    events = bench.Events(tmp_path / "events")
-    assert events.total(ended) is None
-    events.path.write_text("total 2\ndone\nfailed a::b\ndo")
-    assert events.total(ended) == 2
-    steps = []
-    assert events.follow(ended, steps.append) == 0
-    assert (steps, events.failed) == ([1], ["a::b"])
+def test_the_suite_takes_what_the_command_passes(capsys):
+    with pytest.raises(SystemExit):
+        benchmarks(["--help"])
+    out = capsys.readouterr().out
+    assert all(option in out for option in ("--quick", "--output", "--rows-only"))
 
 
 def test_the_checkout_is_found_where_the_package_lies():
     assert bench.find_checkout() == pathlib.Path(fastnorm.__file__).resolve().parent.parent
 
 
-def test_without_a_checkout_the_error_names_the_mend(tmp_path, monkeypatch, capsys):
+def test_without_a_checkout_the_error_says_how_to_get_one(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(fastnorm, "__file__", str(tmp_path / "site-packages" / "fastnorm" / "__init__.py"))
     monkeypatch.chdir(tmp_path)
     assert main(["bench"]) == 2
     err = capsys.readouterr().err
-    assert err.startswith("fastnorm bench: error: no benchmarks folder")
+    assert err.startswith("fastnorm bench: error: got no benchmarks folder")
     assert "git clone" in err
     assert 'pip install -e ".[bench]"' in err
 
@@ -154,25 +126,57 @@ def test_the_current_folder_serves_an_installed_package(tmp_path, monkeypatch):
     assert bench.find_checkout() == ROOT
 
 
-def test_missing_packages_are_named_with_the_mend(monkeypatch, capsys, tmp_path):
+def test_missing_packages_are_named_with_the_fix(monkeypatch, capsys, tmp_path):
     real = importlib.util.find_spec
     monkeypatch.setattr(
-        importlib.util, "find_spec", lambda name: None if name in ("pytest_benchmark", "matplotlib") else real(name)
+        importlib.util, "find_spec", lambda name: None if name in ("pandas", "matplotlib") else real(name)
     )
     assert main(["bench", "--output", str(tmp_path)]) == 2
     err = capsys.readouterr().err
-    assert "pytest-benchmark and matplotlib not installed" in err
+    assert "pandas and matplotlib not installed" in err
     assert 'pip install -e ".[bench]"' in err
 
 
-@pytest.mark.usefixtures("checkout")
 def test_an_output_that_is_a_file_is_a_wrong_call(tmp_path, capsys):
     (tmp_path / "taken").write_text("")
     assert main(["bench", "--output", str(tmp_path / "taken")]) == 2
-    assert "wanted a folder for rows, charts and report" in capsys.readouterr().err
+    assert "expected a folder for rows and report" in capsys.readouterr().err
 
 
 def test_help_names_the_command(capsys):
     with pytest.raises(SystemExit):
         main(["--help"])
     assert "fastnorm bench --quick" in capsys.readouterr().out
+
+
+INTERRUPTED = """
+import time
+try:
+    print("started", flush=True)
+    time.sleep(60)
+except KeyboardInterrupt:
+    time.sleep(1)
+    print("said what is left", flush=True)
+    raise SystemExit(130)
+"""
+
+
+def test_ctrl_c_leaves_the_suite_time_to_end_by_itself(tmp_path):
+    (tmp_path / "benchmarks").mkdir()
+    (tmp_path / "benchmarks" / "__main__.py").write_text(INTERRUPTED)
+    program = (
+        "import pathlib, sys\n"
+        "from fastnorm.cli import bench, main\n"
+        f"bench.find_checkout = lambda: pathlib.Path({str(tmp_path)!r})\n"
+        f"sys.exit(main(['bench', '--output', {str(tmp_path / 'out')!r}]))"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    command = subprocess.Popen(
+        [sys.executable, "-c", program], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        start_new_session=True,
+    )  # fmt: skip
+    while command.stdout.readline() != "started\n":
+        assert command.poll() is None
+    os.killpg(command.pid, signal.SIGINT)  # as a terminal does
+    assert command.communicate(timeout=60) == ("said what is left\n", "")
+    assert command.returncode == 130

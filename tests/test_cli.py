@@ -19,17 +19,18 @@ from fastnorm.cli import (
     _parser,
     _text,
     contact_sheet,
+    demo,
     explain,
     main,
-    tally,
-    timing,
 )
 from fastnorm.data.files import shipped_photographs
+from fastnorm.ops import normalize, preprocess
+from fastnorm.runtime import timing
 from fastnorm.spec.arguments import OUTPUT_DTYPES
 from fastnorm.spec.normalization import PRESET_SOURCES, PRESETS
 from fastnorm.spec.options import ALPHA_CHOICES, EXIF_CHOICES
 from fastnorm.spec.presets import TARGET_SOURCES
-from fastnorm.verify import oracle, pillow_chain, published, resizing
+from fastnorm.verify import check, oracle, pillow_chain, published, resizing
 
 QUICK = ["--size", "64", "--clip-size", "32", "--rounds", "1", "--device", "cpu"]
 VALUES = 3 * (64 * 64 + 32 * 32)  # of one image, in both tensors
@@ -105,14 +106,14 @@ def test_no_command_prints_the_help(capsys):
         ["demo", "--clip-size", "0"],
         ["demo", "--workers", "-1"],
         ["demo", "--batch-size", "none"],
-        ["explain", "clip", "--code", "256"],
+        ["explain", "clip", "--value", "256"],
     ],
 )
 def test_a_number_out_of_range_is_a_wrong_call(argv, capsys):
     with pytest.raises(SystemExit) as exit_:
         main(argv)
     assert exit_.value.code == 2
-    assert f"got {argv[-1]!r}, wanted a whole number" in capsys.readouterr().err
+    assert f"got {argv[-1]!r}, expected a whole number" in capsys.readouterr().err
 
 
 def test_ctrl_c_exits_quietly(monkeypatch, capsys):
@@ -154,7 +155,7 @@ def test_the_help_and_the_version_need_no_torch(start, option):
     assert "fastnorm" in out
     imported = {line.rpartition("|")[2].strip() for line in err.splitlines() if line.startswith("import time:")}
     assert "fastnorm.cli._parser" in imported
-    assert not {"torch", "numpy", "PIL"} & imported
+    assert not {"torch", "numpy", "PIL", "rich"} & imported
 
 
 def test_in_the_command_s_own_process_the_public_names_come_when_they_are_asked_for():
@@ -290,7 +291,7 @@ def test_the_speed_is_against_the_faster_published_chain(monkeypatch, sheet, cap
     rows = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert ["fastnorm", "4.00", "250", "4.0", "x"] in rows
     assert ["published", "chain,", "2", "threads", "1.00", "1,000", "1.0", "x"] in rows
-    assert ["other", "0.50", "2,000", "0.5", "x"] in [row[-5:] for row in rows], "one picture after the other"
+    assert ["other", "0.50", "2,000", "0.5", "x"] in [row[-5:] for row in rows], "one image after the other"
 
 
 def test_demo_on_one_thread_times_the_published_chain_once(monkeypatch, sheet, capsys):
@@ -386,8 +387,8 @@ def test_demo_with_nothing_to_read_is_a_wrong_call(tmp_path, sheet, capsys):
     empty.mkdir()
     assert main(["demo", str(empty), str(tmp_path / "gone"), "--output", str(sheet)]) == 2
     text = capsys.readouterr().err
-    assert f"{empty}: a folder without image files" in text
-    assert f"{tmp_path / 'gone'}: no such file or folder" in text
+    assert f"{empty}: got a folder without image files" in text
+    assert f"{tmp_path / 'gone'}: got no such file or folder" in text
     assert "nothing to read" in text
 
 
@@ -402,18 +403,18 @@ def test_demo_refuses_an_unwritable_output_before_the_work(name, tmp_path, capsy
 
 
 def test_demo_draws_the_first_rows_and_says_so(tmp_path, sheet, capsys):
-    for index in range(tally.MOST_ROWS + 2):
+    for index in range(demo.MAX_ROWS + 2):
         Image.new("RGB", (8, 8), (index, 0, 0)).save(tmp_path / f"{index:02}.png")
     assert main(["demo", str(tmp_path), *QUICK, "--size", "8", "--batch-size", "3", "--output", str(sheet)]) == 0
-    assert f"the first {tally.MOST_ROWS} of {tally.MOST_ROWS + 2} images" in capsys.readouterr().out
+    assert f"the first {demo.MAX_ROWS} of {demo.MAX_ROWS + 2} images" in capsys.readouterr().out
     with Image.open(sheet) as image:
-        assert image.height == contact_sheet.HEADER + tally.MOST_ROWS * contact_sheet.ROW + contact_sheet.FOOTER
+        assert image.height == contact_sheet.HEADER + demo.MAX_ROWS * contact_sheet.ROW + contact_sheet.FOOTER
 
 
 def test_demo_exits_1_when_a_value_differs(monkeypatch, sheet, tmp_path, capsys):
     Image.new("RGB", (8, 8), (10, 20, 30)).save(tmp_path / "plain.png")
     wrong = wrong_by_one_bit(fastnorm.fused_dual_preprocess, fastnorm.CLIP, channel=1, code=20)
-    monkeypatch.setattr(fastnorm, "fused_dual_preprocess", wrong)
+    monkeypatch.setattr(preprocess, "fused_dual_preprocess", wrong)
     arguments = [str(tmp_path / "plain.png"), *QUICK, "--size", "8", "--clip-size", "4", "--output", str(sheet)]
     assert main(["demo", *arguments]) == 1
     assert "16 of 240 values differ" in capsys.readouterr().out
@@ -431,7 +432,7 @@ def test_demo_refuses_to_overwrite_a_picture_that_it_reads(pictures, capsys):
     for images, output in [(mine, mine), (pictures, mine), (mine, link), (link, mine)]:
         assert main(["demo", str(images), *QUICK, "--output", str(output)]) == 2
         captured = capsys.readouterr()
-        assert f"--output {output}: this is one of the pictures to read, expected another file" in captured.err
+        assert f"--output {output}: got one of the images to read, expected another file" in captured.err
         assert captured.err.count("\n") == 1
         assert mine.read_bytes() == before
 
@@ -440,7 +441,7 @@ def test_demo_of_a_folder_may_replace_the_sheet_that_an_earlier_one_left_there(p
     arguments = ["demo", str(pictures), *QUICK, "--output", str(pictures / "sheet.png")]
     assert main(arguments) == 0
     assert main(arguments) == 0
-    assert "3 images (3 left out, listed above)" in capsys.readouterr().out, "the sheet is none of the pictures"
+    assert "3 images (3 left out, listed above)" in capsys.readouterr().out, "the sheet is none of the images"
 
 
 def test_demo_on_a_full_disk_keeps_the_existing_sheet(sheet, capsys):
@@ -498,7 +499,7 @@ def test_demo_takes_an_exif_orientation_as_the_library_does_and_says_how_many_th
     assert main([*arguments, "--exif", "error"]) == 0
     captured = capsys.readouterr()
     assert "1 image (5 left out, listed above)" in captured.out
-    assert "an EXIF orientation of 6; wanted an upright picture; choose --exif ignore" in captured.err
+    assert "got an EXIF orientation of 6, expected an upright picture; choose --exif ignore" in captured.err
 
 
 def test_many_bad_files_are_listed_by_a_few_unless_all_are_wanted(tmp_path, sheet, capsys):
@@ -531,7 +532,7 @@ def test_a_dangling_link_is_mentioned(pictures, sheet, capsys):
     assert main(["demo", str(pictures), *QUICK, "--output", str(sheet)]) == 0
     captured = capsys.readouterr()
     assert "(4 left out, listed above)" in captured.out
-    wanted = f"  {pictures / 'moved.jpg'}: a link to /nowhere/at all.jpg, which does not exist; "
+    wanted = f"  {pictures / 'moved.jpg'}: got a link to /nowhere/at all.jpg, which does not exist, "
     assert wanted in captured.err
     assert main(["demo", str(pictures / "moved.jpg"), *QUICK, "--output", str(sheet)]) == 2
     assert wanted in capsys.readouterr().err
@@ -543,10 +544,46 @@ def test_a_dangling_link_is_mentioned(pictures, sheet, capsys):
 @pytest.mark.parametrize("terminal", [True, False])
 def test_a_bar_is_drawn_on_terminals_only(terminal, sheet, monkeypatch, capsys):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
+    monkeypatch.setenv("TERM", "xterm")
     photographs = [str(path) for path in shipped_photographs()[:2]]
     assert main(["demo", *photographs, *QUICK, "--output", str(sheet)]) == 0
     err = capsys.readouterr().err
     assert ("2/2" in err) if terminal else (err == "")
+
+
+def test_no_color_is_respected(sheet, monkeypatch, capsys):
+    for stream in (sys.stdout, sys.stderr):
+        monkeypatch.setattr(stream, "isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    arguments = ["demo", str(shipped_photographs()[0]), *QUICK, "--output", str(sheet)]
+    assert main(arguments) == 0
+    assert "\x1b[32m" in capsys.readouterr().err
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert main(arguments) == 0
+    assert "\x1b[32m" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("columns", [40, 60, 200])
+def test_tables_and_paragraphs_fit_the_terminal(columns, monkeypatch, capsys):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("TERM", "dumb")
+    rows = [
+        ("cell", "peer", "time"),
+        ("16x512x512 NHWC [fp32]", "torchvision + transformers (Pillow backend)", "1.38x"),
+    ]
+    _text.print_table(rows, "llr")
+    print(_text.paragraph("a word " * 40))
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= columns
+    assert "".join("".join(lines).split()).count("[fp32]") == 1, "brackets are no markup"
+
+
+def test_a_table_that_is_not_for_a_terminal_keeps_its_lines_whole(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "20")
+    _text.print_table([("a", "b"), ("x" * 90, "1"), ("y", "22")], "lr")
+    assert capsys.readouterr().out == f"a{' ' * 89}   b\n{'x' * 90}   1\ny{' ' * 89}  22\n\n"
 
 
 @pytest.mark.parametrize(
@@ -581,6 +618,27 @@ def test_a_target_without_a_published_chain_is_refused():
 # check
 
 
+@pytest.mark.usefixtures("few_resizes")
+def test_check_is_a_function_too():
+    steps = []
+    report = check([fastnorm.VAE], "cpu", lambda done, total, name: steps.append((done, total, name)))
+    assert report.passed
+    assert report.values == sum(line.values for line in report.normalized + report.resized) > 0
+    assert [line.name for line in report.resized] == [
+        "bilinear",
+        "bicubic",
+        "lanczos",
+        "box",
+        "hamming",
+        "VAE_512, CLIP_224",
+    ]
+    assert {(line.name, line.dtype) for line in report.normalized} >= {("vae", dtype) for dtype in OUTPUT_DTYPES}
+    assert [done for done, _, _ in steps] == list(range(1, steps[0][1] + 1))
+    assert {name for _, _, name in steps} >= {"vae", "lanczos"}
+    with pytest.raises(ValueError, match="got no normalizations, expected at least one"):
+        check([])
+
+
 @pytest.fixture
 def few_resizes(monkeypatch):
     """Enough to see whether a wrong value is found, not to prove anything."""
@@ -611,10 +669,10 @@ def test_check_passes_for_every_preset_and_dtype(capsys):
 def test_check_exits_1_for_one_wrong_bit_and_says_where(monkeypatch, capsys):
     target = fastnorm.Normalization((0.1, 0.2, 0.3), 0.7)
     wrong = wrong_by_one_bit(fastnorm.fused_normalize, target, channel=1, code=17)
-    monkeypatch.setattr(fastnorm, "fused_normalize", wrong)
+    monkeypatch.setattr(normalize, "fused_normalize", wrong)
     assert main(["check", "--device", "cpu", "--mean", "0.1", "0.2", "0.3", "--std", "0.7"]) == 1
     text = capsys.readouterr().out
-    assert "wrong: custom float32, channel G, code 17: got " in text
+    assert "wrong: custom float32, channel G, pixel value 17: got " in text
     assert "more outputs with wrong values" in text
     assert "\nFAILED: " in text
     rows = {tuple(line.split()[:2]): line.split()[3] for line in text.splitlines() if len(line.split()) == 4}
@@ -625,7 +683,7 @@ def test_check_exits_1_for_one_wrong_bit_and_says_where(monkeypatch, capsys):
 @pytest.mark.usefixtures("few_resizes")
 def test_check_catches_swapped_channels_even_where_constants_agree(monkeypatch, capsys):
     right = fastnorm.fused_normalize
-    monkeypatch.setattr(fastnorm, "fused_normalize", lambda *a, **k: tuple(o.flip(1) for o in right(*a, **k)))
+    monkeypatch.setattr(normalize, "fused_normalize", lambda *a, **k: tuple(o.flip(1) for o in right(*a, **k)))
     assert main(["check", "--device", "cpu", "--mean", "0.5", "--std", "0.5"]) == 1
     assert "wrong: custom float32, channel R" in capsys.readouterr().out
 
@@ -656,7 +714,7 @@ def one_more(call):
 )
 def test_check_exits_1_for_one_wrong_bit_of_a_resized_picture(filter_, kind, is_it, monkeypatch, capsys):
     wrong = one_more(lambda images, targets: targets[0].resample == filter_ and len(targets) == 3 and is_it(images))
-    monkeypatch.setattr(fastnorm, "fused_preprocess", wrong)
+    monkeypatch.setattr(preprocess, "fused_preprocess", wrong)
     assert main(["check", "--device", "cpu", "--mean", "0.5", "--std", "0.5"]) == 1
     text = capsys.readouterr().out
     assert f"wrong: {filter_}, {kind}, 48 x 48 to custom 40, channel B, row 5, column 7: got " in text
@@ -669,7 +727,7 @@ def test_check_exits_1_for_one_wrong_bit_of_a_resized_picture(filter_, kind, is_
 @pytest.mark.usefixtures("few_resizes")
 def test_check_catches_pixels_that_are_one_column_off(monkeypatch, capsys):
     right = fastnorm.fused_preprocess
-    monkeypatch.setattr(fastnorm, "fused_preprocess", lambda *a, **k: tuple(o.roll(1, -1) for o in right(*a, **k)))
+    monkeypatch.setattr(preprocess, "fused_preprocess", lambda *a, **k: tuple(o.roll(1, -1) for o in right(*a, **k)))
     assert main(["check", "--device", "cpu", "--mean", "0.5", "--std", "0.5"]) == 1
     assert "more outputs with wrong values" in capsys.readouterr().out
 
@@ -685,13 +743,13 @@ def test_check_of_a_configuration(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "wanted"),
     [
-        (["--mean", "0.5"], "got --mean alone"),
+        (["--mean", "0.5"], "got --mean alone, expected both"),
         (["--std", "0.5"], "got --std alone"),
         (["--mean", "0.5", "--std", "0"], "wanted a value > 0"),
         (["--mean", "1", "2", "--std", "1"], "got 2 values"),
         (["--mean", "123.675", "--std", "58.395"], "divide by 255"),
         (["--config", "gone.json"], "gone.json: no such file"),
-        (["--config", "gone.json", "--mean", "1", "--std", "1"], "wanted one of the two"),
+        (["--config", "gone.json", "--mean", "1", "--std", "1"], "expected one of the two"),
     ],
 )
 def test_check_explains_wrong_constants(arguments, wanted, capsys):
@@ -729,7 +787,7 @@ def test_every_preset_has_a_source():
 
 @pytest.mark.parametrize("name", [*PRESETS, "CLIP"])
 def test_explain_shows_the_values_of_a_preset(name, capsys):
-    assert main(["explain", name, "--code", "0", "17", "255"]) == 0
+    assert main(["explain", name, "--value", "0", "17", "255"]) == 0
     text = capsys.readouterr().out
     assert PRESET_SOURCES[name.lower()] in " ".join(text.split())
     assert all(len(line) <= 100 for line in text.splitlines())
@@ -811,7 +869,7 @@ def test_explain_of_a_pipeline_s_folder_names_what_can_be_explained(tmp_path, mo
     assert "below it: fastnorm explain sd15/feature_extractor" in said("sd15/", capsys)
     (tmp_path / "sd15" / "model_index.json").write_text("{}")
     text = said("sd15", capsys)
-    assert "a diffusers pipeline; its VAE's pictures: fastnorm explain vae; " in text
+    assert "a diffusers pipeline; for its VAE: fastnorm explain vae; " in text
     assert "fastnorm explain sd15/feature_extractor" in text
 
 

@@ -39,13 +39,13 @@ def test_the_sheet_has_one_row_per_image(count):
 
 
 @pytest.mark.parametrize(("height", "width"), [(20, 31), (700, 200), (1, 900), (900, 1), (224, 300), (16, 16)])
-def test_all_of_a_picture_is_shown_within_its_panel(height, width):
-    picture = row(height=height, width=width).picture
-    assert picture.width == contact_sheet.SOURCE or picture.height == contact_sheet.THUMB
-    assert picture.width <= contact_sheet.SOURCE
-    assert picture.height <= contact_sheet.THUMB
-    shorter = min(picture.size)
-    assert shorter == 1 or abs(picture.width / picture.height - width / height) < width / height / shorter
+def test_the_whole_image_is_shown_within_its_panel(height, width):
+    image = row(height=height, width=width).image
+    assert image.width == contact_sheet.SOURCE or image.height == contact_sheet.THUMB
+    assert image.width <= contact_sheet.SOURCE
+    assert image.height <= contact_sheet.THUMB
+    shorter = min(image.size)
+    assert shorter == 1 or abs(image.width / image.height - width / height) < width / height / shorter
 
 
 def test_a_row_keeps_no_view_of_the_batch():

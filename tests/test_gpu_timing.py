@@ -1,23 +1,30 @@
 """The GPU benchmarks' arithmetic, and their cells from end to end with the CPU in the device's place."""
 
 import dataclasses
+import types
 
 import pytest
 import torch
 
-from benchmarks import gpu_timing, test_normalize_gpu, test_preprocess_gpu
-from benchmarks.cells import GPU_NORMALIZE, GPU_PREPROCESS, SMALL_PICTURES
-from benchmarks.gpu_timing import Runner, Timing, repeats_needed, sets_needed
-from benchmarks.peers import normalize
-from benchmarks.rows import read
+from benchmarks import test_cells, timing
+from benchmarks.cells import GPU_NORMALIZE, PREPROCESS, SMALL_IMAGES
+from benchmarks.measure import Candidate, Suite
+from benchmarks.peers import Missing, normalize
+from benchmarks.rows import Cell, read
+from benchmarks.timing import Runner, repeats_needed, sets_needed
+
+CUDA, CPU = torch.device("cuda"), torch.device("cpu")
 
 
 @pytest.mark.parametrize(
     ("set_bytes", "sets"), [(1_354_752, 178), (60_000_000, 4), (452_984_832, 2), (2_000_000_000, 2)]
 )
-def test_sets_outgrow_the_cache(set_bytes, sets):
-    assert sets_needed(set_bytes, l2_bytes=60_000_000) == sets
+def test_sets_outgrow_the_cache(set_bytes, sets, monkeypatch):
+    properties = types.SimpleNamespace(L2_cache_size=60_000_000)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: properties)
+    assert sets_needed(set_bytes, CUDA) == sets
     assert sets * set_bytes >= 4 * 60_000_000
+    assert sets_needed(set_bytes, CPU) == 1
 
 
 def test_samples_last_long_enough():
@@ -26,77 +33,102 @@ def test_samples_last_long_enough():
     assert repeats_needed(0.0) > 1
 
 
-def test_a_sample_is_seconds_per_call(monkeypatch):
-    walks = []
-    monkeypatch.setattr(gpu_timing, "event_seconds", lambda _, repeats, __: repeats * 0.6)
-    assert Runner(lambda: walks.append(1), calls=3, timing=Timing.GRAPH, repeats=5)() == pytest.approx(0.2)
+def test_candidates_take_turns_and_the_warm_up_is_not_counted(tmp_path):
+    order = []
+
+    def candidate(name, first):
+        times = iter([first, 2.0, 4.0, 6.0])
+        return Candidate(name, "1", lambda: [order.append(name), next(times)][1])
+
+    entries = [candidate("fastnorm", 100.0), candidate("a", 50.0), Missing("b", "needs a GPU"), candidate("c", 1.0)]
+    Suite(rows=tmp_path).compare(Cell("normalize", "cell", "1x2x2x3"), entries, rounds=3)
+    assert order == ["a", "c", "fastnorm"] * 4
+    rows = read(tmp_path / "cpu.csv").set_index("name")
+    assert rows["p50_ms"].dropna().to_dict() == {"fastnorm": 4000.0, "a": 4000.0, "c": 4000.0}
+    assert rows["note"]["b"] == "not run: needs a GPU"
+    assert rows["run"].nunique() == 1
 
 
-class Benchmark:
-    """What the cells need of pytest-benchmark's fixture."""
-
-    disabled, enabled = False, True
-
-    def __init__(self):
-        self.extra_info = {}
-
-    def pedantic(self, target, setup, rounds, warmup_rounds):
-        for _ in range(rounds + warmup_rounds):
-            setup()
-            target()
+def test_where_nothing_is_timed_a_peer_that_is_called_wrongly_is_an_error(tmp_path):
+    suite, cell = Suite(verify_only=True, rows=tmp_path), Cell("normalize", "cell", "1x2x2x3")
+    ours = Candidate("fastnorm", "1", lambda: 1.0)
+    suite.compare(cell, [ours, Missing("a", "no compiler")], rounds=3)
+    with pytest.raises(AssertionError, match="peers whose calls need fixing"):
+        suite.compare(cell, [ours, Missing("a", "TypeError: x", broken=True)], rounds=3)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.fixture
 def cpu_as_device(monkeypatch):
-    monkeypatch.setattr(gpu_timing, "device", lambda: torch.device("cpu"))
-    monkeypatch.setattr(gpu_timing, "l2_bytes", lambda: 50_000)
-    monkeypatch.setattr(gpu_timing, "COPY_BYTES", 1 << 10)
-    monkeypatch.setattr(gpu_timing, "SAMPLE_SECONDS", 0.0)
-    monkeypatch.setattr(gpu_timing, "peak_mib", lambda call: [call(), 1.0][1])
-    monkeypatch.setattr(gpu_timing, "event_seconds", lambda run, repeats, _: gpu_timing.wall_seconds(run, repeats))
-    monkeypatch.setattr(
-        gpu_timing,
-        "_captured",
-        lambda calls: Runner(lambda: [call() for call in calls], len(calls), Timing.GRAPH),
-    )
-    monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
+    """CUDA's own calls do nothing; what is launched runs on the CPU."""
+
+    def candidate(name, version, calls, _on, how, mismatches, note=""):
+        note = "; ".join(filter(None, [how.value, note]))
+        run = Runner(lambda: [call() for call in calls], len(calls), how)
+        monkeypatch.setattr(Runner, "seconds", lambda self: 1e-3 + 0.0 * len(str(self.run())))
+        return Candidate(name, version, run, mismatches, note, 1.0)
+
+    def bandwidth(_on, kinds):
+        columns = [
+            Cell("bandwidth", {"copy": "device copy"}.get(kind, kind), "1024", bytes_moved=2048) for kind in kinds
+        ]
+        return [Candidate(f"torch {k}_", "1", lambda: 1e-3, cell=c) for k, c in zip(kinds, columns, strict=True)]
+
+    monkeypatch.setattr(timing, "device", lambda _: CPU)
+    monkeypatch.setattr(timing, "sets_needed", lambda *_: 3)
+    monkeypatch.setattr(timing, "candidate", candidate)
+    monkeypatch.setattr(timing, "bandwidth", bandwidth)
 
 
-def small(cell, **changes):
+def small(cell):
     sizes = ((16, 24), (24, 16), (8, 40))[: len(cell.sizes)]
     peers = tuple(peer for peer in cell.peers if peer in (normalize.EAGER, normalize.TORCHVISION_V2))
-    return dataclasses.replace(cell, images=2, sizes=sizes, peers=peers, **changes)
+    return dataclasses.replace(cell, images=2, sizes=sizes, peers=peers)
 
 
 @pytest.mark.usefixtures("cpu_as_device")
-@pytest.mark.parametrize(
-    "cell", [small(GPU_NORMALIZE[0]), small(GPU_NORMALIZE[-1]), small(GPU_NORMALIZE[-3])], ids=lambda cell: cell.name
-)
+@pytest.mark.parametrize("cell", [small(GPU_NORMALIZE[i]) for i in (0, -1, -3)], ids=lambda cell: cell.columns().cell)
 def test_a_normalize_cell_gives_its_rows(tmp_path, cell):
-    test_normalize_gpu.test_normalize_on_the_gpu(Benchmark(), tmp_path / "rows.csv", lambda _: 3, cell)
-    rows = {row.name: row for row in read(tmp_path / "rows.csv")}
-    ours, copy = rows["fastnorm"], rows["torch copy_"]
-    assert ours.mismatches == 0
-    assert ours.cell == cell.name
-    assert ours.note == ("graph replay" if cell.memory == "out" else "events")
-    assert ours.copy_fraction == pytest.approx(ours.gb_per_s / copy.gb_per_s, rel=1e-3)
-    assert copy.suite == "bandwidth"
-    assert rows["torchvision v2"].note == "events"
-    assert not rows["kornia"].ran
-    assert {row.run for row in rows.values()} == {ours.run}
-    peers = {peer.name for peer in normalize.ALL}
-    assert peers < rows.keys()
+    test_cells.test_normalize(Suite(rows=tmp_path, quick=True), cell)
+    rows = read(tmp_path / "cpu.csv").set_index("name")
+    ours = rows.loc["fastnorm"]
+    assert ours["mismatches"] == 0
+    assert ours["cell"] == cell.columns().cell
+    assert ours["note"] == ("graph replay" if cell.memory == "out" else "events")
+    assert ours["copy_fraction"] == pytest.approx(ours["gb_per_s"] / rows.loc["torch copy_"]["gb_per_s"], rel=1e-3)
+    assert rows.loc["torch copy_"]["suite"] == "bandwidth"
+    assert rows.loc["torchvision v2"]["note"] == "events"
+    assert rows.loc["kornia"]["note"].startswith("not run: left out of this cell, measured at 64x512x512")
+    assert rows["run"].nunique() == 1
+    assert {peer.name for peer in normalize.ALL} < set(rows.index)
+
+
+@pytest.mark.usefixtures("cpu_as_device")
+def test_a_wrong_value_of_ours_is_not_timed(tmp_path, monkeypatch):
+    right = test_cells.fastnorm.fused_normalize
+
+    def wrong(*arguments, **options):
+        outputs = right(*arguments, **options)
+        outputs[1][-1, 2, 3, 4] += 1
+        return outputs
+
+    monkeypatch.setattr(test_cells.fastnorm, "fused_normalize", wrong)
+    with pytest.raises(AssertionError, match="not verified, not timed"):
+        test_cells.test_normalize(Suite(rows=tmp_path, quick=True), small(GPU_NORMALIZE[0]))
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.usefixtures("cpu_as_device")
 def test_a_preprocess_cell_gives_its_rows(tmp_path, monkeypatch):
-    monkeypatch.setattr(test_preprocess_gpu, "ALL", ())
+    monkeypatch.setattr(test_cells.preprocess, "ALL", ())
+    one_size, ragged = (cell for cell in PREPROCESS if cell.device == "cuda")
     for cell in (
-        dataclasses.replace(GPU_PREPROCESS[0], sizes=SMALL_PICTURES[:1] * 2),
-        dataclasses.replace(GPU_PREPROCESS[1], sizes=SMALL_PICTURES),
+        dataclasses.replace(one_size, sizes=SMALL_IMAGES[:1] * 2),
+        dataclasses.replace(ragged, sizes=SMALL_IMAGES),
     ):
-        test_preprocess_gpu.test_preprocess_on_the_gpu(Benchmark(), tmp_path / "rows.csv", lambda _: 2, cell)
-    rows = read(tmp_path / "rows.csv")
-    assert [row.name for row in rows[:4]] == ["fastnorm", "fastnorm, device only", "torch copy_", "torch fill_"]
-    assert {row.shape for row in rows if row.name == "fastnorm"} == {"2x96x130x3", "2 ragged"}
-    assert all(row.ran and row.mismatches in (0, None) for row in rows)
+        test_cells.test_preprocess(Suite(rows=tmp_path, quick=True), lambda _: None, cell)
+    rows = read(tmp_path / "cpu.csv")
+    assert list(rows["name"][:4]) == ["fastnorm", "fastnorm, device only", "torch copy_", "torch fill_"]
+    assert set(rows[rows["name"] == "fastnorm"]["shape"]) == {"2x96x130x3", "2 ragged"}
+    assert rows["p50_ms"].notna().all()
+    assert rows["mismatches"].fillna(0).sum() == 0

@@ -1,6 +1,7 @@
 """Every row of the table in `fastnorm.data.decode`, with files made here."""
 
 import os
+import re
 
 import numpy as np
 import pytest
@@ -38,7 +39,7 @@ def error_of(path, **options):
         read_rgb(path, **options)
     text = str(caught.value)
     assert text.startswith(f"{path}: ")
-    assert text.count("; ") == 2, "what came; what was wanted; what mends it"
+    assert re.search(r": got .*, expected .*; ", text)
     assert "\n" not in text
     return text
 
@@ -79,8 +80,8 @@ def test_exif_orientation_is_ignored_with_a_note_as_the_library_ignores_it(tmp_p
 
 def test_exif_orientation_can_be_refused(tmp_path):
     assert "an EXIF orientation of 6" in (text := error_of(turned(tmp_path, 6), exif="error"))
-    assert "--exif ignore" in text
-    assert "--exif apply" in text
+    assert "exif='ignore'" in text
+    assert "exif='apply'" in text
     assert same(read_rgb(turned(tmp_path, 1), exif="error").image, colours())
 
 
@@ -122,8 +123,8 @@ def test_opaque_alpha_is_dropped(tmp_path, kind, alpha):
 def test_transparent_pixels_need_a_choice(tmp_path, kind):
     path = saved(tmp_path, "a.png", with_alpha(kind, 0))
     text = error_of(path)
-    assert "choose --alpha drop, as torchvision pipelines do" in text
-    assert "or --alpha white" in text
+    assert "choose alpha='drop', as torchvision pipelines do" in text
+    assert "or alpha='white'" in text
 
     dropped = np.asarray(read_rgb(path, "drop").image)
     assert same(dropped, with_alpha(kind, 0).convert("RGB"))
@@ -204,15 +205,15 @@ def test_a_damaged_file_is_an_error(tmp_path):
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 0xFF
     path.write_bytes(content)
-    assert "cannot be read" in error_of(path)
+    assert "a file that cannot be read" in error_of(path)
 
 
 @pytest.mark.parametrize(
     ("name", "content", "came"),
     [
         ("a.jpg", b"", "an empty file (0 bytes)"),
-        ("a.jpg", b"not an image", "not an image"),
-        ("a.png", b"\x89PNG\r\n\x1a\n", "image"),
+        ("a.jpg", b"not an image", "a file that Pillow does not recognise"),
+        ("a.png", b"\x89PNG\r\n\x1a\n", "a file that"),
         ("a.heic", b"\0\0\0\x18ftypheic", "a HEIC file"),
     ],
 )
@@ -229,7 +230,7 @@ def test_a_missing_file_is_an_error(tmp_path):
 def test_the_error_line_stays_one_line_whatever_the_name(tmp_path):
     path = tmp_path / "a\nb.jpg"
     path.write_bytes(b"")
-    with pytest.raises(ImageError, match=r"a\?b\.jpg: an empty file"):
+    with pytest.raises(ImageError, match=r"a\?b\.jpg: got an empty file"):
         read_rgb(path)
 
 
@@ -243,12 +244,12 @@ def test_the_dataset_gives_decoded_pictures_and_errors_as_values(tmp_path):
     dataset = ImageFiles([bad, good, other], "error", "ignore", TARGETS)
     batch = collate([dataset[index] for index in range(len(dataset))])
     assert batch.paths == [str(good), str(other)]
-    assert batch.errors == [f"{bad}: an empty file (0 bytes); wanted an image; copy or save it again"]
+    assert batch.errors == [f"{bad}: got an empty file (0 bytes), expected an image; copy or save it again"]
     assert batch.attempted == 3
-    assert batch.pictures is not None
-    assert batch.pictures.sizes == ((HEIGHT, WIDTH), (31, 9)), "their own sizes"
-    assert same(batch.pictures[0].numpy(), colours())
-    assert same(batch.pictures[1].numpy(), colours(9, 31))
+    assert batch.images is not None
+    assert batch.images.sizes == ((HEIGHT, WIDTH), (31, 9)), "their own sizes"
+    assert same(batch.images[0].numpy(), colours())
+    assert same(batch.images[1].numpy(), colours(9, 31))
 
 
 def test_a_strip_that_no_batch_can_hold_is_an_error_of_its_file(tmp_path):
@@ -265,7 +266,7 @@ def test_a_strip_that_no_batch_can_hold_is_an_error_of_its_file(tmp_path):
 
 def test_a_batch_of_errors_has_no_pictures(tmp_path):
     batch = collate([ImageFiles([tmp_path / "gone.png"], "error", "ignore", TARGETS)[0]])
-    assert batch.pictures is None
+    assert batch.images is None
     assert len(batch.errors) == 1
 
 
@@ -288,7 +289,7 @@ def test_an_empty_folder_and_a_missing_path_are_errors(tmp_path):
     assert found.files == []
     assert "a folder without image files" in found.errors[0]
     assert all(suffix in found.errors[0] for suffix in IMAGE_SUFFIXES)
-    assert found.errors[1].startswith(f"{tmp_path / 'gone'}: no such file or folder;")
+    assert found.errors[1].startswith(f"{tmp_path / 'gone'}: got no such file or folder, ")
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes on this system")

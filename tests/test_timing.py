@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from fastnorm.cli import timing
+from fastnorm.runtime import timing
 
 CPU = torch.device("cpu")
 
@@ -43,7 +43,7 @@ def test_short_calls_are_repeated_until_a_round_is_long_enough(clock):
         clock.now += 0.001
 
     assert timing.interleaved([call], CPU, rounds=2) == pytest.approx([0.001], rel=1e-9)  # sums of 0.001 round
-    assert len(calls) == 2 + 2 * round(timing.SHORTEST_ROUND / 0.001)
+    assert len(calls) == 2 + 2 * round(timing.MIN_ROUND_SECONDS / 0.001)
 
 
 def test_the_median_ignores_one_disturbed_round(clock):

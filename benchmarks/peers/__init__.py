@@ -1,31 +1,47 @@
-"""The other ways to get the same tensors, each written as its users write it, from its own package.
+"""Other packages' ways to the same tensors, each written as its users write it.
 
 A peer prepares once for a job and gives a function from one batch to one tensor per target. One that cannot run, in
-this environment or for this job, says why and is listed with its reason.
+this environment or for this job, is listed with its reason.
 """
 
-from __future__ import annotations
-
+import enum
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
-from benchmarks.gpu_timing import Timing
 from benchmarks.rows import version_of
 from fastnorm import Normalization, Target
 
 Function = Callable[[Any], Sequence[Any]]
 
 
-class CannotRun(Exception):  # noqa: N818  # a finding, not a fault
-    """Why a peer has no answer to a job."""
+class Timing(enum.Enum):
+    """How a function's work on a GPU is timed; the text is the rows' note. See gpu_timing."""
+
+    GRAPH = "graph replay"
+    EVENTS = "events"
+    QUEUED = "events, all calls queued ahead"
+    WALL = "wall clock"
 
 
-@dataclass(frozen=True)
-class NormalizeJob:
+class CannotRun(Exception):  # noqa: N818  # an expected outcome
+    """Why a peer cannot do a job."""
+
+
+def require_cpu(job: Any) -> None:
+    if job.device.type != "cpu":
+        raise CannotRun("works on the CPU only")
+
+
+def require_gpu(job: Any) -> None:
+    if job.device.type != "cuda":
+        raise CannotRun("needs a GPU" if not torch.cuda.is_available() else "measured beside GPU peers")
+
+
+class NormalizeJob(NamedTuple):
     """uint8 batches of one size to one normalised NCHW tensor per target."""
 
     example: torch.Tensor  # a batch as the function will get them, on its device
@@ -38,12 +54,10 @@ class NormalizeJob:
         return self.example.device
 
 
-@dataclass(frozen=True)
-class PreprocessJob:
-    """Pictures of any sizes to one resized, cropped and normalised tensor per target."""
+class PreprocessJob(NamedTuple):
+    """Images of any sizes to one resized, cropped and normalised tensor per target."""
 
-    # Pictures as the function will get them: PIL images; on CUDA a batch (N, H, W, 3) or a list of tensors (H, W, 3).
-    example: Sequence[Any] | torch.Tensor
+    example: Sequence[Any] | torch.Tensor  # PIL images; on CUDA a batch (N, H, W, 3) or a list of tensors (H, W, 3)
     targets: tuple[Target, ...]  # fastnorm.VAE_512 and CLIP_224: what the published chains compute
     device: torch.device
 
@@ -53,20 +67,18 @@ class Peer:
     name: str
     distributions: tuple[str, ...]  # the first that is installed gives the version
     make: Callable[[Any], Function]
-    # How its work on a GPU can be timed; see gpu_timing.
     timing: Timing = Timing.EVENTS
 
     def version(self) -> str:
         return version_of(*self.distributions)
 
 
-@dataclass(frozen=True)
-class Missing:
+class Missing(NamedTuple):
     """A peer without a measurement, and why: listed, never dropped."""
 
     name: str
     reason: str
-    broken: bool = False  # it is installed and takes the job, but is not called as it wants to be
+    broken: bool = False  # installed, and it takes the job, but the call is wrong
 
 
 def make(peer: Peer, job: Any) -> Function | Missing:
@@ -76,6 +88,7 @@ def make(peer: Peer, job: Any) -> Function | Missing:
             warnings.simplefilter("ignore")  # other packages' warnings are theirs
             function = peer.make(job)
             function(job.example)
+        return function
     except CannotRun as why:
         return Missing(peer.name, str(why))
     except ModuleNotFoundError as error:
@@ -84,31 +97,22 @@ def make(peer: Peer, job: Any) -> Function | Missing:
         text = (str(error).strip().splitlines() or [""])[0]
         environment = isinstance(error, (ImportError, RuntimeError, OSError))  # no compiler, no memory, no driver
         return Missing(peer.name, f"{type(error).__name__}: {text[:200]}", broken=not environment)
-    return function
 
 
-def as_tensors(result: Sequence[Any]) -> list[torch.Tensor]:
-    """A call's result as torch tensors: numpy arrays are shared, DALI's tensor lists copied."""
-    tensors = []
-    for r in result:
-        if isinstance(r, torch.Tensor):
-            tensors.append(r)
-        elif hasattr(r, "as_cpu"):  # DALI, whose lists on a GPU have no array of their own
-            tensors.append(torch.from_numpy(r.as_cpu().as_array()))
-        elif hasattr(r, "as_array"):
-            tensors.append(torch.from_numpy(r.as_array()))
-        else:
-            tensors.append(torch.as_tensor(r))
-    return tensors
+def as_tensor(result: Any) -> torch.Tensor:
+    """A result as a torch tensor: numpy arrays are shared, DALI's lists copied (on a GPU they have no array)."""
+    if isinstance(result, torch.Tensor):
+        return result
+    result = result.as_cpu() if hasattr(result, "as_cpu") else result
+    return torch.as_tensor(result.as_array() if hasattr(result, "as_array") else result)
 
 
 def mismatches(result: Sequence[Any], expected: Sequence[torch.Tensor]) -> int:
     """How many values differ from the contract's; a missing or misshapen tensor is an error."""
-    tensors = as_tensors(result)
     count = 0
-    for got, want in zip(tensors, expected, strict=True):
+    for got, want in zip(map(as_tensor, result), expected, strict=True):
         if got.shape != want.shape or got.dtype is not want.dtype:
-            raise ValueError(f"got {got.dtype} {tuple(got.shape)}, wanted {want.dtype} {tuple(want.shape)}")
+            raise ValueError(f"got {got.dtype} {tuple(got.shape)}, expected {want.dtype} {tuple(want.shape)}")
         # An image at a time: a comparison of the whole batch would hold another copy of it.
         count += sum(int((g.to(w.device) != w).sum()) for g, w in zip(got, want, strict=True))
     return count

@@ -1,71 +1,53 @@
 """Peers for batches that have the models' size already: uint8 in, one normalised tensor per target out."""
 
-from __future__ import annotations
-
+import functools
 import itertools
 import types
 from collections.abc import Callable, Sequence
 
 import torch
 
-from benchmarks.gpu_timing import Timing
-from benchmarks.peers import CannotRun, Function, NormalizeJob, Peer
-from benchmarks.peers.dali import normalize_on_cpu, normalize_on_gpu
-from fastnorm import CLIP, VAE, Normalization
+from benchmarks.peers import CannotRun, Function, NormalizeJob, Peer, Timing, dali, require_cpu
+from benchmarks.peers.preprocess import clip_processor
+from fastnorm import Normalization
 
-AUTO_DYNAMIC = "torch.compile (auto-dynamic)"
-STATIC = "torch.compile (dynamic=False)"
-MAX_AUTOTUNE = "torch.compile (max-autotune)"
+AUTO_DYNAMIC, STATIC, MAX_AUTOTUNE = (
+    f"torch.compile ({how})" for how in ("auto-dynamic", "dynamic=False", "max-autotune")
+)
+Chain = Callable[[torch.Tensor], torch.Tensor]
+_copies = itertools.count()
 
 
-def eager_branches(
-    device: torch.device,
-    targets: Sequence[Normalization] = (VAE, CLIP),
-    dtypes: Sequence[torch.dtype] = (torch.float32, torch.float32),
-    channels_first: bool = False,
-) -> Callable[[torch.Tensor], list[torch.Tensor]]:
-    """The formula as people write it: one chain a branch; also what torch.compile is given."""
-    constants = [
-        [torch.tensor(values, device=device).view(3, 1, 1) for values in (target.mean, target.std)]
-        for target in targets
-    ]
+def _planes(job: NormalizeJob, batch: torch.Tensor) -> torch.Tensor:
+    return batch.permute(0, 3, 1, 2) if job.layout == "NHWC" else batch
 
-    def branches(batch):
-        planes = batch if channels_first else batch.permute(0, 3, 1, 2)
-        return [
-            ((planes.float() / 255 - mean) / std).to(dtype)
-            for (mean, std), dtype in zip(constants, dtypes, strict=True)
-        ]
 
-    return branches
+def _per_target(
+    job: NormalizeJob, make: Callable[[Normalization], Chain], prepared: Callable | None = None
+) -> Function:
+    """One chain a target; what users of a package without the dtype do behind it is a cast."""
+    chains = [(make(target), dtype) for target, dtype in zip(job.targets, job.dtypes, strict=True)]
+    prepared = prepared or functools.partial(_planes, job)
+
+    def call(batch):
+        images = prepared(batch)
+        return [chain(images).to(dtype) for chain, dtype in chains]
+
+    return call
 
 
 def _eager(job: NormalizeJob) -> Function:
-    return eager_branches(job.device, job.targets, job.dtypes, job.layout != "NHWC")
+    """The formula as people write it: one chain a target; also what torch.compile is given."""
+    pairs = [(target.mean, target.std) for target in job.targets]
+    constants = [[torch.tensor(values, device=job.device).view(3, 1, 1) for values in pair] for pair in pairs]
+    channels_last, dtypes = job.layout == "NHWC", job.dtypes  # dynamo guards what the function refers to: keep it small
 
+    def chains(batch):
+        planes = batch.permute(0, 3, 1, 2) if channels_last else batch
+        steps = zip(constants, dtypes, strict=True)
+        return [((planes.float() / 255 - mean) / std).to(dtype) for (mean, std), dtype in steps]
 
-def _compiled(**options) -> Callable[[NormalizeJob], Function]:
-    return lambda job: torch.compile(_own_code(_eager(job)), **options)
-
-
-def _compiled_after_another_size(job: NormalizeJob) -> Function:
-    """As users of more than one resolution have it: the second size that the function sees makes sizes dynamic."""
-    compiled = _compiled()(job)
-    planes = job.example if job.layout != "NHWC" else job.example.permute(0, 3, 1, 2)
-    n, _, height, width = planes.shape
-    memory = job.example.new_zeros(n, height // 2 + 3, width // 2 + 5, 3)
-    other = {"NHWC": memory, "NCHW": memory.permute(0, 3, 1, 2).contiguous(), "NCHW view": memory.permute(0, 3, 1, 2)}
-    compiled(other[job.layout])
-    return compiled
-
-
-def _compiled_per_size(job: NormalizeJob) -> Function:
-    """One compilation per size, for up to 64 of them: past its default limit of 8, dynamo would run eagerly."""
-    torch._dynamo.config.recompile_limit = 64
-    return _compiled(dynamic=False)(job)
-
-
-_copies = itertools.count()
+    return chains
 
 
 def _own_code(function: Function) -> Function:
@@ -74,103 +56,112 @@ def _own_code(function: Function) -> Function:
     return types.FunctionType(code, function.__globals__, code.co_name, function.__defaults__, function.__closure__)
 
 
+def _compiled(job: NormalizeJob, **options) -> Function:
+    return torch.compile(_own_code(_eager(job)), **options)
+
+
+def _compiled_after_another_size(job: NormalizeJob) -> Function:
+    """As users of more than one resolution have it: the second size that the function sees makes sizes dynamic."""
+    compiled = _compiled(job)
+    n, _, height, width = _planes(job, job.example).shape
+    memory = job.example.new_zeros(n, height // 2 + 3, width // 2 + 5, 3)
+    planes = memory.permute(0, 3, 1, 2)
+    compiled({"NHWC": memory, "NCHW": planes.contiguous(), "NCHW view": planes}[job.layout])
+    return compiled
+
+
+def _compiled_per_size(job: NormalizeJob) -> Function:
+    """One compilation per size, for up to 64 of them: past its default limit of 8, dynamo would run eagerly."""
+    torch._dynamo.config.recompile_limit = 64
+    return _compiled(job, dynamic=False)
+
+
 def _torchvision_v2(job: NormalizeJob) -> Function:
     from torchvision.transforms import v2
 
-    def chain(target: Normalization, dtype: torch.dtype) -> Callable[[torch.Tensor], torch.Tensor]:
+    def chain(target, dtype):
         steps = [v2.ToDtype(torch.float32, scale=True), v2.Normalize(list(target.mean), list(target.std))]
         return v2.Compose(steps if dtype is torch.float32 else [*steps, v2.ToDtype(dtype)])
 
-    branches = [chain(target, dtype) for target, dtype in zip(job.targets, job.dtypes, strict=True)]
+    chains = [chain(target, dtype) for target, dtype in zip(job.targets, job.dtypes, strict=True)]
 
     def call(batch):
         planes = _planes(job, batch)
-        return [branch(planes) for branch in branches]
+        return [chain(planes) for chain in chains]
 
     return call
+
+
+def _arrays(job: NormalizeJob) -> Callable[[torch.Tensor], list]:
+    """For packages that take a list of numpy images."""
+    require_cpu(job)
+    if job.layout != "NHWC":
+        raise CannotRun("takes height x width x channels only")
+    return lambda batch: list(batch.numpy())
 
 
 def _torchvision_v1(job: NormalizeJob) -> Function:
     from torchvision import transforms
 
-    _require_images(job)
-    branches = [transforms.Compose([transforms.ToTensor(), transforms.Normalize(t.mean, t.std)]) for t in job.targets]
+    def make(target):
+        chain = transforms.Compose([transforms.ToTensor(), transforms.Normalize(target.mean, target.std)])
+        return lambda images: torch.stack([chain(image) for image in images])
 
-    def call(batch):
-        images = list(batch.numpy())
-        return _cast(job, [torch.stack([branch(image) for image in images]) for branch in branches])
-
-    return call
+    return _per_target(job, make, _arrays(job))
 
 
-def _transformers(class_name: str) -> Callable[[NormalizeJob], Function]:
-    def make(job: NormalizeJob) -> Function:
-        if class_name == "CLIPImageProcessorPil":
-            _require_images(job)
-            from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil as Processor
-        else:
-            from transformers import CLIPImageProcessor as Processor
-        # The images have their size; constants per target, CLIP's own by default.
-        processors = [
-            Processor(do_resize=False, do_center_crop=False, image_mean=list(t.mean), image_std=list(t.std))
-            for t in job.targets
-        ]
+def _transformers(job: NormalizeJob, backend: str) -> Function:
+    """The images have their size; constants per target, CLIP's own by default."""
+    images = _arrays(job) if backend == "Pillow" else lambda batch: list(_planes(job, batch))
 
-        def call(batch):
-            images = list(batch.numpy()) if class_name == "CLIPImageProcessorPil" else list(_planes(job, batch))
-            return _cast(job, [p(images=images, return_tensors="pt")["pixel_values"] for p in processors])
+    def make(target):
+        constants = {"image_mean": list(target.mean), "image_std": list(target.std)}
+        processor = clip_processor(backend)(do_resize=False, do_center_crop=False, **constants)
+        return lambda images: processor(images=images, return_tensors="pt")["pixel_values"]
 
-        return call
-
-    return make
+    return _per_target(job, make, images)
 
 
 def _timm(job: NormalizeJob) -> Function:
     """timm's PrefetchLoader, which normalises with constants of 0..255, over a loader of this one batch."""
     from timm.data.loader import PrefetchLoader
 
-    loaders = [PrefetchLoader([], mean=t.mean, std=t.std, device=job.device) for t in job.targets]
     labels = torch.zeros(1, device=job.device)
 
-    def call(batch):
-        outputs = []
-        for loader in loaders:
-            loader.loader = [(_planes(job, batch), labels)]
-            outputs += [pixels for pixels, _ in loader]
-        return _cast(job, outputs)
+    def make(target):
+        loader = PrefetchLoader([], mean=target.mean, std=target.std, device=job.device)
 
-    return call
+        def chain(planes):
+            loader.loader = [(planes, labels)]
+            ((pixels, _),) = loader
+            return pixels
+
+        return chain
+
+    return _per_target(job, make)
 
 
 def _kornia(job: NormalizeJob) -> Function:
     from kornia.enhance import Normalize
 
-    branches = [Normalize(mean=torch.tensor(t.mean), std=torch.tensor(t.std)).to(job.device) for t in job.targets]
+    def make(target):
+        step = Normalize(mean=torch.tensor(target.mean), std=torch.tensor(target.std)).to(job.device)
+        return lambda planes: step(planes.float() / 255)
 
-    def call(batch):
-        return _cast(job, [branch(_planes(job, batch).float() / 255) for branch in branches])
-
-    return call
+    return _per_target(job, make)
 
 
 def _opencv(job: NormalizeJob) -> Function:
     """One blob per target: (pixel - 255 mean) * 1 / (255 std), without swapping the channels."""
     import cv2
 
-    _require_images(job)
-    parameters = []
-    for target in job.targets:
+    def make(target):
         blob = cv2.dnn.Image2BlobParams()
         blob.scalefactor = tuple(1 / (255 * s) for s in target.std)
         blob.mean = tuple(255 * m for m in target.mean)
-        parameters.append(blob)
+        return lambda images: torch.from_numpy(cv2.dnn.blobFromImagesWithParams(images, blob))
 
-    def call(batch):
-        images = list(batch.numpy())
-        blobs = [cv2.dnn.blobFromImagesWithParams(images, blob) for blob in parameters]
-        return _cast(job, [torch.from_numpy(blob) for blob in blobs])
-
-    return call
+    return _per_target(job, make, _arrays(job))
 
 
 def _cvcuda(job: NormalizeJob) -> Function:
@@ -186,54 +177,44 @@ def _cvcuda(job: NormalizeJob) -> Function:
     def constant(values: Sequence[float]) -> object:
         return cvcuda.as_tensor(torch.tensor(values, device=job.device).view(1, 1, 1, 3), "NHWC")
 
-    constants = [(constant(target.mean), constant(target.std)) for target in job.targets]
+    def make(target):
+        options = {"base": constant(target.mean), "scale": constant(target.std)}
+        options["flags"] = cvcuda.NormalizeFlags.SCALE_IS_STDDEV
 
-    def call(batch):
+        def chain(pixels):
+            planes = cvcuda.reformat(cvcuda.normalize(pixels, **options), "NCHW")
+            return torch.as_tensor(planes.cuda(), device=job.device)
+
+        return chain
+
+    call = _per_target(
+        job, make, lambda batch: cvcuda.convertto(cvcuda.as_tensor(batch, "NHWC"), np.float32, scale=1 / 255)
+    )
+
+    def on_current_stream(batch):
         with cvcuda.as_stream(torch.cuda.current_stream()):
-            pixels = cvcuda.convertto(cvcuda.as_tensor(batch, "NHWC"), np.float32, scale=1 / 255)
-            outputs = [
-                cvcuda.reformat(
-                    cvcuda.normalize(pixels, base=mean, scale=std, flags=cvcuda.NormalizeFlags.SCALE_IS_STDDEV), "NCHW"
-                )
-                for mean, std in constants
-            ]
-            return _cast(job, [torch.as_tensor(output.cuda(), device=job.device) for output in outputs])
+            return call(batch)
 
-    return call
+    return on_current_stream
 
 
-def _planes(job: NormalizeJob, batch: torch.Tensor) -> torch.Tensor:
-    return batch.permute(0, 3, 1, 2) if job.layout == "NHWC" else batch
-
-
-def _cast(job: NormalizeJob, outputs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-    """What users of a package without the dtype do behind it."""
-    return [output.to(dtype) for output, dtype in zip(outputs, job.dtypes, strict=True)]
-
-
-def _require_images(job: NormalizeJob) -> None:
-    if job.device.type != "cpu":
-        raise CannotRun("works on the CPU only")
-    if job.layout != "NHWC":
-        raise CannotRun("takes height x width x channels only")
-
-
+_partial = functools.partial
 EAGER = Peer("eager torch", ("torch",), _eager, timing=Timing.GRAPH)
 TORCHVISION_V2 = Peer("torchvision v2", ("torchvision",), _torchvision_v2)
 COMPILED_AUTO = Peer(AUTO_DYNAMIC, ("torch",), _compiled_after_another_size, timing=Timing.GRAPH)
-COMPILED_STATIC = Peer(STATIC, ("torch",), _compiled(dynamic=False), timing=Timing.GRAPH)
+COMPILED_STATIC = Peer(STATIC, ("torch",), _partial(_compiled, dynamic=False), timing=Timing.GRAPH)
 COMPILED_PER_SIZE = Peer(STATIC, ("torch",), _compiled_per_size, timing=Timing.GRAPH)
-COMPILED_MAX = Peer(MAX_AUTOTUNE, ("torch",), _compiled(mode="max-autotune"))  # runs CUDA graphs of its own
-DALI_CPU = Peer("DALI CPU", ("nvidia-dali-cuda120", "nvidia-dali-cuda130"), normalize_on_cpu)
-DALI_GPU = Peer("DALI GPU", ("nvidia-dali-cuda120", "nvidia-dali-cuda130"), normalize_on_gpu, timing=Timing.WALL)
+COMPILED_MAX = Peer(MAX_AUTOTUNE, ("torch",), _partial(_compiled, mode="max-autotune"))  # runs CUDA graphs of its own
+DALI_CPU = Peer("DALI CPU", dali.DISTRIBUTIONS, _partial(dali.normalize, on_gpu=False))
+DALI_GPU = Peer("DALI GPU", dali.DISTRIBUTIONS, _partial(dali.normalize, on_gpu=True), timing=Timing.WALL)
 
 COMPILED = (COMPILED_AUTO, COMPILED_STATIC, COMPILED_MAX)
 PACKAGES = (
     EAGER,
     TORCHVISION_V2,
     Peer("torchvision v1", ("torchvision",), _torchvision_v1),
-    Peer("transformers CLIP (Pillow backend)", ("transformers",), _transformers("CLIPImageProcessorPil")),
-    Peer("transformers CLIP (torchvision backend)", ("transformers",), _transformers("CLIPImageProcessor")),
+    Peer("transformers CLIP (Pillow backend)", ("transformers",), _partial(_transformers, backend="Pillow")),
+    Peer("transformers CLIP (torchvision backend)", ("transformers",), _partial(_transformers, backend="torchvision")),
     Peer("timm PrefetchLoader", ("timm",), _timm),
     Peer("kornia", ("kornia",), _kornia),
     Peer("OpenCV blobFromImagesWithParams", ("opencv-python-headless", "opencv-python"), _opencv),
@@ -244,8 +225,5 @@ PACKAGES = (
 ALL = (*PACKAGES, *COMPILED)
 
 # Why a row of torch.compile is what it is.
-NOTES = {
-    AUTO_DYNAMIC: "has compiled for another resolution before",
-    STATIC: "compiled for this one shape",
-    MAX_AUTOTUNE: "compiled for this one shape",
-}
+NOTES = dict.fromkeys((STATIC, MAX_AUTOTUNE), "compiled for this one shape")
+NOTES[AUTO_DYNAMIC] = "has compiled for another resolution before"

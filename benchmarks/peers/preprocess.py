@@ -1,135 +1,100 @@
-"""Peers for pictures of any sizes: the VAE's batch and the CLIP encoder's, resized, cropped and normalised.
+"""Peers for images of any sizes: the VAE's batch and the CLIP encoder's, resized, cropped and normalised.
 
 The published chains are those of IP-Adapter's tutorial_train.py (tencent-ailab/IP-Adapter), whose dataset prepares one
-picture at a time.
+image at a time.
 """
 
-from __future__ import annotations
-
+import functools
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import torch
 
-from benchmarks.gpu_timing import Timing
-from benchmarks.peers import CannotRun, Function, Peer, PreprocessJob
-from benchmarks.peers.dali import preprocess_on_cpu, preprocess_on_gpu
+from benchmarks.peers import Function, Peer, PreprocessJob, Timing, dali, require_cpu, require_gpu
 from fastnorm import Target
 
-Chain = Callable[[Any], tuple[torch.Tensor, torch.Tensor]]
+Pair = tuple[torch.Tensor, torch.Tensor]
 
 
-def published_chain(backend: str, size: int = 512) -> Chain:
-    """One PIL image to the VAE's (3, 512, 512) and CLIP's (3, 224, 224), as the tutorial's dataset computes them.
-
-    `backend` is transformers': "Pillow", whose pixels are the contract's, or "torchvision", which is what plain
-    CLIPImageProcessor means since transformers 5.
-    """
-    from torchvision import transforms
-
+def clip_processor(backend: str) -> Any:
+    """transformers' class of this backend: "Pillow", whose pixels are the contract's, or "torchvision", which plain
+    CLIPImageProcessor means since transformers 5."""
     if backend == "Pillow":
         from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil as Processor
     else:
         from transformers import CLIPImageProcessor as Processor
-    transform = transforms.Compose(
-        [
-            transforms.Resize(size, interpolation=transforms.InterpolationMode.BILINEAR),
-            transforms.CenterCrop(size),
-            transforms.ToTensor(),
-            transforms.Normalize([0.5], [0.5]),
-        ]
-    )
-    processor = Processor()
-
-    def chain(image):
-        return transform(image), processor(images=image, return_tensors="pt")["pixel_values"][0]
-
-    return chain
+    return Processor
 
 
-def _published(backend: str, threaded: bool) -> Callable[[PreprocessJob], Function]:
-    def make(job: PreprocessJob) -> Function:
-        if job.device.type != "cpu":
-            raise CannotRun("works on the CPU only")
-        chain = published_chain(backend)
-        if not threaded:
-            return lambda pictures: _stacked([chain(picture) for picture in pictures])
-        pool = ThreadPoolExecutor(torch.get_num_threads())
-        return lambda pictures: _stacked(list(pool.map(chain, pictures)))
+def published_chain(backend: str) -> Callable[[Any], Pair]:
+    """One PIL image to the VAE's (3, 512, 512) and CLIP's (3, 224, 224), as the tutorial's dataset computes them."""
+    from torchvision import transforms
 
-    return make
+    resize = transforms.Resize(512, interpolation=transforms.InterpolationMode.BILINEAR)
+    steps = [resize, transforms.CenterCrop(512), transforms.ToTensor(), transforms.Normalize([0.5], [0.5])]
+    transform, processor = transforms.Compose(steps), clip_processor(backend)()
+    return lambda image: (transform(image), processor(images=image, return_tensors="pt")["pixel_values"][0])
+
+
+def stacked(pairs: Sequence[Pair]) -> list[torch.Tensor]:
+    return [torch.stack(tensors) for tensors in zip(*pairs, strict=True)]
+
+
+def _published(job: PreprocessJob, backend: str, threaded: bool) -> Function:
+    require_cpu(job)
+    chain = published_chain(backend)
+    mapped = ThreadPoolExecutor(torch.get_num_threads()).map if threaded else map
+    return lambda images: stacked(list(mapped(chain, images)))
+
+
+def _v2(target: Target) -> Callable[[torch.Tensor | Sequence[torch.Tensor]], torch.Tensor]:
+    """torchvision v2 on the tensors' device: a batch at once, images of different sizes one by one."""
+    from torchvision.transforms import InterpolationMode, v2
+
+    resize = v2.Resize(target.size, interpolation=InterpolationMode(target.resample), antialias=True)
+    normalize = v2.Normalize(list(target.normalization.mean), list(target.normalization.std))
+    chain = v2.Compose([resize, v2.CenterCrop(target.crop_size), v2.ToDtype(torch.float32, scale=True), normalize])
+
+    def call(images):
+        if isinstance(images, torch.Tensor):
+            return chain(images.permute(0, 3, 1, 2))
+        return torch.stack([chain(image.permute(2, 0, 1)) for image in images])
+
+    return call
 
 
 def _torchvision_v2(job: PreprocessJob) -> Function:
-    """v2 on the tensors' device: a batch at once, pictures of different sizes one by one."""
-    _require_gpu(job)
-    chains = [_v2_chain(target) for target in job.targets]
-
-    def call(pictures):
-        return [_apply(chain, pictures) for chain in chains]
-
-    return call
+    require_gpu(job)
+    chains = [_v2(target) for target in job.targets]
+    return lambda images: [chain(images) for chain in chains]
 
 
 def _v2_and_transformers(job: PreprocessJob) -> Function:
-    """The VAE's branch as above, CLIP's by transformers' torchvision backend on the tensors' device."""
-    _require_gpu(job)
-    from transformers import CLIPImageProcessor
+    """The VAE's target as above, CLIP's by transformers' torchvision backend on the tensors' device."""
+    require_gpu(job)
+    vae, processor = _v2(job.targets[0]), clip_processor("torchvision")()
 
-    chain, processor = _v2_chain(job.targets[0]), CLIPImageProcessor()
-
-    def call(pictures):
-        images = [picture.permute(2, 0, 1) for picture in pictures]
-        clip = processor(images=images, device=job.device, return_tensors="pt")["pixel_values"]
-        return [_apply(chain, pictures), clip]
+    def call(images):
+        planes = [image.permute(2, 0, 1) for image in images]
+        return [vae(images), processor(images=planes, device=job.device, return_tensors="pt")["pixel_values"]]
 
     return call
 
 
-def _v2_chain(target: Target) -> Callable[[torch.Tensor], torch.Tensor]:
-    from torchvision.transforms import InterpolationMode, v2
-
-    constants = target.normalization
-    return v2.Compose(
-        [
-            v2.Resize(target.size, interpolation=InterpolationMode(target.resample), antialias=True),
-            v2.CenterCrop(target.crop.size),
-            v2.ToDtype(torch.float32, scale=True),
-            v2.Normalize(list(constants.mean), list(constants.std)),
-        ]
+_NAMES = {backend: f"torchvision + transformers ({backend} backend)" for backend in ("Pillow", "torchvision")}
+_SERIAL, THREADED = (
+    tuple(
+        Peer(f"{name}, {how}", ("transformers",), functools.partial(_published, backend=backend, threaded=threaded))
+        for backend, name in _NAMES.items()
     )
-
-
-def _apply(chain: Callable[[torch.Tensor], torch.Tensor], pictures: torch.Tensor | Sequence[torch.Tensor]):
-    if isinstance(pictures, torch.Tensor):
-        return chain(pictures.permute(0, 3, 1, 2))
-    return torch.stack([chain(picture.permute(2, 0, 1)) for picture in pictures])
-
-
-def _stacked(pairs: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> list[torch.Tensor]:
-    return [torch.stack(branch) for branch in zip(*pairs, strict=True)]
-
-
-def _require_gpu(job: PreprocessJob) -> None:
-    if job.device.type != "cuda":
-        raise CannotRun("needs a GPU" if not torch.cuda.is_available() else "measured beside GPU peers")
-
-
-_DALI = ("nvidia-dali-cuda120", "nvidia-dali-cuda130")
-
-_PILLOW = "torchvision + transformers (Pillow backend)"
-_TORCHVISION = "torchvision + transformers (torchvision backend)"
-THREADED = (
-    Peer(f"{_PILLOW}, ThreadPoolExecutor", ("transformers",), _published("Pillow", threaded=True)),
-    Peer(f"{_TORCHVISION}, ThreadPoolExecutor", ("transformers",), _published("torchvision", threaded=True)),
+    for how, threaded in (("serial", False), ("ThreadPoolExecutor", True))
 )
 ALL = (
-    Peer(f"{_PILLOW}, serial", ("transformers",), _published("Pillow", threaded=False)),
-    Peer(f"{_TORCHVISION}, serial", ("transformers",), _published("torchvision", threaded=False)),
+    *_SERIAL,
     *THREADED,
-    Peer("DALI CPU", _DALI, preprocess_on_cpu),
+    Peer("DALI CPU", dali.DISTRIBUTIONS, functools.partial(dali.preprocess, on_gpu=False)),
     Peer("torchvision v2 on the GPU", ("torchvision",), _torchvision_v2),
-    Peer(f"{_TORCHVISION} on the GPU", ("transformers",), _v2_and_transformers),
-    Peer("DALI GPU", _DALI, preprocess_on_gpu, timing=Timing.WALL),
+    Peer(f"{_NAMES['torchvision']} on the GPU", ("transformers",), _v2_and_transformers),
+    Peer("DALI GPU", dali.DISTRIBUTIONS, functools.partial(dali.preprocess, on_gpu=True), timing=Timing.WALL),
 )

@@ -16,5 +16,5 @@ def open_device(name: str | None) -> torch.device:
         torch.empty(1, device=device).cpu()  # "meta" can be allocated but holds no values
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).splitlines()[0].rstrip(".")
-        raise CommandError(f"--device {name}: {reason}; wanted a device of this machine; try --device cpu") from None
+        raise CommandError(f"--device {name}: {reason}, expected a device of this machine; try --device cpu") from None
     return device

@@ -4,4 +4,4 @@ from __future__ import annotations
 
 
 class CommandError(Exception):
-    """The command was called in a way that cannot work; the text says what came, what was wanted, what mends it."""
+    """The command was called in a way that cannot work; the text says what was passed, expected, and how to fix it."""

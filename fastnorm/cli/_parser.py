@@ -8,7 +8,7 @@ from pathlib import Path
 import fastnorm
 from fastnorm.spec.normalization import PRESETS
 
-LARGEST_SIZE = 4096
+MAX_SIZE = 4096
 
 # The library's own, which are in modules that import torch; a test compares them.
 _ALPHA_CHOICES = ("error", "drop", "white")
@@ -19,17 +19,17 @@ _EXAMPLES = """\
 examples:
   fastnorm demo                          the shipped photographs, and a contact sheet of them
   fastnorm demo photos/ cat.jpg          your own files and folders
-  fastnorm check                         prove every value on this machine
-  fastnorm check --config model/         prove them for a model's preprocessor_config.json
-  fastnorm explain clip --code 17        what CLIP's normalisation does to code 17
-  fastnorm bench --quick                 measure this machine, beside other packages; needs a checkout
+  fastnorm check                         compare every value on this machine with the published ones
+  fastnorm check --config model/         the same for a model's preprocessor_config.json
+  fastnorm explain clip --value 17       what CLIP's normalisation does to pixel value 17
+  fastnorm bench --quick                 measure this machine, compared with other packages; needs a checkout
 """
 
 
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="fastnorm",
-        description="One uint8 image batch, normalised for several models in one pass, with the published bits.",
+        description="uint8 images to the input tensors of several models in one call, bit for bit as published.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -45,7 +45,7 @@ def build_parser() -> argparse.ArgumentParser:
 def _add_demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     demo = commands.add_parser(
         "demo",
-        help="prepare real images for two models, compare with the published chain, draw a contact sheet",
+        help="preprocess images for two models, compare with the published chain, draw a contact sheet",
         description="Read images of any sizes through a DataLoader; resize, crop and normalise them for the VAE and "
         "for CLIP in one call; compare every value with the published chain, time both, and draw a contact sheet. "
         "Exit status 0: no value differs; 1: a value differs, or no image could be used; 2: a wrong call.",
@@ -54,11 +54,9 @@ def _add_demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         "images", nargs="*", type=Path, metavar="IMAGE", help="image files, or folders to search (default: shipped)"
     )
     demo.add_argument(
-        "--size", type=_up_to(LARGEST_SIZE), default=512, help="side of the VAE's pictures (default: 512; SDXL: 1024)"
+        "--size", type=_up_to(MAX_SIZE), default=512, help="side of the VAE's images (default: 512; SDXL: 1024)"
     )
-    demo.add_argument(
-        "--clip-size", type=_up_to(LARGEST_SIZE), default=224, help="side of CLIP's pictures (default: 224)"
-    )
+    demo.add_argument("--clip-size", type=_up_to(MAX_SIZE), default=224, help="side of CLIP's images (default: 224)")
     demo.add_argument("--batch-size", type=_at_least(1), default=16, help="images per batch (default: 16)")
     demo.add_argument("--workers", type=_at_least(0), default=0, help="DataLoader worker processes (default: 0)")
     demo.add_argument("--rounds", type=_at_least(1), default=7, help="timing rounds (default: 7)")
@@ -66,20 +64,18 @@ def _add_demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         "--alpha",
         choices=_ALPHA_CHOICES,
         default="error",
-        help="images with transparent pixels: leave them out, drop their alpha, or put them on white (default: error)",
+        help="images with transparent pixels: skip them, drop their alpha, or blend them with white (default: error)",
     )
     demo.add_argument(
         "--exif",
         choices=_EXIF_CHOICES,
         default="ignore",
         help="images with an EXIF orientation: take the pixels as they are stored, as published pipelines and this "
-        "library do, turn them upright, or leave them out (default: ignore)",
+        "library do, turn them upright, or skip them (default: ignore)",
     )
     demo.add_argument("--dtype", choices=_DTYPES, default="float32", help="default: float32")
     _add_device(demo)
-    demo.add_argument(
-        "--verbose", action="store_true", help="name every image that was left out or that a note is about"
-    )
+    demo.add_argument("--verbose", action="store_true", help="name every image that was skipped or has a note")
     demo.add_argument(
         "--output",
         type=Path,
@@ -92,8 +88,8 @@ def _add_demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
 def _add_check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     check = commands.add_parser(
         "check",
-        help="prove on this machine that every value has the published bits",
-        description="Compare every uint8 code, channel, dtype and layout with exact rational arithmetic, and every "
+        help="compare every value on this machine with the published ones, bit for bit",
+        description="Compare every pixel value, channel, dtype and layout with exact rational arithmetic, and every "
         "resizing filter with Pillow, bit for bit. Exit status 0: all equal; 1: a difference; 2: a wrong call.",
     )
     _add_device(check)
@@ -115,17 +111,17 @@ def _add_explain(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help=f"{', '.join(PRESETS)}, or a preprocessor_config.json or its folder (default: list the presets)",
     )
     explain.add_argument(
-        "--code", type=_code, nargs="+", default=[0, 128, 255], help="pixel codes (default: 0 128 255)"
+        "--value", type=_pixel, nargs="+", default=[0, 128, 255], help="pixel values (default: 0 128 255)"
     )
 
 
 def _add_bench(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     bench = commands.add_parser(
         "bench",
-        help="run the benchmark suite, write its rows, charts and an HTML report",
-        description="Run the benchmark suite of a checkout on this machine, beside other packages, all verified before "
-        "they are timed; then draw charts and one HTML page that needs nothing else. Exit status 0: everything ran and "
-        "held; 1: something did not; 2: a wrong call.",
+        help="run the benchmark suite, write its rows and an HTML report with charts",
+        description="Run the benchmark suite of a checkout on this machine: this library and other packages in turns, "
+        "verified before they are timed; then write one self-contained HTML page. Exit status 0: everything ran and "
+        "was verified; 1: something was not; 2: a wrong call.",
     )
     bench.add_argument("--quick", action="store_true", help="few cells and few rounds: minutes, not hours")
     bench.add_argument(
@@ -133,9 +129,9 @@ def _add_bench(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         type=Path,
         default=Path("fastnorm-bench"),
         metavar="FOLDER",
-        help="where rows, charts and report go; rows are added to those of earlier runs (default: ./fastnorm-bench)",
+        help="where rows and report go; rows are added to those of earlier runs (default: ./fastnorm-bench)",
     )
-    bench.add_argument("--rows-only", action="store_true", help="write the rows, and draw nothing")
+    bench.add_argument("--rows-only", action="store_true", help="write no report")
 
 
 def _add_device(parser: argparse.ArgumentParser) -> None:
@@ -154,8 +150,8 @@ class _Whole:
         except ValueError:
             value = None
         if value is None or value < self.low or (self.high is not None and value > self.high):
-            wanted = f"at least {self.low}" if self.high is None else f"from {self.low} to {self.high}"
-            raise argparse.ArgumentTypeError(f"got {text!r}, wanted a whole number {wanted}")
+            expected = f"at least {self.low}" if self.high is None else f"from {self.low} to {self.high}"
+            raise argparse.ArgumentTypeError(f"got {text!r}, expected a whole number {expected}")
         return value
 
 
@@ -167,4 +163,4 @@ def _up_to(high: int) -> _Whole:
     return _Whole(1, high)
 
 
-_code = _Whole(0, 255)
+_pixel = _Whole(0, 255)

@@ -28,8 +28,8 @@ def by_name(text: str) -> Normalization:
     close = difflib.get_close_matches(text.lower(), PRESETS, n=1)
     hint = f"did you mean {close[0]}?" if close else "check the spelling or the path"
     raise CommandError(
-        f"{text}: neither a preset nor a file; wanted one of {', '.join(PRESETS)}, or a preprocessor_config.json or "
-        f"its folder; {hint}"
+        f"{text}: got neither a preset nor a file, expected one of {', '.join(PRESETS)}, or a preprocessor_config.json "
+        f"or its folder; {hint}"
     )
 
 
@@ -69,20 +69,20 @@ def _how_to_download(model: str) -> str:
 
 
 def _without_configuration(folder: str) -> str:
-    """What can be explained of a folder that holds no configuration of pictures itself; empty where nothing can."""
+    """What can be explained below a folder without an image configuration; empty where nothing can."""
     path = Path(folder)
     below = sorted(part.parent for part in path.glob(f"*/{CONFIG_FILE}"))
     commands = ", ".join(f"fastnorm explain {part}" for part in below)
     if (path / "model_index.json").is_file():
         more = f"; below it: {commands}" if below else ""
-        return f"a diffusers pipeline; its VAE's pictures: fastnorm explain vae{more}"
-    return f"no configuration of pictures in this folder; below it: {commands}" if below else ""
+        return f"a diffusers pipeline; for its VAE: fastnorm explain vae{more}"
+    return f"no image configuration in this folder; below it: {commands}" if below else ""
 
 
 def from_numbers(mean: Sequence[float] | None, std: Sequence[float] | None) -> Normalization:
     if mean is None or std is None:
         given, missing = ("--mean", "--std") if std is None else ("--std", "--mean")
-        raise CommandError(f"got {given} alone, wanted both; add {missing}, with one number or three (R G B)")
+        raise CommandError(f"got {given} alone, expected both; add {missing}, with one number or three (R G B)")
     try:
         return Normalization(mean, std, name="custom")
     except ValueError as error:

@@ -1,9 +1,9 @@
-"""The contact sheet: for every image the picture, both tensors as pictures, and the tensors' histograms.
+"""The contact sheet: every image, both of its tensors shown as images, and the tensors' histograms.
 
-What the comparison found stands below the title. A row reads from left to right: the decoded picture, all of it; the
-VAE's and CLIP's tensors, each with its smallest possible value shown black and its largest white; and how often each
-value occurs, per channel. CLIP's channels have different means and standard deviations, so its picture is tinted where
-the VAE's is not.
+The result of the comparison is below the title. A row reads from left to right: the whole decoded image; the VAE's
+and CLIP's tensors, where black is the smallest possible value and white the largest; and how often each value occurs,
+per channel. CLIP's channels have different means and standard deviations, so its image is tinted where the VAE's is
+not.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from fastnorm.verify import oracle
 
 MARGIN = 40
 GAP = 20
-SOURCE = 300  # the width of the picture's panel; photographs are wider than tall
+SOURCE = 300  # the width of the image's panel; photographs are wider than tall
 THUMB = 224  # the height of all panels, and CLIP's own size, whose pixels are then drawn one to one
 HISTOGRAM = 400
 CAPTION = 34
@@ -37,7 +37,7 @@ _PAPER, _PANEL, _RANGE = (22, 24, 29), (30, 33, 40), (40, 44, 53)
 _INK, _SOFT, _LINE = (236, 238, 242), (150, 156, 168), (88, 94, 107)
 _GOOD, _BAD = (98, 214, 138), (255, 118, 104)
 _CHANNEL_COLOURS = ((232, 78, 78), (74, 190, 98), (82, 126, 246))
-_BINS = 64  # four codes each
+_BINS = 64  # four pixel values each
 _FINER = 3  # histograms are drawn this much larger, then reduced, which smooths their edges
 
 
@@ -45,18 +45,18 @@ _COLUMNS = (MARGIN, MARGIN + SOURCE + GAP, MARGIN + SOURCE + THUMB + 2 * GAP, WI
 
 
 class Row(NamedTuple):
-    """One image: its name, its size, the picture made to fit its panel, and a tensor (3, H, W) per target."""
+    """One image: its name, its size, the image scaled to its panel, and a tensor (3, H, W) per target."""
 
     name: str
     size: Size
-    picture: Image.Image
+    image: Image.Image
     tensors: Sequence[torch.Tensor]
 
     @classmethod
     def of(cls, name: str, pixels: torch.Tensor, tensors: Sequence[torch.Tensor]) -> Row:
         """From uint8 pixels (H, W, 3) and the tensors, all on the CPU; keeps no view of them."""
-        picture = fitting(Image.fromarray(pixels.numpy()), SOURCE, THUMB)
-        return cls(name, Size(*pixels.shape[:2]), picture, [tensor.clone() for tensor in tensors])
+        image = fitting(Image.fromarray(pixels.numpy()), SOURCE, THUMB)
+        return cls(name, Size(*pixels.shape[:2]), image, [tensor.clone() for tensor in tensors])
 
 
 class Verdict(NamedTuple):
@@ -79,7 +79,7 @@ class Verdict(NamedTuple):
 
 
 class Span(NamedTuple):
-    """What a target can output: per channel, the values of code 0 and of code 255."""
+    """What a target can output: per channel, the values of pixel values 0 and 255."""
 
     low: torch.Tensor
     high: torch.Tensor
@@ -113,14 +113,14 @@ def fitting(image: Image.Image, width: int, height: int) -> Image.Image:
 
 
 def displayed(tensor: torch.Tensor, span: Span) -> Image.Image:
-    """A (3, H, W) tensor as a picture: the smallest value any channel can take is black, the largest white."""
+    """A (3, H, W) tensor as an image: the smallest value any channel can take is black, the largest white."""
     low, high = span.ends
     codes = ((tensor.float() - low) * (255 / (high - low))).round().clamp(0, 255).to(torch.uint8)
     return Image.fromarray(codes.permute(1, 2, 0).contiguous().numpy())
 
 
 def histogram(tensor: torch.Tensor, span: Span) -> npt.NDArray[np.float64]:
-    """Counts per channel and bin, shape (3, bins); a bin holds four codes' values, with its edges between codes."""
+    """Counts per channel and bin, shape (3, bins); a bin holds four pixel values, with its edges between them."""
     counts = []
     for channel in range(CHANNELS):
         low, high = float(span.low[channel]), float(span.high[channel])
@@ -144,7 +144,7 @@ def _draw_header(
     beside = MARGIN + large.getlength(verdict.found) + 12
     pen.text((beside, 94), *_fitted(verdict.source, 16, WIDTH - MARGIN - beside, _INK), anchor="ls")
     pen.text((MARGIN, 110), *_fitted(subtitle, 15, WIDTH - 2 * MARGIN, _SOFT))
-    columns = [("decoded picture", "uint8, its own size, fitted to the panel")]
+    columns = [("decoded image", "uint8, its own size, fitted to the panel")]
     for target, span in zip(targets, spans, strict=True):
         low, high = span.ends
         columns.append((f"{_label(target)} tensor", f"{low:.2f} black to {high:.2f} white"))
@@ -175,13 +175,13 @@ def _draw_row(
     pen.text((MARGIN + font.getlength(name), baseline), caption, _SOFT, plain, anchor="ls")
     top += CAPTION
     pen.rectangle((MARGIN, top, MARGIN + SOURCE - 1, top + THUMB - 1), _PANEL)
-    width, height = row.picture.size
-    sheet.paste(row.picture, (MARGIN + (SOURCE - width) // 2, top + (THUMB - height) // 2))
+    width, height = row.image.size
+    sheet.paste(row.image, (MARGIN + (SOURCE - width) // 2, top + (THUMB - height) // 2))
     for x, tensor, span in zip(_COLUMNS[1:], row.tensors, spans, strict=False):
         sheet.paste(displayed(tensor, span).resize((THUMB, THUMB), Image.Resampling.LANCZOS), (x, top))
     left = _COLUMNS[-1]
     ends = [end for span in spans for end in span.ends]
-    axis = min(ends), max(ends)  # one axis for all panels: what is beside what is the point
+    axis = min(ends), max(ends)  # one axis for all panels, so that they can be compared
     height = (THUMB - (len(spans) - 1) * 8) // len(spans)
     for index, (tensor, target, span) in enumerate(zip(row.tensors, targets, spans, strict=True)):
         _draw_panel(sheet, pen, (left, top + index * (height + 8)), height, tensor, _label(target), span, axis)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 
 from fastnorm.cli._targets import by_name, same_preset
-from fastnorm.cli._text import paragraph, table
+from fastnorm.cli._text import paragraph, print_table
 from fastnorm.spec.arguments import OUTPUT_DTYPES
 from fastnorm.spec.normalization import PRESET_SOURCES, PRESETS, Normalization
 from fastnorm.spec.presets import TARGET_SOURCES
@@ -21,17 +21,17 @@ def run(args: argparse.Namespace) -> int:
     if args.target is None:
         _print_presets()
     else:
-        _print_one(by_name(args.target), args.target, args.code)
+        _print_one(by_name(args.target), args.target, args.value)
     return 0
 
 
 def _print_presets() -> None:
-    print("Presets, in units of full scale (1.0 is code 255), channels R G B:\n")
+    print("Presets, in units of full scale (1.0 is pixel value 255), channels R G B:\n")
     rows = [("preset", "mean", "std", "outputs")]
     for name, preset in PRESETS.items():
         ends = oracle.table(preset, torch.float32)[:, [0, -1]]
         rows.append((name, _triple(preset.mean), _triple(preset.std), f"{ends.min():.4f} to {ends.max():.4f}"))
-    print(table(rows, "llll"), end="\n\n")
+    print_table(rows, "llll")
     for name, source in PRESET_SOURCES.items():
         print(paragraph(source, f"{name:8}  "))
     print("\nTargets of fastnorm.fused_preprocess, and whose bits they give:\n")
@@ -40,20 +40,20 @@ def _print_presets() -> None:
     print("\nMore about a normalisation, or about a model: fastnorm explain clip, fastnorm explain FOLDER")
 
 
-def _print_one(target: Normalization, argument: str, codes: Sequence[int]) -> None:
+def _print_one(target: Normalization, argument: str, pixels: Sequence[int]) -> None:
     preset = same_preset(target)
     if PRESETS.get(argument.lower()) is target:
         print(paragraph(PRESET_SOURCES[target.name], f"{target.name}: "))
     else:
         same = f"; the same constants as the preset {preset}" if preset else ""
         print(paragraph(f"read from {argument}{same}", f"{target.name}: "))
-    print("\nFor code x (0..255) of a channel, each step correctly rounded to float32, in this order:\n")
+    print("\nFor pixel value x (0..255) of a channel, each step correctly rounded to float32, in this order:\n")
     print("    q = x / 255        0 to 1")
     print("    d = q - mean       in the same unit, full scale")
     print("    y = d / std        in standard deviations")
     print("    one rounding of y to nearest even, where the output is float16 or bfloat16\n")
     _print_constants(target)
-    _print_steps(target, codes)
+    _print_steps(target, pixels)
     _print_outputs(target)
 
 
@@ -61,30 +61,30 @@ def _print_constants(target: Normalization) -> None:
     rows = [("channel", "mean", "mean in float32", "std", "std in float32")]
     for name, mean, std in zip(_CHANNELS, target.mean, target.std, strict=True):
         rows.append((name, repr(mean), _float32(mean), repr(std), _float32(std)))
-    print(table(rows, "lrrrr"), end="\n\n")
+    print_table(rows, "lrrrr")
 
 
-def _print_steps(target: Normalization, codes: Sequence[int]) -> None:
+def _print_steps(target: Normalization, pixels: Sequence[int]) -> None:
     tables = [oracle.table(target, dtype) for dtype in OUTPUT_DTYPES]
-    rows = [("code", "channel", "q = x / 255", "d = q - mean", *(f"y in {_name(d)}" for d in OUTPUT_DTYPES))]
-    for code in codes:
+    rows = [("pixel", "channel", "q = x / 255", "d = q - mean", *(f"y in {_name(d)}" for d in OUTPUT_DTYPES))]
+    for pixel in pixels:
         for channel, name in enumerate(_CHANNELS):
-            steps = oracle.steps(target, channel, code)
+            steps = oracle.steps(target, channel, pixel)
             values = [oracle.as_float(steps.q), oracle.as_float(steps.d)]
-            values += [float(values_of[channel, code]) for values_of in tables]
-            rows.append((str(code), name, *(f"{value:.9g}" for value in values)))
-    print(table(rows, "rlrrrrr"), end="\n\n")
+            values += [float(values_of[channel, pixel]) for values_of in tables]
+            rows.append((str(pixel), name, *(f"{value:.9g}" for value in values)))
+    print_table(rows, "rlrrrrr")
 
 
 def _print_outputs(target: Normalization) -> None:
-    rows = [("outputs", *(f"{name}, code 0 to 255" for name in _CHANNELS), "distinct values")]
+    rows = [("outputs", *(f"{name}, 0 to 255" for name in _CHANNELS), "distinct values")]
     for dtype in OUTPUT_DTYPES:
         values = oracle.table(target, dtype)
         ranges = [f"{float(row[0]):.6g} to {float(row[-1]):.6g}" for row in values]
         distinct = " ".join(str(len(row.unique())) for row in values)
         rows.append((_name(dtype), *ranges, distinct))
-    print(table(rows, "llllr"), end="\n\n")
-    print(paragraph("Distinct values: how many of the 256 codes stay apart in a dtype, per channel."))
+    print_table(rows, "llllr")
+    print(paragraph("Distinct values: how many of the 256 pixel values a dtype tells apart, per channel."))
 
 
 def _triple(values: tuple[float, float, float]) -> str:

@@ -1,4 +1,4 @@
-"""The contact sheet's file: it replaces an earlier sheet, whole or not at all, and never a picture that was read."""
+"""The contact sheet's file: it replaces an earlier sheet, whole or not at all, and never an image that was read."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _MARK = "fastnorm contact sheet"  # the PNG's "Software"
 def check(path: Path) -> None:
     """Fail now, not after the work, if the sheet cannot be written."""
     if path.suffix.lower() != ".png":
-        raise CommandError(f"--output {path}: the contact sheet is a PNG; wanted a name such as {path.stem}.png")
+        raise CommandError(f"--output {path}: got another suffix, expected a PNG such as {path.stem}.png")
     try:
         if path.exists():
             with path.open("ab"):
@@ -27,13 +27,12 @@ def check(path: Path) -> None:
         beside.unlink()
     except OSError as error:
         raise CommandError(
-            f"--output {path}: cannot be written ({error.strerror}); wanted a file in a folder that exists and can be "
-            f"written to"
+            f"--output {path}: cannot be written ({error.strerror}), expected a file in a writable folder"
         ) from None
 
 
 def apart_from(output: Path, files: Sequence[Path], named: Sequence[Path]) -> list[Path]:
-    """The files to read, without a sheet that an earlier demo left in a folder which is searched.
+    """The files to read, without a sheet that an earlier demo wrote to a folder that is searched.
 
     Raises:
         CommandError: The output is another of these files.
@@ -43,8 +42,7 @@ def apart_from(output: Path, files: Sequence[Path], named: Sequence[Path]) -> li
     same = [path for path in files if path.samefile(output)]
     if same and (set(same) & set(named) or not _is_sheet(output)):
         raise CommandError(
-            f"--output {output}: this is one of the pictures to read, expected another file; name one that does not "
-            f"exist yet"
+            f"--output {output}: got one of the images to read, expected another file; name one that does not exist yet"
         )
     return [path for path in files if path not in same]
 

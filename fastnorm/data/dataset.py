@@ -1,4 +1,4 @@
-"""A torch dataset of image files that loses no batch to a bad file: an error is a value, not an exception."""
+"""A torch dataset of image files, in which a bad file does not stop a batch: errors are values, not exceptions."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-import fastnorm
-from fastnorm.cli._text import printable
 from fastnorm.data.decode import ImageError, read_rgb
+from fastnorm.data.text import printable
 from fastnorm.images.batch import read_images
+from fastnorm.images.packed import PackedImages
 from fastnorm.spec.geometry import PassOrder
 from fastnorm.spec.plan import plan
+from fastnorm.spec.target import Target
 
 
 class Sample(NamedTuple):
-    """One file: its decoded uint8 pixels (H, W, 3) in the picture's own size, or None and the line that says why."""
+    """One file: its decoded uint8 pixels (H, W, 3) in the image's own size, or None and an error line."""
 
     path: str
     pixels: torch.Tensor | None
@@ -28,10 +29,10 @@ class Sample(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """The usable pictures of a batch in one buffer (None where there are none), and what to say about all of them."""
+    """The usable images of a batch in one buffer (None where there are none), and notes and errors about all."""
 
     paths: list[str]
-    pictures: fastnorm.PackedImages | None
+    images: PackedImages | None
     notes: list[tuple[str, str]]
     errors: list[str]
 
@@ -41,19 +42,19 @@ class Batch(NamedTuple):
 
 
 class ImageFiles(Dataset[Sample]):
-    """Image files as decoded pictures of any sizes; see `fastnorm.data.decode` for what happens to each kind.
+    """Image files as decoded images of any sizes; see `fastnorm.data.decode` for what happens to each kind.
 
-    Nothing is resized here: workers hand over uint8 pixels, and the main process makes the models' tensors of them.
+    Nothing is resized here: workers hand over uint8 pixels, and the main process turns them into the models' tensors.
 
     Args:
         files: What to read.
-        alpha: What becomes of transparent pixels: "error", "drop" or "white".
-        exif: What becomes of an EXIF orientation: "ignore", "apply" or "error".
-        targets: By name, what the pictures are for. One that a target refuses is an error of its file, because the
-            call that prepares a batch refuses it whole.
+        alpha: What happens to transparent pixels: "error", "drop" or "white".
+        exif: What happens to an EXIF orientation: "ignore", "apply" or "error".
+        targets: By name, what the images are for. An image that a target refuses is an error of its file, because a
+            call refuses its whole batch.
     """
 
-    def __init__(self, files: Sequence[Path], alpha: str, exif: str, targets: Mapping[str, fastnorm.Target]) -> None:
+    def __init__(self, files: Sequence[Path], alpha: str, exif: str, targets: Mapping[str, Target]) -> None:
         self.files = list(files)
         self.alpha = alpha
         self.exif = exif
@@ -66,29 +67,29 @@ class ImageFiles(Dataset[Sample]):
         path = self.files[index]
         name = printable(str(path))
         try:
-            picture = read_rgb(path, self.alpha, self.exif)
+            decoded = read_rgb(path, self.alpha, self.exif)
         except ImageError as error:
             return Sample(name, None, (), str(error))
-        pixels = torch.from_numpy(np.array(picture.image))
+        pixels = torch.from_numpy(np.array(decoded.image))
         try:
             check_targets(pixels, self.targets)
         except ValueError as error:
             return Sample(name, None, (), f"{name}: {error}")
-        return Sample(name, pixels, picture.notes, "")
+        return Sample(name, pixels, decoded.notes, "")
 
 
 def collate(samples: Sequence[Sample]) -> Batch:
-    """Pack the pictures that could be read into one buffer; the others leave their error lines."""
-    pictures = [sample.pixels for sample in samples if sample.pixels is not None]
+    """Pack the images that could be read into one buffer; the others become error lines."""
+    images = [sample.pixels for sample in samples if sample.pixels is not None]
     return Batch(
         paths=[sample.path for sample in samples if sample.pixels is not None],
-        pictures=fastnorm.PackedImages.pack(pictures, layout="HWC") if pictures else None,
+        images=PackedImages.pack(images, layout="HWC") if images else None,
         notes=[(sample.path, note) for sample in samples for note in sample.notes],
         errors=[sample.error for sample in samples if sample.pixels is None],
     )
 
 
-def check_targets(pixels: torch.Tensor, targets: Mapping[str, fastnorm.Target]) -> None:
-    """Plan `fused_preprocess` of one picture without doing it: raises the ValueError that the call would."""
-    picture = read_images(pixels, "HWC", "error", "ignore")
-    plan(picture, list(targets.values()), list(targets), PassOrder.of_pillow(), [False], False)
+def check_targets(pixels: torch.Tensor, targets: Mapping[str, Target]) -> None:
+    """Plan `fused_preprocess` of one image without doing it: raises the ValueError that the call would."""
+    image = read_images(pixels, "HWC", "error", "ignore")
+    plan(image, list(targets.values()), list(targets), PassOrder.of_pillow(), [False], False)

@@ -1,6 +1,6 @@
-"""Reading image files of every kind: one 8-bit RGB picture, or one line that says why not.
+"""Reading image files of every kind: one 8-bit RGB image, or one line that says why not.
 
-What becomes of a decoded picture is `fastnorm.images.pil`'s business; here are files, and what can be wrong with them.
+`fastnorm.images.pil` converts decoded images; here are files, and what can be wrong with them.
 
 | the file holds | what happens |
 |---|---|
@@ -20,47 +20,46 @@ Colour profiles are ignored, as published pipelines ignore them.
 
 from __future__ import annotations
 
-import re
 import warnings
 from pathlib import Path
 from typing import NamedTuple
 
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from fastnorm.cli._text import one_line, printable
+from fastnorm.data.text import one_line, printable
 from fastnorm.images import pil
 
-_UPRIGHT = 1  # the EXIF orientation of a picture that needs no turning
+_UPRIGHT = 1  # the EXIF orientation of an upright image
 _ORIENTATION_IGNORED = (
     "an EXIF orientation, which is ignored, as published pipelines and this library's exif='ignore' do; to turn "
-    "pictures upright: --exif apply"
+    "images upright: exif='apply'"
 )
 
 
 class ImageError(Exception):
-    """One file that cannot be used, in one line: `path: what came; what was wanted; what mends it`."""
+    """One file that cannot be used, in one line: `path: got ..., expected ...; how to fix it`."""
 
-    def __init__(self, path: Path, came: str, wanted: str, mend: str) -> None:
-        super().__init__(f"{printable(str(path))}: {came}; {wanted}; {mend}")
+    def __init__(self, path: Path, got: str, expected: str, fix: str) -> None:
+        super().__init__(f"{printable(str(path))}: got {got}, expected {expected}; {fix}")
 
 
-class Picture(NamedTuple):
-    """An RGB image, and what the user should know about how it was read."""
+class Decoded(NamedTuple):
+    """An RGB image, and notes about how it was read."""
 
     image: Image.Image
     notes: tuple[str, ...]
 
 
-def read_rgb(path: Path, alpha: str = "error", exif: str = "ignore") -> Picture:
-    """The file's picture in mode RGB.
+def read_rgb(path: Path, alpha: str = "error", exif: str = "ignore") -> Decoded:
+    """The file's image in mode RGB.
 
     Args:
         path: An image file in any format that Pillow reads.
-        alpha: What becomes of transparent pixels: "error", "drop" (their hidden colour shows) or "white".
-        exif: What becomes of an EXIF orientation: "ignore", "apply" or "error".
+        alpha: What happens to transparent pixels: "error", "drop" (their hidden colour shows) or "white".
+        exif: What happens to an EXIF orientation: "ignore", "apply" or "error".
 
     Raises:
-        ImageError: The file cannot be used; whatever its content, nothing else is raised.
+        ImageError: The file cannot be used; no other error is raised, whatever its content.
     """
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -73,27 +72,30 @@ def read_rgb(path: Path, alpha: str = "error", exif: str = "ignore") -> Picture:
         except Image.DecompressionBombError as error:
             reason = str(error).partition(",")[0]  # the rest of Pillow's text speaks of an attack
             raise ImageError(
-                path, reason, "wanted a picture of ordinary size", "reduce it with the program that made it"
+                path,
+                f"too many pixels ({reason})",
+                "an image of ordinary size",
+                "reduce it with the program that made it",
             ) from None
         except Exception as error:
             # Decoders let through whatever their parsers raise: OSError, SyntaxError, ValueError, struct.error, ...
             reason = getattr(error, "strerror", None) or one_line(str(error)) or type(error).__name__
             raise ImageError(
-                path, f"cannot be read ({reason})", "wanted a complete, readable image", "copy or save it again"
+                path, f"a file that cannot be read ({reason})", "a complete image", "copy or save it again"
             ) from None
     notes += [f"Pillow warns: {one_line(str(warning.message))}" for warning in caught]
-    return Picture(image, tuple(dict.fromkeys(notes)))
+    return Decoded(image, tuple(dict.fromkeys(notes)))
 
 
 def _read(path: Path, alpha: str, exif: str) -> tuple[Image.Image, list[str]]:
     if path.stat().st_size == 0:
-        raise ImageError(path, "an empty file (0 bytes)", "wanted an image", "copy or save it again")
+        raise ImageError(path, "an empty file (0 bytes)", "an image", "copy or save it again")
     with Image.open(path) as image:
         notes = _frame_notes(image)
         try:
             rgb = pil.to_rgb(image, alpha, exif)
         except pil.PictureError as error:
-            raise ImageError(path, error.got, error.expected, _as_option(error.mend)) from None
+            raise ImageError(path, *_parts(error)) from None
         # Only now: Pillow looks for a PNG's tags by decoding it, and where that fails, would not fail again.
         if exif == "ignore" and _orientation(image) != _UPRIGHT:
             notes.append(_ORIENTATION_IGNORED)
@@ -101,7 +103,7 @@ def _read(path: Path, alpha: str, exif: str) -> tuple[Image.Image, list[str]]:
 
 
 def _frame_notes(image: Image.Image) -> list[str]:
-    # The further pictures in a telephone's MPO file are previews and brightness maps of the first.
+    # The further images in a telephone's MPO file are previews and brightness maps of the first.
     frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
     return [f"holds {frames} frames or pages; the first is used"] if frames > 1 else []
 
@@ -109,21 +111,20 @@ def _frame_notes(image: Image.Image) -> list[str]:
 def _orientation(image: Image.Image) -> int:
     try:
         return int(image.getexif().get(ExifTags.Base.Orientation, _UPRIGHT))
-    except Exception:  # a damaged tag is no reason to refuse a picture whose tags are ignored
+    except Exception:  # a damaged tag is no reason to refuse an image whose tags are ignored
         return _UPRIGHT
 
 
-def _as_option(advice: str) -> str:
-    """What the library advises, in the command line's spelling: alpha='drop' is --alpha drop."""
-    return re.sub(r"\b(alpha|exif)='(\w+)'", r"--\1 \2", advice)
+def _parts(error: pil.PictureError) -> tuple[str, str, str]:
+    return error.got, error.expected.removeprefix("expected "), error.mend
 
 
 def _not_an_image(path: Path) -> ImageError:
     if path.suffix.lower() in (".heic", ".heif"):
-        return ImageError(path, "a HEIC file, which Pillow does not read", "wanted an image", "export it as JPEG")
+        return ImageError(path, "a HEIC file, which Pillow does not read", "an image", "export it as JPEG")
     return ImageError(
         path,
-        "not an image that Pillow recognises",
-        "wanted one such as JPEG, PNG or WebP",
+        "a file that Pillow does not recognise",
+        "an image, such as JPEG, PNG or WebP",
         "convert it, or copy it again",
     )

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from fastnorm.cli._text import printable
+from fastnorm.data.text import printable
 
 PHOTOS = Path(__file__).parent.parent / "photos"
 
@@ -38,10 +38,10 @@ def find_images(arguments: Iterable[Path]) -> Found:
         elif _dangles(path):
             found.errors.append(_dangling(path))
         else:
-            # Opening a pipe or a device could wait for ever.
-            came = "neither a file nor a folder" if path.exists() else "no such file or folder"
+            # Opening a pipe or a device could wait forever.
+            got = "neither a file nor a folder" if path.exists() else "no such file or folder"
             found.errors.append(
-                f"{printable(str(path))}: {came}; wanted an image file or a folder with some; check the path"
+                f"{printable(str(path))}: got {got}, expected an image file or a folder of them; check the path"
             )
     return found
 
@@ -52,7 +52,7 @@ def _dangles(path: Path) -> bool:
 
 def _dangling(path: Path) -> str:
     target = printable(str(path.readlink()))
-    return f"{printable(str(path))}: a link to {target}, which does not exist; expected an image file; mend the link"
+    return f"{printable(str(path))}: got a link to {target}, which does not exist, expected an image file; fix the link"
 
 
 def _search(folder: Path, found: Found) -> None:
@@ -64,11 +64,11 @@ def _search(folder: Path, found: Found) -> None:
         found.files.extend(path for path in paths if path.is_file())
         found.errors.extend(_dangling(path) for path in paths if _dangles(path))
     found.errors.extend(
-        f"{printable(error.filename)}: {error.strerror}; wanted a folder that can be listed; check its permissions"
+        f"{printable(error.filename)}: got {error.strerror!r}, expected a folder that can be listed; check permissions"
         for error in unreadable
     )
     if len(found.files) == before and not unreadable:
         found.errors.append(
-            f"{printable(str(folder))}: a folder without image files, here or below; wanted one of "
-            f"{' '.join(IMAGE_SUFFIXES)}; name files with other suffixes one by one"
+            f"{printable(str(folder))}: got a folder without image files, here or below, expected files that end in "
+            f"one of {' '.join(IMAGE_SUFFIXES)}; name files with other suffixes one by one"
         )

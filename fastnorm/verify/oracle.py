@@ -1,4 +1,4 @@
-"""The published values from exact rational arithmetic, as a judge that shares nothing with torch's arithmetic.
+"""The published values from exact rational arithmetic, which shares nothing with torch's.
 
 Every step of `y = ((x / 255) - mean) / std` is computed as a fraction without error, then rounded to float32 by the
 definition of round-to-nearest-even; so is the last rounding to a narrower dtype. Slow, and exact by construction.
@@ -53,16 +53,16 @@ class Steps(NamedTuple):
 
 @functools.cache
 def table(normalization: Normalization, dtype: torch.dtype) -> torch.Tensor:
-    """The value of every code, shape (3, 256): row c, column x is what channel c does to code x. Not to be changed."""
+    """The output of every pixel value, shape (3, 256): row c, column x is that of x in channel c. Do not modify."""
     form = FORMATS[dtype]
     patterns = [[_narrow(row.y, form) for row in channel] for channel in _float32_steps(normalization)]
     words = np.array(patterns, dtype=np.uint32 if form is FLOAT32 else np.uint16)
     return torch.from_numpy(words.view(np.int32 if form is FLOAT32 else np.int16)).view(dtype)
 
 
-def steps(normalization: Normalization, channel: int, code: int) -> Steps:
+def steps(normalization: Normalization, channel: int, pixel: int) -> Steps:
     """The patterns of x / 255, of that minus mean, and of that divided by std."""
-    return _float32_steps(normalization)[channel][code]
+    return _float32_steps(normalization)[channel][pixel]
 
 
 def bits(tensor: torch.Tensor) -> torch.Tensor:
@@ -103,15 +103,15 @@ def as_float(pattern: int) -> float:
 @functools.cache
 def _float32_steps(normalization: Normalization) -> tuple[tuple[Steps, ...], ...]:
     return tuple(
-        tuple(_pixel(code, normalization.mean[channel], normalization.std[channel]) for code in range(CODES))
+        tuple(_steps_of(pixel, normalization.mean[channel], normalization.std[channel]) for pixel in range(CODES))
         for channel in range(CHANNELS)
     )
 
 
-def _pixel(code: int, mean: float, std: float) -> Steps:
+def _steps_of(pixel: int, mean: float, std: float) -> Steps:
     mean32 = decode(_round(Fraction(mean)), FLOAT32)
     std32 = decode(_round(Fraction(std)), FLOAT32)
-    q = _round(Fraction(code, 255))
+    q = _round(Fraction(pixel, 255))
     d = _round(decode(q, FLOAT32) - mean32)
     y = _round(decode(d, FLOAT32) / std32)
     return Steps(q, d, y)

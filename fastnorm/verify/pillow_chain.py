@@ -12,7 +12,7 @@ def resize_and_crop(image: Image.Image, target: Target) -> Image.Image:
     """The uint8 pixels that the published pipeline of `target` normalises.
 
     Args:
-        image: A picture of mode "RGB".
+        image: An image of mode "RGB".
         target: With a short side as its `size`, and a crop in the centre: torchvision's `Resize` and `CenterCrop`, or
             what transformers' Pillow-backend processors do.
     """

@@ -1,4 +1,4 @@
-"""What the published pipelines do with a picture and two models: the values to equal, and the time to beat."""
+"""The published pipelines for an image and two models: what values are compared with, and timed against."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from fastnorm.runtime import threads
 from fastnorm.spec.target import Target
 from fastnorm.verify.pillow_chain import resize_and_crop, short_side_and_crop
 
-Tensors = tuple[torch.Tensor, torch.Tensor]  # of the VAE branch and of the CLIP branch
+Tensors = tuple[torch.Tensor, torch.Tensor]  # the VAE's and CLIP's
 
 
 class Chain(NamedTuple):
-    """One branch's pipeline: a PIL image of mode "RGB" to a float32 tensor (3, height, width)."""
+    """One target's pipeline: a PIL image of mode "RGB" to a float32 tensor (3, height, width)."""
 
     name: str  # whose code runs
     steps: str
@@ -29,9 +29,9 @@ class Chain(NamedTuple):
 
 
 class Published:
-    """The two-branch pipeline as a dataset runs it, one picture at a time, for targets of any size.
+    """The pipeline for both targets as a dataset runs it, one image at a time, for targets of any size.
 
-    The VAE branch is torchvision's, the CLIP branch that of transformers' Pillow backend, each where it can be
+    The VAE's is torchvision's, CLIP's that of transformers' Pillow backend, each where it can be
     imported (which takes seconds). Elsewhere Pillow and eager torch take the same steps; `name` says which it is.
     """
 
@@ -43,11 +43,11 @@ class Published:
         self.steps = " and ".join(dict.fromkeys(chain.steps for chain in self.chains))
 
     def serial(self, images: Sequence[Image.Image]) -> Tensors:
-        """Both batches, of one picture after the other."""
+        """Both batches, one image after the other."""
         return self._batches([self._of(image) for image in images])
 
     def threaded(self, images: Sequence[Image.Image]) -> Tensors:
-        """The same with a picture per thread, on as many threads as torch uses."""
+        """The same with one image per thread, on as many threads as torch uses."""
         return self._batches(threads.run([functools.partial(self._of, image) for image in images]))
 
     def _of(self, image: Image.Image) -> Tensors:
@@ -57,8 +57,8 @@ class Published:
     def _batches(self, samples: Sequence[Tensors]) -> Tensors:
         """The published float32, rounded once to each target's dtype."""
         vae, clip = (
-            torch.stack(branch).to(target.dtype or torch.float32)
-            for branch, target in zip(zip(*samples, strict=True), self.targets, strict=True)
+            torch.stack(tensors).to(target.dtype or torch.float32)
+            for tensors, target in zip(zip(*samples, strict=True), self.targets, strict=True)
         )
         return vae, clip
 
@@ -108,8 +108,8 @@ def clip_chain(target: Target) -> Chain:
 
 def _by_pillow(target: Target, missing: str) -> Chain:
     def run(image: Image.Image) -> torch.Tensor:
-        codes = torch.from_numpy(np.array(resize_and_crop(image, target)))
-        return reference.normalize(codes, [target.normalization], layout="HWC")[0]
+        pixels = torch.from_numpy(np.array(resize_and_crop(image, target)))
+        return reference.normalize(pixels, [target.normalization], layout="HWC")[0]
 
     name = f"Pillow {PIL.__version__}'s resize and the published formula in eager torch"
     return Chain(name, "Pillow's resize and crop, / 255, - mean, / std in eager torch", missing, run)

@@ -1,4 +1,4 @@
-"""The part of `fastnorm check` that resizes: every filter, on this device, against Pillow and the reference."""
+"""The part of `check` that resizes: every filter, on a device, against Pillow and the reference."""
 
 from __future__ import annotations
 
@@ -11,11 +11,14 @@ import numpy as np
 import torch
 from PIL import Image
 
-import fastnorm
+from fastnorm import reference
+from fastnorm.images.packed import PackedImages
+from fastnorm.ops import preprocess
 from fastnorm.spec.geometry import Size
 from fastnorm.spec.normalization import CHANNELS, Normalization
 from fastnorm.spec.options import FILTER_NAMES, Layout
-from fastnorm.spec.target import Target
+from fastnorm.spec.presets import CLIP_224, VAE_512
+from fastnorm.spec.target import Crop, Target
 from fastnorm.verify import oracle
 from fastnorm.verify.pillow_chain import resize_and_crop
 
@@ -32,7 +35,7 @@ MEDIUM = ((512, 512), (224, 224), (300, 451), (900, 380), (600, 777))
 
 
 class Group(NamedTuple):
-    """One row of the report: targets that one call fills, and the sizes of the pictures that it gets."""
+    """One row of the report: targets that one call fills, and the sizes of the images that it gets."""
 
     name: str
     targets: tuple[Target, ...]
@@ -40,7 +43,7 @@ class Group(NamedTuple):
 
 
 class Call(NamedTuple):
-    """One call: what it is made with, and which of the group's pictures it gets, in order."""
+    """One call: what it is made with, and which of the group's images it gets, in order."""
 
     group: Group
     kind: str
@@ -52,14 +55,14 @@ class Wrong(NamedTuple):
 
     call: Call
     target: Target
-    place: tuple[int, int, int, int]  # picture, channel, row, column
+    place: tuple[int, int, int, int]  # image, channel, row, column
     got: float
     by_pillow: float
     by_reference: float
 
     def __str__(self) -> str:
-        picture, channel, row, column = self.place
-        height, width = self.call.group.sizes[self.call.indices[picture]]
+        image, channel, row, column = self.place
+        height, width = self.call.group.sizes[self.call.indices[image]]
         return (
             f"{self.call.group.name}, {self.call.kind}, {height} x {width} to {self.target.normalization.name} "
             f"{self.target.size}, channel {'RGB'[channel]}, row {row}, column {column}: got {self.got!r}, Pillow's "
@@ -67,8 +70,8 @@ class Wrong(NamedTuple):
         )
 
 
-class Judged(NamedTuple):
-    """What came of one call."""
+class Result(NamedTuple):
+    """What one call gave."""
 
     values: int
     differing: int
@@ -76,25 +79,25 @@ class Judged(NamedTuple):
 
 
 def groups(normalizations: Sequence[Normalization]) -> list[Group]:
-    """Every filter with small pictures, and both presets with those of an ordinary size.
+    """Every filter with small images, and both presets with images of an ordinary size.
 
-    The targets of the filters take turns with the normalizations. Their crops have the resized picture's own short
-    side, cut it, and reach beyond it.
+    The targets of the filters take turns with the normalizations. Their crops equal the resized image's short side,
+    cut it, and reach beyond it.
     """
     first, second, third = itertools.islice(itertools.cycle(normalizations), 3)
     found = []
     for name in FILTER_NAMES:
         targets = (
             Target(first, 48, name, 48),
-            Target(second, 40, name, fastnorm.Crop((33, 37), "transformers"), dtype=torch.bfloat16),
+            Target(second, 40, name, Crop((33, 37), "transformers"), dtype=torch.bfloat16),
             Target(third, 29, name, (50, 35), dtype=torch.float16, memory_format=torch.channels_last),
         )
         found.append(Group(name, targets, _sizes(SMALL)))
-    return [*found, Group("VAE_512, CLIP_224", (fastnorm.VAE_512, fastnorm.CLIP_224), _sizes(MEDIUM))]
+    return [*found, Group("VAE_512, CLIP_224", (VAE_512, CLIP_224), _sizes(MEDIUM))]
 
 
 def calls(group: Group, device: torch.device) -> Iterator[Call]:
-    """All pictures at once in every way of handing over pictures of several sizes; then batches of the small ones."""
+    """All images at once in every way to pass images of several sizes; then batches of the small ones."""
     everything = tuple(range(len(group.sizes)))
     for kind in _RAGGED:
         if kind != _PIL or device.type == "cpu":
@@ -104,14 +107,14 @@ def calls(group: Group, device: torch.device) -> Iterator[Call]:
             yield Call(group, _BATCH, (index, index))
 
 
-def judge(call: Call, device: torch.device) -> Judged:
+def compare(call: Call, device: torch.device) -> Result:
     """Make the call and compare every value of every target."""
-    sources = [pictures(call.group)[index] for index in call.indices]
+    sources = [images_of(call.group)[index] for index in call.indices]
     layout: Layout = "NCHW" if call.kind == _BATCH else "HWC"  # sizes of 3 pixels could be either
-    outputs = fastnorm.fused_preprocess(_INPUTS[call.kind](sources, device), call.group.targets, layout=layout)
+    outputs = preprocess.fused_preprocess(_INPUTS[call.kind](sources, device), call.group.targets, layout=layout)
     values = differing = 0
     wrong = []
-    for target, output, by_pillow, by_reference in zip(call.group.targets, outputs, *wanted(call.group), strict=True):
+    for target, output, by_pillow, by_reference in zip(call.group.targets, outputs, *expected(call.group), strict=True):
         got = output.cpu()
         bits = oracle.bits(got)
         values += got.numel()
@@ -123,32 +126,32 @@ def judge(call: Call, device: torch.device) -> Judged:
         i, c, y, x = unequal.nonzero()[0].tolist()
         three = [float(tensor[i, c, y, x]) for tensor in (got, pillows, references)]
         wrong.append(Wrong(call, target, (i, c, y, x), *three))
-    return Judged(values, differing, wrong)
+    return Result(values, differing, wrong)
 
 
 @functools.lru_cache(maxsize=1)  # calls come group by group
-def pictures(group: Group) -> list[Image.Image]:
+def images_of(group: Group) -> list[Image.Image]:
     """Waves that are sharp enough for every filter to overshoot, with noise on them; the channels differ."""
     generator = np.random.default_rng(len(group.sizes))
     found = []
     for height, width in group.sizes:
         y, x, c = np.ogrid[:height, :width, :CHANNELS]
         waves = 128 + 150 * np.sin((y + 2 * c) / 5) * np.cos((x - c) / 7)
-        codes = (waves + generator.normal(0, 20, waves.shape)).clip(0, 255).astype(np.uint8)
-        found.append(Image.fromarray(codes))
+        values = (waves + generator.normal(0, 20, waves.shape)).clip(0, 255).astype(np.uint8)
+        found.append(Image.fromarray(values))
     return found
 
 
 @functools.lru_cache(maxsize=1)
-def wanted(group: Group) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
-    """Per target, all pictures by Pillow and exact arithmetic, and by the reference on the CPU."""
+def expected(group: Group) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+    """Per target, all images by Pillow and exact arithmetic, and by the reference on the CPU."""
     by_pillow = []
     for target in group.targets:
-        codes = np.stack([np.asarray(resize_and_crop(image, target)) for image in pictures(group)])
-        planes = torch.from_numpy(codes).permute(0, 3, 1, 2).long()
+        values = np.stack([np.asarray(resize_and_crop(image, target)) for image in images_of(group)])
+        planes = torch.from_numpy(values).permute(0, 3, 1, 2).long()
         table = oracle.table(target.normalization, target.dtype or torch.float32)
         by_pillow.append(table[torch.arange(CHANNELS).view(CHANNELS, 1, 1), planes])
-    return by_pillow, list(fastnorm.reference.preprocess(pictures(group), group.targets))
+    return by_pillow, list(reference.preprocess(images_of(group), group.targets))
 
 
 def _chosen(all_of_them: torch.Tensor, call: Call) -> torch.Tensor:
@@ -164,8 +167,8 @@ def _tensors(images: Sequence[Image.Image], device: torch.device) -> list[torch.
     return [torch.from_numpy(np.array(image)).to(device) for image in images]
 
 
-def _packed(images: Sequence[Image.Image], device: torch.device) -> fastnorm.PackedImages:
-    return fastnorm.PackedImages.pack(images).to(device)
+def _packed(images: Sequence[Image.Image], device: torch.device) -> PackedImages:
+    return PackedImages.pack(images).to(device)
 
 
 def _batch(images: Sequence[Image.Image], device: torch.device) -> torch.Tensor:

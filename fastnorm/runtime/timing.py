@@ -1,4 +1,4 @@
-"""Fair timing of two calls in one run: in turns, so that both meet the machine's same moods."""
+"""Fair timing of several calls in one run: in turns, so that all meet the same conditions."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 import torch
 
 # A round lasts at least this long, so that the clock's and the launch's jitter are small against it.
-SHORTEST_ROUND = 0.02
-_MOST_REPEATS = 1000
+MIN_ROUND_SECONDS = 0.02
+_MAX_REPEATS = 1000
 
 
 def interleaved(
@@ -22,12 +22,12 @@ def interleaved(
 ) -> list[float]:
     """Median seconds per call over `rounds` rounds, each of which times every call once, after a warm-up.
 
-    `advance` is told of every round that is done, and of the warm-up as one.
+    `advance` is called with 1 after the warm-up and after every round.
     """
     repeats = []
     for call in calls:
         _seconds(call, 1, device)  # the first call compiles, allocates and faults in memory
-        repeats.append(min(_MOST_REPEATS, math.ceil(SHORTEST_ROUND / max(_seconds(call, 1, device), 1e-6))))
+        repeats.append(min(_MAX_REPEATS, math.ceil(MIN_ROUND_SECONDS / max(_seconds(call, 1, device), 1e-6))))
     advance(1)
     times = []
     for _ in range(rounds):

@@ -1,6 +1,6 @@
 """Every kernel once, on small memory: what compute-sanitizer watches. Compares with the reference and says what ran.
 
-    PYTORCH_NO_CUDA_MEMORY_CACHING=1 compute-sanitizer --tool memcheck --error-exitcode 1 python benchmarks/sanitize.py
+    PYTORCH_NO_CUDA_MEMORY_CACHING=1 compute-sanitizer --tool memcheck --error-exitcode 1 python tests/sanitizer_case.py
 
 Without torch's caching allocator every tensor is an allocation of its own, so that a read or write past its end shows.
 """
@@ -16,8 +16,8 @@ sys.path[:0] = [str(ROOT), str(ROOT / "kernels")]
 import torch  # noqa: E402
 
 import fastnorm  # noqa: E402
-from benchmarks.peers import mismatches  # noqa: E402
 from fastnorm import CLIP, DINOV2, VAE, PackedImages  # noqa: E402
+from helpers import assert_same_bits  # noqa: E402
 
 # Sides: words fit; words fit and the last program has a tail; nothing fits.
 SIZES = ((2, 16, 24), (3, 40, 52), (2, 15, 17))
@@ -69,9 +69,9 @@ def _check_preprocess(images, version, name):
             CLIP, size=28, resample="bicubic", crop=fastnorm.Crop(30, "transformers"), dtype=torch.bfloat16
         ),
     )
-    expected = fastnorm.reference.preprocess(images, targets, pillow=version, layout=_layout(images))
+    expected = fastnorm.reference.preprocess(images, targets, pillow_version=version, layout=_layout(images))
     resident = images.to("cuda") if isinstance(images, PackedImages) else [_like(image) for image in images]
-    got = fastnorm.fused_preprocess(resident, targets, pillow=version, layout=_layout(images))
+    got = fastnorm.fused_preprocess(resident, targets, pillow_version=version, layout=_layout(images))
     _same(got, expected, name)
 
 
@@ -89,9 +89,9 @@ def _noise(*shape):
 
 
 def _same(got, expected, name):
-    differ = mismatches([tensor.cpu() for tensor in got], expected)
-    if differ:
-        raise SystemExit(f"{name}: {differ} values differ")
+    print(name)  # the last one printed is the one that failed
+    for tensor, want in zip(got, expected, strict=True):
+        assert_same_bits(tensor, want)
 
 
 if __name__ == "__main__":

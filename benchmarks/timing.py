@@ -1,0 +1,144 @@
+"""What a call costs: wall time on the CPU; on CUDA, device time when nothing that it touches is left in the cache.
+
+A call on CUDA is timed over several sets of inputs and outputs in rotation, together well past the L2 cache, and the
+sets are walked until a sample lasts milliseconds. A row's note names the kind of timing:
+
+    graph replay    the calls are captured in a CUDA graph, whose replays leave out the host
+    events          around calls one after the other, launched while the device is kept busy: the host shows only where
+                    it is slower than the device
+    queued ahead    the same, with the device kept busy until all calls are queued: the device's share of calls that
+                    plan for longer than they compute, and that a graph cannot hold
+    wall clock      between two synchronisations of the device, for packages with streams of their own
+"""
+
+import functools
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from benchmarks.measure import Candidate, wall_sample
+from benchmarks.peers import Timing
+from benchmarks.rows import COPY, Cell
+
+L2_MULTIPLE = 4  # of the cache's size, that the sets of one cell have at least
+MIN_SETS = 2
+SAMPLE_SECONDS = 2e-3  # one sample takes at least this long
+COPY_BYTES = 1 << 30  # of the copy that bandwidth is measured by, read and written each
+# The device waits for half a millisecond while the host begins to fill its queue; for 30 until a sample is queued.
+SPIN_CYCLES = {Timing.GRAPH: 1_000_000, Timing.EVENTS: 1_000_000, Timing.QUEUED: 60_000_000}
+
+
+def device(kind: str) -> torch.device:
+    return torch.device("cuda", torch.cuda.current_device()) if kind == "cuda" else torch.device(kind)
+
+
+def sets_needed(set_bytes: int, on: torch.device) -> int:
+    """How many sets of inputs and outputs outgrow the cache."""
+    if on.type == "cpu":
+        return 1
+    l2_bytes = torch.cuda.get_device_properties(on).L2_cache_size
+    return max(MIN_SETS, math.ceil(L2_MULTIPLE * l2_bytes / set_bytes))
+
+
+def repeats_needed(seconds: float) -> int:
+    """How often a run of this length is repeated within one sample."""
+    return max(1, math.ceil(SAMPLE_SECONDS / max(seconds, 1e-7)))
+
+
+@dataclass
+class Runner:
+    """A walk over all sets, and how to time it; calling it gives one sample: seconds per call."""
+
+    run: Callable[[], object]
+    calls: int  # in one run
+    timing: Timing
+    repeats: int = 1
+    kept: Sequence[object] = ()  # outputs that a graph writes
+
+    def __call__(self) -> float:
+        return self.seconds() / (self.calls * self.repeats)
+
+    def seconds(self) -> float:
+        """Of all repeats: from an idle device to an idle device, or between events queued while the device spins."""
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        torch.cuda.synchronize()
+        begun = time.perf_counter()
+        if self.timing is not Timing.WALL:
+            torch.cuda._sleep(SPIN_CYCLES[self.timing])
+        start.record()
+        for _ in range(self.repeats):
+            self.run()
+        end.record()
+        torch.cuda.synchronize()
+        return time.perf_counter() - begun if self.timing is Timing.WALL else start.elapsed_time(end) / 1e3
+
+
+def runner(calls: Sequence[Callable[[], object]], timing: Timing) -> Runner:
+    """Prepare calls, one per set: compile, capture where `timing` allows it, and choose the repeats."""
+
+    def walk() -> None:
+        for call in calls:
+            call()
+
+    walk()
+    torch.cuda.synchronize()
+    made = captured(calls) if timing is Timing.GRAPH else Runner(walk, len(calls), timing)
+    made()  # a graph's first replay uploads it
+    made.repeats = repeats_needed(made() * made.calls)
+    return made
+
+
+def captured(calls: Sequence[Callable[[], object]]) -> Runner:
+    """A graph of all calls. Their outputs are kept, so that no call writes where an earlier one did."""
+    graph = torch.cuda.CUDAGraph()
+    # The outer context puts the stream back where a capture fails.
+    with torch.cuda.stream(torch.cuda.current_stream()), torch.cuda.graph(graph):
+        kept = [call() for call in calls]
+    return Runner(graph.replay, len(calls), Timing.GRAPH, kept=[graph, *kept])
+
+
+def peak_mib(call: Callable[[], object]) -> float:
+    """What one call allocates at its highest point, beyond what was there before, in MiB."""
+    call()
+    torch.cuda.synchronize()
+    before = torch.cuda.memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+    call()
+    torch.cuda.synchronize()
+    return (torch.cuda.max_memory_allocated() - before) / 2**20
+
+
+def candidate(
+    name: str, version: str, calls: Sequence[Callable[[], object]], on: torch.device, timing: Timing,
+    mismatches: int | None, note: str = "",
+) -> Candidate:  # fmt: skip
+    """One call per set, ready to be timed; what a graph does not take is timed by events, and its note says so."""
+    if on.type == "cpu":
+        return Candidate(name, version, functools.partial(wall_sample, calls[0]), mismatches, note)
+    peak = peak_mib(calls[0])
+    try:
+        ready = runner(calls, timing)
+    except RuntimeError:
+        if timing is not Timing.GRAPH:
+            raise
+        torch.cuda.synchronize()
+        ready = runner(calls, Timing.EVENTS)
+    return Candidate(name, version, ready, mismatches, "; ".join(filter(None, [ready.timing.value, note])), peak)
+
+
+def bandwidth(on: torch.device, kinds: Sequence[str]) -> list[Candidate]:
+    """On CUDA: a large copy, which reads and writes every byte once, and a large memset, which only writes."""
+    found = []
+    for kind in kinds if on.type == "cuda" else ():
+        source, target = (torch.randint(0, 256, (COPY_BYTES,), dtype=torch.uint8, device=on) for _ in range(2))
+        call, cell, note, moved = {
+            "copy": (functools.partial(target.copy_, source), COPY, "bytes read + written", 2),
+            "fill": (functools.partial(target.fill_, 7), "device fill", "bytes written", 1),
+        }[kind]
+        columns = Cell("bandwidth", cell, str(COPY_BYTES), bytes_moved=moved * COPY_BYTES)
+        timed = runner([call], Timing.EVENTS)
+        found.append(Candidate(f"torch {kind}_", torch.__version__, timed, note=note, cell=columns))
+    return found
