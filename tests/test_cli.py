@@ -499,7 +499,7 @@ def test_demo_takes_an_exif_orientation_as_the_library_does_and_says_how_many_th
     assert main([*arguments, "--exif", "error"]) == 0
     captured = capsys.readouterr()
     assert "1 image (5 left out, listed above)" in captured.out
-    assert "got an EXIF orientation of 6, expected an upright picture; choose --exif ignore" in captured.err
+    assert "got an EXIF orientation of 6, expected an upright image; choose --exif ignore" in captured.err
 
 
 def test_many_bad_files_are_listed_by_a_few_unless_all_are_wanted(tmp_path, sheet, capsys):
@@ -745,7 +745,7 @@ def test_check_of_a_configuration(tmp_path, capsys):
     [
         (["--mean", "0.5"], "got --mean alone, expected both"),
         (["--std", "0.5"], "got --std alone"),
-        (["--mean", "0.5", "--std", "0"], "wanted a value > 0"),
+        (["--mean", "0.5", "--std", "0"], "expected a value > 0"),
         (["--mean", "1", "2", "--std", "1"], "got 2 values"),
         (["--mean", "123.675", "--std", "58.395"], "divide by 255"),
         (["--config", "gone.json"], "gone.json: no such file"),
@@ -815,9 +815,9 @@ def test_explain_of_a_configuration(tmp_path, capsys):
     ("content", "wanted"),
     [
         ("{}", "no image_mean and image_std"),
-        ("[]", "wanted a JSON object"),
+        ("[]", "expected a JSON object"),
         ("not json", "not JSON"),
-        ('{"image_mean": 0.5, "image_std": 0}', "wanted a value > 0"),
+        ('{"image_mean": 0.5, "image_std": 0}', "expected a value > 0"),
         ('{"image_mean": 0.5, "image_std": 0.5, "do_rescale": false}', "do_rescale is false"),
     ],
 )

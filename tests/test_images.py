@@ -256,7 +256,7 @@ def test_a_strip_that_no_batch_can_hold_is_an_error_of_its_file(tmp_path):
     thin = saved(tmp_path, "thin.png", Image.new("RGB", (1, 60000)))
     sample = ImageFiles([thin], "error", "ignore", TARGETS)[0]
     assert sample.pixels is None
-    assert sample.error.startswith(f"{thin}: vae: the image of 60000 x 1 pixels would become 30720000 x 512, wanted ")
+    assert sample.error.startswith(f"{thin}: vae: the image of 60000 x 1 pixels would become 30720000 x 512, expected ")
     with pytest.raises(ValueError, match="60000 x 1 pixels would become 30720000 x 512"):
         fastnorm.fused_dual_preprocess([Image.open(thin)])
     assert (
