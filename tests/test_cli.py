@@ -189,6 +189,8 @@ def test_the_parser_s_choices_are_the_library_s():
 def test_ctrl_c_while_something_is_being_imported_exits_quietly(module):
     program = (
         "import os, signal, sys\n"
+        # Tests that a shell runs in the background are started with Ctrl-C ignored.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "class Interrupts:\n"
         "    def find_spec(name, *_):\n"
         f"        if name == {module!r}:\n"
