@@ -161,7 +161,7 @@ def _overlaps_itself(tensor: torch.Tensor) -> bool:
 
 
 def _share_memory(a: torch.Tensor, b: torch.Tensor) -> bool:
-    if a.numel() == 0 or b.numel() == 0:
+    if a.numel() == 0 or b.numel() == 0 or a.device != b.device:
         return False
     if a is b:
         return True  # all that can be asked while torch.compile traces
