@@ -114,7 +114,7 @@ def test_outputs_are_addressed_in_64_bits_on_amd(rows, arch):
 # lane and RDNA 1,536: 100 leave room for 5 waves and for 15.
 @every_arch
 @pytest.mark.parametrize(
-    ("variant", "most"), [(INTERLEAVED, 88), (PLANAR, 96), (FP32, 72), (FP16, 64), (BF16, 64), (TABLES, 80)]
+    ("variant", "most"), [(INTERLEAVED, 88), (PLANAR, 96), (FP32, 96), (FP16, 64), (BF16, 64), (TABLES, 80)]
 )
 def test_registers_leave_room_for_other_programs(reports, arch, variant, most):
     assert reports[arch, variant]["registers"] <= (most if arch in NVIDIA else 100)
@@ -125,7 +125,7 @@ def test_instructions_of_the_inner_loops_on_sm_90(reports):
 
     That is 72 dot products, 24 words cut out of two, and 24 loads; of interleaved pixels, 48 steps that sort channels.
 
-    A second-pass step is two taps of eight or of four pixels: 48 or 24 of either.
+    A second-pass step is two taps of eight pixels in float32, which is 48 dot products, or of four: 24 bytes and products.
     """
 
     def inner(variant):
@@ -134,11 +134,11 @@ def test_instructions_of_the_inner_loops_on_sm_90(reports):
 
     assert max(inner(INTERLEAVED)) <= 228
     assert max(inner(PLANAR)) <= 185
-    assert max(inner(FP32)) <= 126
+    assert max(inner(FP32)) <= 92
     assert sum(inner(BF16)) <= 130
 
 
-@pytest.mark.parametrize(("layout", "most"), [("NHWC", 109e6), ("NCHW", 114e6)])
+@pytest.mark.parametrize(("layout", "most"), [("NHWC", 106e6), ("NCHW", 111e6)])
 def test_instructions_of_an_image_on_sm_90(rows, layout, most):
     """1024 x 1024 to the VAE's 512 and CLIP's 224: about 26 million products, of which the first pass
     makes four with three instructions."""
