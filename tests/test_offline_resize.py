@@ -125,7 +125,7 @@ def test_instructions_of_the_inner_loops_on_sm_90(reports):
 
     That is 72 dot products, 24 words cut out of two, and 24 loads; of interleaved pixels, 48 steps that sort channels.
 
-    A second-pass step is two taps of eight pixels in float32, which is 48 dot products, or of four: 24 bytes and products.
+    A second-pass step is two taps: of eight pixels in float32, 48 dot products; else of four, 24 bytes and products.
     """
 
     def inner(variant):
