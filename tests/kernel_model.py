@@ -35,9 +35,9 @@ class Gpu:
     bytes_a_second: float
     issue: float = 4  # warp instructions
     integer: float = 2  # of warp instructions on integers, logic, shifts and comparisons
-    multiply: float = 2  # IMAD
+    multiply: float = 2  # IMAD, and IDP: dot products run on the same unit
     single: float = 4  # FFMA, FMUL, FADD
-    convert: float = 0.5  # I2F
+    convert: float = 0.5  # I2F, and I2IP: at least that, since it is on this unit below sm_89
     sectors: float = 4  # of L1
 
 
@@ -46,7 +46,7 @@ GPUS = (
     Gpu("A100", "sm_80", 108, 1.41e9, 1.75e12),
 )
 
-_UNITS = {"I2F": "convert", "I2FP": "convert", "F2F": "convert", "F2I": "convert", "MUFU": "convert"}
+_UNITS = {"I2F": "convert", "I2FP": "convert", "I2IP": "convert", "F2F": "convert", "F2I": "convert", "MUFU": "convert"}
 _ELSEWHERE = {
     "LDG",
     "STG",
@@ -72,7 +72,7 @@ def unit(operation):
         return _UNITS[operation]
     if operation in ("FFMA", "FMUL", "FADD"):
         return "single"
-    if operation.startswith("IMAD"):
+    if operation.startswith(("IMAD", "IDP")):
         return "multiply"
     return None if operation in _ELSEWHERE or operation.startswith("U") else "integer"
 
@@ -91,11 +91,12 @@ class Work:
         cycles = {
             "issue": self.operations.total() / gpu.issue,
             "integer": 0.0,
+            "multiply": 0.0,
             "convert": 0.0,
             "L1": self.sectors / gpu.sectors,
         }
         for operation, times in self.operations.items():
-            if unit(operation) in ("integer", "convert"):
+            if unit(operation) in ("integer", "multiply", "convert"):
                 cycles[unit(operation)] += times / getattr(gpu, unit(operation))
         times = {name: 1e6 * n / (gpu.multiprocessors * gpu.hertz) for name, n in cycles.items()}
         return times | {"DRAM": 1e6 * self.traffic / gpu.bytes_a_second}
@@ -184,8 +185,8 @@ def main():
     for gpu in GPUS:
         print(f"\n## {gpu.name} ({gpu.arch})\n")
         print("| what | from | to | instructions a value | sectors a load | a store | sectors |", end="")
-        print(" issue | integer | convert | L1 | DRAM |")
-        print("|" + "---|" * 3 + "---:|" * 9)
+        print(" issue | integer | multiply | convert | L1 | DRAM |")
+        print("|" + "---|" * 3 + "---:|" * 10)
         for cells, work in rows(gpu):
             times = work.microseconds(gpu)
             slowest = max(times, key=times.get)

@@ -145,9 +145,11 @@ def test_outputs_lie_anywhere(places, dtype, arch):
 @pytest.mark.parametrize(
     ("row", "pixel", "channel"),
     [
-        (2**31 + 12, 3, 1),  # by words, a row's offset up to 2^36
-        (2**32 - 4, 3, 1),  # the last step that is multiplied as 32 bits
-        (2**32, 3, 1),
+        (2**29 + 12, 3, 1),  # by words, a row's offset up to 2^34
+        (2**30 - 1, 3, 1),  # the last step of which four are multiplied as 32 bits
+        (2**30 - 1, 1, 2**34 + 1),
+        (2**30, 3, 1),
+        (2**32 + 12, 3, 1),
         (60, 1, 5 * 2**30),
         (2**31 - 1, 1, 2**36),
         (2**30 + 7, 2**31 + 3, 1),  # pixels apart, too
@@ -192,22 +194,27 @@ def test_a_line_of_more_than_two_million_pixels(vertical, arch):
 PITCH, TAPS = 2**24, 140  # a table of more than 2^31 numbers
 
 
-def test_tables_of_more_than_two_to_the_thirty_first_numbers_are_made(arch):
+@pytest.mark.parametrize("split", [False, True], ids=["pairs", "split"])
+def test_tables_of_more_than_two_to_the_thirty_first_numbers_are_made(split, arch):
     table = lazy(PITCH * (TAPS + 1), dtype=torch.int32)
-    job = resize.TableJob(table.data_ptr(), PITCH, TAPS, 35 * PITCH, PITCH, Weight.BICUBIC, 0, 1, 0, PITCH - 1)
+    job = resize.TableJob(table.data_ptr(), PITCH, TAPS, 35 * PITCH, PITCH, Weight.BICUBIC, 0, 1, 0, PITCH - 1, split)
     records = planning.records_of(resize.TableJob, [job])
     launch = resize._make_tables(records, torch.from_numpy(records.view(np.int64)).view(1, -1))
-    pairs = table[PITCH:].view(TAPS // 2, PITCH, 2)
+    size = TAPS * PITCH
+    pairs = table[PITCH:].view(-1, PITCH, 2)
+    low = table[PITCH:].view(torch.int16)[:size].view(-1, PITCH, 4)
+    high = table[PITCH:].view(torch.int8)[2 * size : 3 * size].view(-1, PITCH, 4)
     memory = Memory()
     memory.add_tensor("records", launch.jobs)
     for tile in (slice(0, resize.TILE), slice(-resize.TILE, None)):
         memory.add_tensor("starts", table[:PITCH][tile], writable=True, due=True)
-        for pair in range(TAPS // 2):
-            memory.add_tensor(f"taps {2 * pair} and the next", pairs[pair, tile], writable=True, due=True)
+        for number, taps in enumerate((*low, *high) if split else pairs):
+            memory.add_tensor(f"taps, part {number}", taps[tile], writable=True, due=True)
     bridge.run(launch, arch, memory, (launch.jobs,), programs=[0, launch.grid[0] - 1])
     memory.check_written()
     for pixel in (0, 17, PITCH - 1):
-        assert abs(int(pairs[:, pixel].sum()) - 2**22) < TAPS
+        parts = (low[:, pixel].int() & 0xFFFF) + (high[:, pixel].int() << 16)
+        assert abs(int((parts if split else pairs[:, pixel]).sum()) - 2**22) < TAPS
         assert int(table[pixel]) == min(max(35 * pixel - 52, 0), 35 * PITCH - TAPS)
 
 

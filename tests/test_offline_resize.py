@@ -108,36 +108,40 @@ def test_outputs_are_addressed_in_64_bits_on_amd(rows, arch):
     assert row["wide_stores"] == 3
 
 
-# Of a multiprocessor's 64 K registers, 64 a thread leave room for 8 programs of 4 warps, 72 for 7: the loads of one
-# are hidden behind the work of the others. The tables take a few programs in all. Of AMD's GPUs, CDNA has 512 for each
-# lane and RDNA 1,536: 96 leave room for 5 waves and for 16.
+# Of a multiprocessor's 64 K registers, 64 a thread leave room for 8 programs of 4 warps, 72 for 7, 96 for 5: the loads
+# of one are hidden behind the work of the others, of which the first pass needs less, with 26 or more loads of a thread
+# under way at a time. The tables take a few programs in all. Of AMD's GPUs, CDNA has 512 for each
+# lane and RDNA 1,536: 100 leave room for 5 waves and for 15.
 @every_arch
 @pytest.mark.parametrize(
-    ("variant", "most"), [(INTERLEAVED, 64), (PLANAR, 72), (FP32, 72), (FP16, 64), (BF16, 64), (TABLES, 80)]
+    ("variant", "most"), [(INTERLEAVED, 88), (PLANAR, 96), (FP32, 96), (FP16, 64), (BF16, 64), (TABLES, 80)]
 )
 def test_registers_leave_room_for_other_programs(reports, arch, variant, most):
-    assert reports[arch, variant]["registers"] <= (most if arch in NVIDIA else 96)
+    assert reports[arch, variant]["registers"] <= (most if arch in NVIDIA else 100)
 
 
 def test_instructions_of_the_inner_loops_on_sm_90(reports):
-    """A first-pass step is four taps of four pixels: of each, 12 bytes cut out and 12 products; the least is 100.
+    """A first-pass step is twice four taps of four pixels.
 
-    A second-pass step is two taps of eight or of four pixels: 48 or 24 of either.
+    That is 72 dot products, 24 words cut out of two, and 24 loads; of interleaved pixels, 48 steps that sort channels.
+
+    A second-pass step is two taps: of eight pixels in float32, 48 dot products; else of four, 24 bytes and products.
     """
 
     def inner(variant):
         found = reports["sm_90", variant]["loops"]
         return [loop["instructions"] for loop in found if loop["depth"] == max(loop["depth"] for loop in found)]
 
-    assert max(inner(INTERLEAVED)) <= 147
-    assert sum(inner(PLANAR)) <= 204
-    assert max(inner(FP32)) <= 126
+    assert max(inner(INTERLEAVED)) <= 228
+    assert max(inner(PLANAR)) <= 185
+    assert max(inner(FP32)) <= 92
     assert sum(inner(BF16)) <= 130
 
 
-@pytest.mark.parametrize(("layout", "most"), [("NHWC", 133e6), ("NCHW", 185e6)])
+@pytest.mark.parametrize(("layout", "most"), [("NHWC", 106e6), ("NCHW", 111e6)])
 def test_instructions_of_an_image_on_sm_90(rows, layout, most):
-    """1024 x 1024 to the VAE's 512 and CLIP's 224: about 26 million products, as many bytes to cut out."""
+    """1024 x 1024 to the VAE's 512 and CLIP's 224: about 26 million products, of which the first pass
+    makes four with three instructions."""
     totals = [row["total"] for row in rows if "total" in row and (row["arch"], row["layout"]) == ("sm_90", layout)]
     assert len(totals) == 2
     assert max(totals) <= most

@@ -108,6 +108,10 @@ def test_integers_are_divided_towards_zero_and_multiplied_in_full(dtype):
     assert arithmetic.multiply_high(a, b).tolist() == [(x * y) >> limits.bits for x, y in exact]
 
 
+def bytes_of(x):
+    return x.view(np.uint8).reshape(-1, 4).astype(np.int32)
+
+
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
@@ -117,7 +121,14 @@ def test_integers_are_divided_towards_zero_and_multiplied_in_full(dtype):
         ("shf.r.wrap.b32 %r3, %r2, 0, 8;", lambda x: (x.view(np.uint32) >> 8).view(np.int32)),
         ("prmt.b32 %r3, %r2, 0, 0x4441U;", lambda x: (x.view(np.uint32) >> 8 & 255).view(np.int32)),
         ("bfe.s32 %r3, %r2, 8, 8;", lambda x: x.view(np.int8)[1::4].astype(np.int32)),
-        ("dp4a.u32.u32 %r3, %r2, 0x01010101, 7;", lambda x: x.view(np.uint8).reshape(-1, 4).sum(1, np.int32) + 7),
+        ("dp2a.lo.u32.u32 %r3, 0x00030001, %r2, 7;", lambda x: bytes_of(x) @ [1, 3, 0, 0] + 7),
+        ("dp2a.hi.s32.u32 %r3, 0xFFFF0002, %r2, 7;", lambda x: bytes_of(x) @ [0, 0, 2, -1] + 7),
+        (
+            "shr.s32 %r4, %r2, 15; cvt.pack.sat.u8.s32.b32 %r3, 300, %r4, 0x70007;",
+            lambda x: (x >> 15).clip(0, 255) | 255 << 8 | 7 << 16,
+        ),
+        ("shr.s32 %r4, %r2, 15; min.relu.s32 %r3, %r4, 99;", lambda x: (x >> 15).clip(0, 99)),
+        ("dp4a.u32.u32 %r3, %r2, 0x01010101, 7;", lambda x: bytes_of(x).sum(1, np.int32) + 7),
         ("max.s32 %r3, %r2, 0;", lambda x: np.maximum(x, 0)),
         ("mad.lo.s32 %r3, %r2, 3, %r2;", lambda x: 4 * x),
         ("setp.lt.u32 %p1, %r2, 9; selp.b32 %r3, 1, 2, %p1;", lambda x: np.where(x.view(np.uint32) < 9, 1, 2)),

@@ -454,11 +454,11 @@ def test_bytes_moved_counts_an_image_once():
 # --- the tables
 
 
-def table_of(axis, taps, length):
+def table_of(axis, taps, length, split):
     """A table that the device made, as a dense (pixels, source) matrix."""
     from fastnorm_kernels import planning, resize
 
-    job = planning._table_job(0, axis, taps)
+    job = planning._table_job(0, axis, taps, split)
     pairs = -(-taps // 2)
     memory = torch.full((job.pitch // 2 + pairs * job.pitch,), -1, dtype=torch.int64, device=DEVICE)
     tables = planning.records_of(resize.TableJob, [job._replace(table=memory.data_ptr())])
@@ -468,7 +468,13 @@ def table_of(axis, taps, length):
 
 def dense(memory, job, taps, source):
     numbers = memory.view(torch.int32)
-    start, pairs = numbers[: job.pitch], numbers[job.pitch :].view(-1, job.pitch, 2)
+    start, pairs, size = numbers[: job.pitch], numbers[job.pitch :], taps * job.pitch
+    if job.split:
+        low = pairs.view(torch.uint16)[:size].int().view(-1, job.pitch, 4)
+        high = pairs[size // 2 :].view(torch.int8)[:size].int().view(-1, job.pitch, 4)
+        pairs = low + (high << 16)
+    else:
+        pairs = pairs.view(-1, job.pitch, 2)
     fixed = pairs.permute(1, 0, 2).reshape(job.pitch, -1)[:, :taps]
     matrix = torch.zeros(job.pitch, max(source, taps), dtype=torch.int32)
     assert int(start.min()) >= 0
@@ -519,8 +525,9 @@ def test_tables_made_on_the_device_are_the_hosts(kernel):
         for multiple in (1, 2, 4):
             taps = planning._round_up(planning._taps(axis, None), multiple)
             if multiple == 1 or number % 5 == 0:
-                got = table_of(axis, taps, span.length)
-                assert torch.equal(got, wanted_table(source, resized, kernel, span)), (source, resized, span, taps)
+                for split in (False, True)[: 1 + (multiple == 4)]:
+                    got = table_of(axis, taps, span.length, split)
+                    assert torch.equal(got, wanted_table(source, resized, kernel, span)), (source, resized, span, taps)
 
 
 @pytest.mark.parametrize("kernel", [HAMMING, LANCZOS], ids=lambda kernel: kernel.name)
@@ -532,8 +539,9 @@ def test_uploaded_tables_are_the_hosts(kernel):
         if source == resized:
             continue
         axis = planning._axis(source, resized, span, kernel)
-        for taps in {table.taps, planning._round_up(table.taps, 4)}:
-            job = planning._table_job(0, axis, taps)
+        whole_steps = planning._round_up(table.taps, 4)
+        for taps, split in {(table.taps, False), (whole_steps, False), (whole_steps, True)}:
+            job = planning._table_job(0, axis, taps, split)
             words = job.pitch // 2 + -(-taps // 2) * job.pitch
             memory = torch.from_numpy(planning._table(job, table, words))
             assert torch.equal(

@@ -18,6 +18,7 @@ reverse. Tables and lines are padded to whole tiles, so neither is ever masked. 
 
 import triton
 import triton.language as tl
+from triton.language.target_info import is_cuda
 
 from ._normalize_kernels import _byte
 from .jobs import LineJob, OutputJob, Pixels, TableJob, Weight
@@ -36,6 +37,10 @@ _HINTED = tl.constexpr(tuple(map(int, triton.__version__.split(".")[:2])) < (3, 
 _TABLE_JOB = tl.constexpr(len(TableJob._fields))
 _LINE_JOB = tl.constexpr(len(LineJob._fields))
 _OUTPUT_JOB = tl.constexpr(len(OutputJob._fields))
+
+# Some of NVIDIA's instructions are written in inline assembly, which Triton's interpreter does not know. There, and on
+# AMD's GPUs, plain arithmetic does the same.
+_COMPILED = tl.constexpr(not triton.knobs.runtime.interpret)
 
 _FRACTION_BITS = tl.constexpr(22)  # of a coefficient
 _ONE = tl.constexpr(1 << 22)
@@ -69,6 +74,7 @@ def _table_job(jobs_ptr):
         tl.load(field + 7).to(tl.int32),
         tl.load(field + 8).to(tl.int32),
         tl.load(field + 9).to(tl.int32),
+        tl.load(field + 10).to(tl.int32),
     )
 
 
@@ -124,10 +130,12 @@ def _weight(x, kind):
 def _tables_kernel(jobs_ptr, PIXELS: tl.constexpr, TAPS: tl.constexpr):
     """Pillow's coefficients: weights in float64, divided by their sum, rounded to fixed point.
 
-    Program (i, _, job) owns pixels [i * PIXELS, (i + 1) * PIXELS) of one table, all taps. A table is int32: the first
-    tap of each of its `pitch` pixels, then (pairs, pitch, 2) coefficients, so that one load fetches those of two taps.
+    Program (i, _, job) owns pixels [i * PIXELS, (i + 1) * PIXELS) of one table, all taps. A table begins with the first
+    tap of each of its `pitch` pixels, in int32. Then come the coefficients, which one load fetches for several taps: in
+    int32 as (pairs, pitch, 2); or, if `split`, their lower 16 bits as (fours, pitch, 4), and then likewise what is
+    above these, which is a signed byte since no coefficient comes to 2.
     """
-    table, pitch, taps, source, resized, kind, origin, direction, low, high = _table_job(jobs_ptr)
+    table, pitch, taps, source, resized, kind, origin, direction, low, high, split = _table_job(jobs_ptr)
     pixel = tl.program_id(0) * PIXELS + tl.arange(0, PIXELS)
     if tl.program_id(0) * PIXELS < pitch:
         shown = origin + direction * pixel
@@ -157,27 +165,35 @@ def _tables_kernel(jobs_ptr, PIXELS: tl.constexpr, TAPS: tl.constexpr):
             weight = _weight((x.to(tl.float64) - centre[None, :] + 0.5) * inverse, kind) / total[None, :]
             fixed = (tl.where(weight < 0.0, -0.5, 0.5).to(tl.float64) + weight * _ONE).to(tl.int32)
             counts = (x >= first[None, :]) & (x < stop[None, :]) & (shown == at)[None, :]
-            place = pitch + ((tap // 2).to(tl.int64) * pitch + pixel[None, :]) * 2 + tap % 2
-            tl.store(table_ptr + place, tl.where(counts, fixed, 0), mask=tap < taps)
+            fixed = tl.where(counts, fixed, 0)
+            if split:
+                low_ptr = (table_ptr + pitch).to(tl.pointer_type(tl.int16))
+                high_ptr = (low_ptr + taps.to(tl.int64) * pitch).to(tl.pointer_type(tl.int8))
+                place = ((tap // 4).to(tl.int64) * pitch + pixel[None, :]) * 4 + tap % 4
+                tl.store(low_ptr + place, fixed.to(tl.int16), mask=tap < taps)
+                tl.store(high_ptr + place, (fixed >> 16).to(tl.int8), mask=tap < taps)
+            else:
+                place = pitch + ((tap // 2).to(tl.int64) * pitch + pixel[None, :]) * 2 + tap % 2
+                tl.store(table_ptr + place, fixed, mask=tap < taps)
 
 
 @triton.jit
 def _aligned(address):
     """The aligned word that holds the byte before each address, and at which of its bits the address is: 8 to 32."""
     before = address - 1
-    return (before & -4).to(tl.pointer_type(tl.uint32)), ((before & 3) * 8 + 8).to(tl.uint64)
+    return before & -4, (before.to(tl.uint32) & 3) * 8 + 8
 
 
 @triton.jit
 def _funnel(low, high, shift):
     """The word that begins `shift` bits into two words."""
-    return (((high.to(tl.uint64) << 32) | low.to(tl.uint64)) >> shift).to(tl.uint32)
+    return (((high.to(tl.uint64) << 32) | low.to(tl.uint64)) >> shift.to(tl.uint64)).to(tl.uint32)
 
 
 @triton.jit
-def _each_line(columns, LINES: tl.constexpr):
-    """What belongs to the columns of a tile, for each of its pixels."""
-    return tl.broadcast_to(columns[None, :], (LINES, columns.shape[0])).reshape((LINES * columns.shape[0],))
+def _each_turn(pixels, TURNS: tl.constexpr):
+    """What belongs to the pixels of a turn, for each pixel of a tile."""
+    return tl.broadcast_to(pixels[None, :], (TURNS, pixels.shape[0])).reshape((TURNS * pixels.shape[0],))
 
 
 @triton.jit
@@ -188,64 +204,188 @@ def _two_taps(pair_ptr):
 
 
 @triton.jit
-def _four_taps(pair_ptr, pitch, LINES: tl.constexpr):
-    c0, c1 = _two_taps(pair_ptr)
-    c2, c3 = _two_taps(pair_ptr + pitch)
-    return _each_line(c0, LINES), _each_line(c1, LINES), _each_line(c2, LINES), _each_line(c3, LINES)
+def _permuted(x, y, SELECTOR: tl.constexpr):
+    """Four of the eight bytes of two words, by NVIDIA's `prmt`."""
+    return tl.inline_asm_elementwise(
+        "prmt.b32 $0, $1, $2, " + SELECTOR + ";", "=r,r,r", [x, y], dtype=tl.uint32, is_pure=True, pack=1
+    )
 
 
 @triton.jit
-def _sum_interleaved(total, address, pair_ptr, pitch, taps, LINES: tl.constexpr):
-    """Three channels' sums, four pixels a step: twelve bytes, cut out of four aligned words, the last of which is kept.
+def _four_taps(low_ptr, high_ptr, TURNS: tl.constexpr):
+    """Four coefficients, as `_add_taps` takes them: for dot products, two words of lower halves and one of the rest."""
+    low = tl.load(low_ptr)
+    high = tl.load(high_ptr)
+    low01 = low.to(tl.int32)
+    low23 = (low >> 32).to(tl.int32)
+    if _COMPILED and is_cuda():
+        return _each_turn(low01, TURNS), _each_turn(low23, TURNS), _each_turn(high, TURNS), _each_turn(high, TURNS)
+    else:
+        c0 = (low01 & 0xFFFF) | (high << 24 >> 8)
+        c1 = ((low01 >> 16) & 0xFFFF) | (high << 16 >> 24 << 16)
+        c2 = (low23 & 0xFFFF) | (high << 8 >> 24 << 16)
+        c3 = ((low23 >> 16) & 0xFFFF) | (high >> 24 << 16)
+        return _each_turn(c0, TURNS), _each_turn(c1, TURNS), _each_turn(c2, TURNS), _each_turn(c3, TURNS)
 
-    Each word that is read holds a byte of the pixels. Only the first might not, where they begin with the word after
-    it: then it is not read, and all of it is shifted out.
-    """
-    word_ptr, shift = _aligned(address)
-    w0 = tl.load(word_ptr, mask=(address.to(tl.int32) & 3) != 0, other=0)
-    r = total
-    g = total
-    b = total
-    for _ in range(0, taps, 4):
-        w1 = tl.load(word_ptr + 1)
-        w2 = tl.load(word_ptr + 2)
-        w3 = tl.load(word_ptr + 3)
-        x0 = _funnel(w0, w1, shift)
-        x1 = _funnel(w1, w2, shift)
-        x2 = _funnel(w2, w3, shift)
-        c0, c1, c2, c3 = _four_taps(pair_ptr, pitch, LINES)
-        r += c0 * _byte(x0, 0) + c1 * _byte(x0, 3) + c2 * _byte(x1, 2) + c3 * _byte(x2, 1)
-        g += c0 * _byte(x0, 1) + c1 * _byte(x1, 0) + c2 * _byte(x1, 3) + c3 * _byte(x2, 2)
-        b += c0 * _byte(x0, 2) + c1 * _byte(x1, 1) + c2 * _byte(x2, 0) + c3 * _byte(x2, 3)
-        w0 = w3
-        word_ptr += 3
-        pair_ptr += 2 * pitch
+
+@triton.jit
+def _add_taps(low, high, codes, k0, k1, k2, k3):
+    """Four bytes times four coefficients, added to low + 2^16 high; all of it modulo 2^32."""
+    if _COMPILED and is_cuda():
+        low = tl.inline_asm_elementwise(
+            "dp2a.lo.u32.u32 $0, $1, $2, $3;", "=r,r,r,r", [k0, codes, low], dtype=tl.int32, is_pure=True, pack=1
+        )
+        low = tl.inline_asm_elementwise(
+            "dp2a.hi.u32.u32 $0, $1, $2, $3;", "=r,r,r,r", [k1, codes, low], dtype=tl.int32, is_pure=True, pack=1
+        )
+        high = tl.inline_asm_elementwise(
+            "dp4a.s32.u32 $0, $1, $2, $3;", "=r,r,r,r", [k2, codes, high], dtype=tl.int32, is_pure=True, pack=1
+        )
+    else:
+        low += k0 * _byte(codes, 0) + k1 * _byte(codes, 1) + k2 * _byte(codes, 2) + k3 * _byte(codes, 3)
+    return low, high
+
+
+@triton.jit
+def _channels(x0, x1, x2):
+    """Four pixels' twelve bytes as a word of each channel."""
+    if _COMPILED and is_cuda():
+        r = _permuted(_permuted(x0, x1, "0x0630"), x2, "0x5210")
+        g = _permuted(_permuted(x0, x1, "0x0741"), x2, "0x6210")
+        b = _permuted(_permuted(x0, x1, "0x0052"), x2, "0x7410")
+    else:
+        r = (x0 & 0xFF) | ((x0 >> 24) << 8) | (x1 & 0xFF0000) | ((x2 & 0xFF00) << 16)
+        g = ((x0 >> 8) & 0xFF) | ((x1 & 0xFF) << 8) | ((x1 >> 24) << 16) | ((x2 & 0xFF0000) << 8)
+        b = ((x0 >> 16) & 0xFF) | (x1 & 0xFF00) | ((x2 & 0xFF) << 16) | (x2 & 0xFF000000)
     return r, g, b
 
 
 @triton.jit
-def _sum_plane(total, address, pair_ptr, pitch, taps, LINES: tl.constexpr):
-    """One channel's sum, four pixels a step: likewise cut out of two aligned words."""
-    word_ptr, shift = _aligned(address)
-    w0 = tl.load(word_ptr, mask=(address.to(tl.int32) & 3) != 0, other=0)
-    for _ in range(0, taps, 4):
-        w1 = tl.load(word_ptr + 1)
-        x = _funnel(w0, w1, shift)
-        c0, c1, c2, c3 = _four_taps(pair_ptr, pitch, LINES)
-        total += c0 * _byte(x, 0) + c1 * _byte(x, 1) + c2 * _byte(x, 2) + c3 * _byte(x, 3)
-        w0 = w1
-        word_ptr += 1
-        pair_ptr += 2 * pitch
-    return total
+def _word_ptr(address, turn, turn_step, TURNS: tl.constexpr):
+    """`_aligned` for all turns of the pixels of the first one, which begin at the same byte of a word."""
+    word, shift = _aligned(address)
+    word = _after(_each_turn(word, TURNS), turn, turn_step)
+    return word.to(tl.pointer_type(tl.uint32)), _each_turn(shift, TURNS)
 
 
 @triton.jit
-def _sum_strided(total, address, coefficient_ptr, pitch, taps, step, LINES: tl.constexpr):
+def _interleaved_step(w0, word_ptr, shift, low_ptr, high_ptr, rl, rh, gl, gh, bl, bh, TURNS: tl.constexpr):
+    w1 = tl.load(word_ptr + 1)
+    w2 = tl.load(word_ptr + 2)
+    w3 = tl.load(word_ptr + 3)
+    r, g, b = _channels(_funnel(w0, w1, shift), _funnel(w1, w2, shift), _funnel(w2, w3, shift))
+    k0, k1, k2, k3 = _four_taps(low_ptr, high_ptr, TURNS)
+    rl, rh = _add_taps(rl, rh, r, k0, k1, k2, k3)
+    gl, gh = _add_taps(gl, gh, g, k0, k1, k2, k3)
+    bl, bh = _add_taps(bl, bh, b, k0, k1, k2, k3)
+    return w3, rl, rh, gl, gh, bl, bh
+
+
+@triton.jit
+def _sum_interleaved(total, address, turn, turn_step, low_ptr, high_ptr, pitch, taps, TURNS: tl.constexpr):
+    """Three channels' sums, four pixels a step: twelve bytes, cut out of four aligned words, the last of which is kept.
+
+    Each word that is read holds a byte of the pixels. Only the first might not, where they begin with the word after
+    it: then it is not read, and all of it is shifted out. After the first step there are two at a time, which share the
+    work on addresses.
+    """
+    word_ptr, shift = _word_ptr(address, turn, turn_step, TURNS)
+    w = tl.load(word_ptr, mask=shift != 32, other=0)
+    none = tl.zeros(total.shape, tl.int32)
+    w, rl, rh, gl, gh, bl, bh = _interleaved_step(
+        w, word_ptr, shift, low_ptr, high_ptr, total, none, total, none, total, none, TURNS
+    )
+    for _ in range(4, taps, 8):
+        low_ptr += pitch
+        high_ptr += pitch
+        w, rl, rh, gl, gh, bl, bh = _interleaved_step(
+            w, word_ptr + 3, shift, low_ptr, high_ptr, rl, rh, gl, gh, bl, bh, TURNS
+        )
+        low_ptr += pitch
+        high_ptr += pitch
+        word_ptr += 6
+        w, rl, rh, gl, gh, bl, bh = _interleaved_step(
+            w, word_ptr, shift, low_ptr, high_ptr, rl, rh, gl, gh, bl, bh, TURNS
+        )
+    return rl + (rh << 16), gl + (gh << 16), bl + (bh << 16)
+
+
+@triton.jit
+def _moved(address, BYTES: tl.constexpr):
+    """address + BYTES, in a way that keeps the compiler from keeping sums with it in registers of their own."""
+    if _COMPILED and is_cuda():
+        return tl.inline_asm_elementwise(
+            "add.s64 $0, $1, $2;", "=l,l,l", [address, tl.full((1,), BYTES, tl.int64)], tl.int64, is_pure=True, pack=1
+        )
+    else:
+        return address + BYTES
+
+
+@triton.jit
+def _plane_words(word, to_g, to_b):
+    """Where the words of three planes lie: at a word of the first, and as far from it as the others begin."""
+    r_ptr = word.to(tl.pointer_type(tl.uint32))
+    return r_ptr, (word + to_g).to(tl.pointer_type(tl.uint32)), (word + to_b).to(tl.pointer_type(tl.uint32))
+
+
+@triton.jit
+def _planar_step(
+    r_ptr, g_ptr, b_ptr, rs, gs, bs, r0, g0, b0, low_ptr, high_ptr, rl, rh, gl, gh, bl, bh, TURNS: tl.constexpr
+):
+    r1 = tl.load(r_ptr)
+    g1 = tl.load(g_ptr)
+    b1 = tl.load(b_ptr)
+    k0, k1, k2, k3 = _four_taps(low_ptr, high_ptr, TURNS)
+    rl, rh = _add_taps(rl, rh, _funnel(r0, r1, rs), k0, k1, k2, k3)
+    gl, gh = _add_taps(gl, gh, _funnel(g0, g1, gs), k0, k1, k2, k3)
+    bl, bh = _add_taps(bl, bh, _funnel(b0, b1, bs), k0, k1, k2, k3)
+    return r1, g1, b1, rl, rh, gl, gh, bl, bh
+
+
+@triton.jit
+def _sum_planar(total, address, channel_step, turn, turn_step, low_ptr, high_ptr, pitch, taps, TURNS: tl.constexpr):
+    """Three channels' sums, four pixels a step: likewise cut out of two aligned words of each plane."""
+    r_word, rs = _aligned(address)
+    g_word, gs = _aligned(address + channel_step)
+    b_word, bs = _aligned(address + 2 * channel_step)
+    to_g = _each_turn(g_word - r_word, TURNS)
+    to_b = _each_turn(b_word - r_word, TURNS)
+    rs = _each_turn(rs, TURNS)
+    gs = _each_turn(gs, TURNS)
+    bs = _each_turn(bs, TURNS)
+    word = _after(_each_turn(r_word, TURNS), turn, turn_step)
+    r_ptr, g_ptr, b_ptr = _plane_words(word, to_g, to_b)
+    r = tl.load(r_ptr, mask=rs != 32, other=0)
+    g = tl.load(g_ptr, mask=gs != 32, other=0)
+    b = tl.load(b_ptr, mask=bs != 32, other=0)
+    none = tl.zeros(total.shape, tl.int32)
+    r, g, b, rl, rh, gl, gh, bl, bh = _planar_step(
+        r_ptr + 1, g_ptr + 1, b_ptr + 1, rs, gs, bs, r, g, b,
+        low_ptr, high_ptr, total, none, total, none, total, none, TURNS
+    )  # fmt: skip
+    for _ in range(4, taps, 8):
+        word = _moved(word, 8)
+        r_ptr, g_ptr, b_ptr = _plane_words(word, to_g, to_b)
+        low_ptr += pitch
+        high_ptr += pitch
+        r, g, b, rl, rh, gl, gh, bl, bh = _planar_step(
+            r_ptr, g_ptr, b_ptr, rs, gs, bs, r, g, b, low_ptr, high_ptr, rl, rh, gl, gh, bl, bh, TURNS
+        )
+        low_ptr += pitch
+        high_ptr += pitch
+        r, g, b, rl, rh, gl, gh, bl, bh = _planar_step(
+            r_ptr + 1, g_ptr + 1, b_ptr + 1, rs, gs, bs, r, g, b, low_ptr, high_ptr, rl, rh, gl, gh, bl, bh, TURNS
+        )
+    return rl + (rh << 16), gl + (gh << 16), bl + (bh << 16)
+
+
+@triton.jit
+def _sum_strided(total, address, coefficient_ptr, pitch, taps, step, TURNS: tl.constexpr):
     """One channel's sum, byte by byte."""
     for tap in range(taps):
         code = tl.load(address.to(tl.pointer_type(tl.uint8)))
         coefficient = tl.load(coefficient_ptr + (tap >> 1) * (2 * pitch.to(tl.int64)) + (tap & 1))
-        total += _each_line(coefficient, LINES) * code.to(tl.int32)
+        total += _each_turn(coefficient, TURNS) * code.to(tl.int32)
         address += step
     return total
 
@@ -257,8 +397,37 @@ def _product(x, y):
 
 
 @triton.jit
+def _after(address, times, step):
+    """address + times * step, with factors from 0 to 2^32."""
+    if _COMPILED and is_cuda():
+        return tl.inline_asm_elementwise(
+            "mad.wide.u32 $0, $1, $2, $3;", "=l,r,r,l", [times, step, address], dtype=tl.int64, is_pure=True, pack=1
+        )
+    else:
+        return address + _product(times, step)
+
+
+@triton.jit
 def _code(total):
     return tl.minimum(tl.maximum(total >> _FRACTION_BITS, 0), 255)
+
+
+@triton.jit
+def _packed(a, b, rest):
+    """b and a, clipped to bytes, and above them the lower half of the rest, by NVIDIA's `cvt.pack`."""
+    return tl.inline_asm_elementwise(
+        "cvt.pack.sat.u8.s32.b32 $0, $1, $2, $3;", "=r,r,r,r", [a, b, rest], dtype=tl.int32, is_pure=True, pack=1
+    )
+
+
+@triton.jit
+def _pixel(r, g, b):
+    """A pixel of the intermediate: the codes of three sums."""
+    if _COMPILED and is_cuda():
+        rest = _packed(tl.zeros(b.shape, tl.int32), b >> _FRACTION_BITS, tl.zeros(b.shape, tl.int32))
+        return _packed(g >> _FRACTION_BITS, r >> _FRACTION_BITS, rest)
+    else:
+        return _code(r) | (_code(g) << 8) | (_code(b) << 16)
 
 
 @triton.jit(do_not_specialize_on_alignment=["jobs_ptr"], launch_metadata=_launch_metadata)
@@ -270,58 +439,106 @@ def _along_lines_kernel(jobs_ptr, intermediate_ptr, PIXELS: tl.constexpr, LINES:
     """
     source, step, line_step, channel_step, lines, table, taps, pitch, intermediate = _line_job(jobs_ptr)
     if tl.program_id(0) * COLS < pitch:
-        column = tl.program_id(0) * COLS + tl.arange(0, COLS)
+        TURNS: tl.constexpr = LINES // 4
+        # A tile is flat, line after line, so that neighbouring threads have neighbouring pixels. It is taken in turns
+        # of four lines: all turns of a pixel begin at the same byte of a word, whatever the step between lines.
+        pixel = tl.arange(0, 4 * COLS)
+        turn = tl.arange(0, TURNS)
+        turn = tl.broadcast_to(turn[:, None], (TURNS, 4 * COLS)).reshape((TURNS * 4 * COLS,))
+        column = tl.program_id(0) * COLS + pixel % COLS
         start = tl.load(table.to(tl.pointer_type(tl.int32)) + column).to(tl.int64)
-        pair_ptr = (table + pitch.to(tl.int64) * 4).to(tl.pointer_type(tl.int64)) + column
-        first = _each_line(source + start * step, LINES)
-        # A tile is flat, line after line, so that neighbouring threads have neighbouring pixels.
-        pixel = tl.arange(0, LINES * COLS)
-        target_ptr = intermediate_ptr + (intermediate + tl.program_id(0) * COLS + pixel % COLS)
-        half = tl.full((LINES * COLS,), _HALF, tl.int32)
+        coefficients = table + pitch.to(tl.int64) * 4
+        half = tl.full((TURNS * 4 * COLS,), _HALF, tl.int32)
         for block in range(tl.program_id(1) * LINES, lines, tl.num_programs(1) * LINES):
-            # Past the last line it is computed again, with the same result.
-            line = tl.minimum(block + pixel // COLS, lines - 1)
+            # Past the last line, a line is computed again, with the same result.
+            line = tl.minimum(pixel // COLS, lines - 1 - block)
+            last = (lines - 1 - block - line) >> 2
+            line += block
+            address = source + start * step + line.to(tl.int64) * line_step
+            again = tl.minimum(turn, _each_turn(last, TURNS))
             if PIXELS == _STRIDED:
-                address = first + line.to(tl.int64) * line_step
+                address = _each_turn(address, TURNS) + again.to(tl.int64) * (4 * line_step)
+                coefficient_ptr = coefficients.to(tl.pointer_type(tl.int32)) + 2 * column
+                r = _sum_strided(half, address, coefficient_ptr, pitch, taps, step, TURNS)
+                g = _sum_strided(half, address + channel_step, coefficient_ptr, pitch, taps, step, TURNS)
+                b = _sum_strided(half, address + 2 * channel_step, coefficient_ptr, pitch, taps, step, TURNS)
             else:
-                address = first + _product(line, line_step)
-            if PIXELS == _INTERLEAVED:
-                r, g, b = _sum_interleaved(half, address, pair_ptr, pitch, taps, LINES)
-            elif PIXELS == _PLANAR:
-                r = _sum_plane(half, address, pair_ptr, pitch, taps, LINES)
-                g = _sum_plane(half, address + channel_step, pair_ptr, pitch, taps, LINES)
-                b = _sum_plane(half, address + 2 * channel_step, pair_ptr, pitch, taps, LINES)
-            else:
-                coefficient_ptr = pair_ptr.to(tl.pointer_type(tl.int32))
-                r = _sum_strided(half, address, coefficient_ptr, pitch, taps, step, LINES)
-                g = _sum_strided(half, address + channel_step, coefficient_ptr, pitch, taps, step, LINES)
-                b = _sum_strided(half, address + 2 * channel_step, coefficient_ptr, pitch, taps, step, LINES)
-            tl.store(target_ptr + _product(line, pitch), _code(r) | (_code(g) << 8) | (_code(b) << 16))
+                low_ptr = coefficients.to(tl.pointer_type(tl.int64)) + column
+                high_ptr = (coefficients + pitch.to(tl.int64) * taps * 2).to(tl.pointer_type(tl.int32)) + column
+                turn_step = (4 * line_step).to(tl.uint32)
+                if PIXELS == _INTERLEAVED:
+                    r, g, b = _sum_interleaved(half, address, again, turn_step, low_ptr, high_ptr, pitch, taps, TURNS)
+                else:
+                    r, g, b = _sum_planar(
+                        half, address, channel_step, again, turn_step, low_ptr, high_ptr, pitch, taps, TURNS
+                    )
+            target = intermediate_ptr.to(tl.int64) + (intermediate + _product(line, pitch) + column) * 4
+            target = _after(_each_turn(target, TURNS), again, (16 * pitch).to(tl.uint32))
+            tl.store(target.to(tl.pointer_type(tl.int32)), _pixel(r, g, b))
 
 
 @triton.jit
-def _sum_across(word_ptr, pair_ptr, pitch, table_pitch, taps):
-    """Three channels' sums for a tile of the output, two lines a step."""
+def _add_halves(total, codes, pair, ASSEMBLY: tl.constexpr):
+    """Two bytes times two halves of coefficients, by one of NVIDIA's dot products."""
+    return tl.inline_asm_elementwise(
+        ASSEMBLY + " $0, $1, $2, $3;", "=r,r,r,r", [pair, codes, total], dtype=tl.int32, is_pure=True, pack=1
+    )
+
+
+@triton.jit
+def _sum_across(word_ptr, pair_ptr, pitch, table_pitch, taps, DOTS: tl.constexpr):
+    """Three channels' sums for a tile of the output, two lines a step.
+
+    Dot products are fewer instructions, but take registers for two numbers a sum, which are low + 2^16 high.
+    """
     r = tl.full(word_ptr.shape, _HALF, tl.int32)
     g = r
     b = r
-    for _ in range(0, taps, 2):
-        w0 = tl.load(word_ptr)
-        w1 = tl.load(word_ptr + pitch)
-        c0, c1 = _two_taps(pair_ptr)
-        c0 = c0[:, None]
-        c1 = c1[:, None]
-        r += c0 * _byte(w0, 0) + c1 * _byte(w1, 0)
-        g += c0 * _byte(w0, 1) + c1 * _byte(w1, 1)
-        b += c0 * _byte(w0, 2) + c1 * _byte(w1, 2)
-        word_ptr += 2 * pitch
-        pair_ptr += table_pitch
-    return r, g, b
+    if DOTS and _COMPILED and is_cuda():
+        rh = tl.zeros(word_ptr.shape, tl.int32)
+        gh = rh
+        bh = rh
+        for _ in range(0, taps, 2):
+            w0 = tl.load(word_ptr)
+            w1 = tl.load(word_ptr + pitch)
+            c0, c1 = _two_taps(pair_ptr)
+            low = _permuted(c0, c1, "0x5410")[:, None]
+            high = _permuted(c0, c1, "0x7632")[:, None]
+            rg = _permuted(w0, w1, "0x5140")
+            bb = _permuted(w0, w1, "0x0062")
+            r = _add_halves(r, rg, low, "dp2a.lo.u32.u32")
+            g = _add_halves(g, rg, low, "dp2a.hi.u32.u32")
+            b = _add_halves(b, bb, low, "dp2a.lo.u32.u32")
+            rh = _add_halves(rh, rg, high, "dp2a.lo.s32.u32")
+            gh = _add_halves(gh, rg, high, "dp2a.hi.s32.u32")
+            bh = _add_halves(bh, bb, high, "dp2a.lo.s32.u32")
+            word_ptr += 2 * pitch
+            pair_ptr += table_pitch
+        return r + (rh << 16), g + (gh << 16), b + (bh << 16)
+    else:
+        for _ in range(0, taps, 2):
+            w0 = tl.load(word_ptr)
+            w1 = tl.load(word_ptr + pitch)
+            c0, c1 = _two_taps(pair_ptr)
+            c0 = c0[:, None]
+            c1 = c1[:, None]
+            r += c0 * _byte(w0, 0) + c1 * _byte(w1, 0)
+            g += c0 * _byte(w0, 1) + c1 * _byte(w1, 1)
+            b += c0 * _byte(w0, 2) + c1 * _byte(w1, 2)
+            word_ptr += 2 * pitch
+            pair_ptr += table_pitch
+        return r, g, b
 
 
 @triton.jit
 def _value(values_ptr, total):
-    value_ptr = values_ptr + _code(total)
+    if _COMPILED and is_cuda():
+        none = tl.zeros(total.shape, tl.int32)
+        code = _packed(none, total >> _FRACTION_BITS, none)
+        SIZE: tl.constexpr = values_ptr.dtype.element_ty.primitive_bitwidth // 8
+        value_ptr = _after(values_ptr.to(tl.int64), code, tl.full((1, 1), SIZE, tl.int32)).to(values_ptr.dtype)
+    else:
+        value_ptr = values_ptr + _code(total)
     if _HINTED:
         value_ptr = tl.max_contiguous(value_ptr, [1, 2])
     return tl.load(value_ptr)
@@ -364,12 +581,12 @@ def _across_lines_kernel(
         r_ptr = values_ptr + values
         g_ptr = r_ptr + 256
         b_ptr = g_ptr + 256
-        r, g, b = _sum_across(word_ptr, pair_ptr, pitch, table_pitch, taps)
+        r, g, b = _sum_across(word_ptr, pair_ptr, pitch, table_pitch, taps, VECTOR == 4)
         r = _value(r_ptr, r)
         g = _value(g_ptr, g)
         b = _value(b_ptr, b)
         if PARTS == 2:
-            r1, g1, b1 = _sum_across(word_ptr + 4, pair_ptr, pitch, table_pitch, taps)
+            r1, g1, b1 = _sum_across(word_ptr + 4, pair_ptr, pitch, table_pitch, taps, VECTOR == 4)
             r = _in_turns(r, _value(r_ptr, r1))
             g = _in_turns(g, _value(g_ptr, g1))
             b = _in_turns(b, _value(b_ptr, b1))

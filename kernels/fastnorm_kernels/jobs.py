@@ -35,7 +35,7 @@ class LineJob(NamedTuple):
     channel_step: int  # bytes from channel to channel
     lines: int
     table: int  # address
-    taps: int  # a multiple of GROUP if read by words
+    taps: int  # if read by words, GROUP and a multiple of 2 * GROUP
     pitch: int  # pixels from line to line of the intermediate, and from pair to pair of the table
     intermediate: int  # where its lines begin in the intermediate, in pixels
 
@@ -70,3 +70,4 @@ class TableJob(NamedTuple):
     direction: int  # 1, or -1 if mirrored
     low: int  # the first pixel that is not padding
     high: int  # the last
+    split: bool  # whether coefficients are in two parts, as a first pass by words takes them

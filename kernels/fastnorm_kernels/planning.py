@@ -34,7 +34,7 @@ TILE = 32  # pixels along a line of any kernel's tile, and across in the second 
 MAX_JOBS = 65535  # per launch, on the last axis of its grid
 MAX_PIXELS = 2**28  # of the intermediate, which is 1 GiB: jobs beyond them come in launches of their own
 
-GROUP = 4  # taps that a first pass by words takes at a time
+GROUP = 4  # taps that a first pass by words takes first; then it takes twice as many at a time
 PAIR = 2  # taps that the second pass takes at a time
 SLACK = 2.0**-26  # pixels; more than float64 is off by, less than what makes a coefficient other than zero
 WEIGHTS = {weight.name.lower(): weight for weight in Weight}
@@ -103,7 +103,7 @@ class Jobs:
         self.table_words: list[int] = []  # of 64 bits, by number
         self._geometries: list[Geometry] = []  # which are told apart by their ids, and so have to stay
         self._templates: dict[tuple[int, ...], int] = {}
-        self._numbers: dict[tuple[Axis, int], int] = {}
+        self._numbers: dict[tuple[Axis, int, bool], int] = {}
 
     def number(self, index: int, source: Source, geometry: Geometry) -> int:
         """The number of the job that is this one but for its addresses."""
@@ -135,7 +135,7 @@ class Jobs:
         taps = _taps(along, branch)
         kind = Pixels.STRIDED if geometry.vertical_first else _pixels(source, taps)
         if kind is not Pixels.STRIDED:
-            taps = _round_up(taps, GROUP)
+            taps = _word_taps(taps)
         pitch = _round_up(along.length, TILE)
         across_taps = _round_up(_taps(across, branch), PAIR)
         top = _start(across, across_taps, across.start)
@@ -148,7 +148,7 @@ class Jobs:
                 line_step=line_step,
                 channel_step=source.channel_stride,
                 lines=min(bottom, across.source) - top,
-                table=self._table(along, taps, branch),
+                table=self._table(along, taps, branch, split=kind is not Pixels.STRIDED),
                 taps=taps,
                 pitch=pitch,
                 intermediate=0,
@@ -159,7 +159,7 @@ class Jobs:
             OutputJob(
                 intermediate=-top * pitch,
                 pitch=pitch,
-                table=self._table(across, across_taps, branch),
+                table=self._table(across, across_taps, branch, split=False),
                 table_pitch=_round_up(across.length, TILE),
                 taps=across_taps,
                 values=index,
@@ -174,13 +174,13 @@ class Jobs:
         # A pair of taps may reach past the image's last line; whatever is read there counts nothing.
         self.pixels.append((bottom - top) * pitch)
 
-    def _table(self, axis: Axis, taps: int, branch: Branch) -> int:
-        key = (axis, taps)
+    def _table(self, axis: Axis, taps: int, branch: Branch, split: bool) -> int:
+        key = (axis, taps, split)
         number = self._numbers.get(key)
         if number is not None:
             return number
         number = self._numbers[key] = len(self._numbers)
-        job = _table_job(number, axis, taps)
+        job = _table_job(number, axis, taps, split)
         self.table_words.append(job.pitch // 2 + -(-taps // 2) * job.pitch)
         if axis.filter in WEIGHTS:
             self.tables.append(job)
@@ -235,7 +235,7 @@ def extent(axes: Sequence[Axis]) -> int:
     return int(max(stops) - min(starts))
 
 
-def _table_job(number: int, axis: Axis, taps: int) -> TableJob:
+def _table_job(number: int, axis: Axis, taps: int, split: bool) -> TableJob:
     return TableJob(
         table=number,
         pitch=_round_up(axis.length, TILE),
@@ -247,6 +247,7 @@ def _table_job(number: int, axis: Axis, taps: int) -> TableJob:
         direction=-1 if axis.mirrored else 1,
         low=axis.start,
         high=axis.last,
+        split=split,
     )
 
 
@@ -262,19 +263,32 @@ def _table(job: TableJob, coefficients: Coefficients, words: int) -> Words:
     fixed = np.where((shown == at)[:, None], coefficients.fixed[at], 0)
     pixel, tap = np.nonzero(fixed)
     tap_of_start = tap + (first - start)[pixel]
-    pairs = numbers[job.pitch :].reshape(-1, job.pitch, 2)
-    pairs[tap_of_start // 2, pixel, tap_of_start % 2] = fixed[pixel, tap]
+    if job.split:
+        size = job.taps * job.pitch
+        low = numbers[job.pitch :].view(np.uint16)[:size].reshape(-1, job.pitch, GROUP)
+        high = numbers[job.pitch + size // 2 :].view(np.uint8)[:size].reshape(-1, job.pitch, GROUP)
+        place = tap_of_start // GROUP, pixel, tap_of_start % GROUP
+        low[place] = fixed[pixel, tap] & 0xFFFF
+        high[place] = fixed[pixel, tap] >> 16 & 0xFF
+    else:
+        pairs = numbers[job.pitch :].reshape(-1, job.pitch, PAIR)
+        pairs[tap_of_start // PAIR, pixel, tap_of_start % PAIR] = fixed[pixel, tap]
     return memory
 
 
 def _pixels(source: Source, taps: int) -> Pixels:
     """How the first pass reads the rows of an image: by words, if so many taps leave room for whole groups."""
-    if _round_up(taps, GROUP) <= source.width and 0 <= source.row_stride < 2**32:
+    if _word_taps(taps) <= source.width and 0 <= source.row_stride < 2**30:
         if (source.pixel_stride, source.channel_stride) == (3, 1):
             return Pixels.INTERLEAVED
         if source.pixel_stride == 1:
             return Pixels.PLANAR
     return Pixels.STRIDED
+
+
+def _word_taps(taps: int) -> int:
+    """So many taps or more, as a first pass by words takes them."""
+    return GROUP + _round_up(max(taps - GROUP, 0), 2 * GROUP)
 
 
 def vector_of(output: torch.Tensor) -> int:

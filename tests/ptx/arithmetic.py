@@ -44,6 +44,11 @@ def to_integer(x, dtype):
     return np.where(inside, np.where(inside, x, 0).astype(dtype), clipped)
 
 
+def not_negative(function):
+    """What .relu makes of min and max."""
+    return lambda a, b: np.maximum(function(a, b), a.dtype.type(0))
+
+
 def divide(a, b):
     """Integers, towards zero."""
     if (b == 0).any():
@@ -130,3 +135,18 @@ def dot_bytes(a, b, total):
         x, y = ((word >> word.dtype.type(8 * place)).astype(f"{word.dtype.kind}1") for word in (a, b))
         total = total + x.astype(total.dtype) * y.astype(total.dtype)
     return total
+
+
+def dot_halves(a, b, total):
+    """dp2a: two halves of a word times the two lower bytes of another, likewise."""
+    for place in range(2):
+        x = (a >> a.dtype.type(16 * place)).astype(f"{a.dtype.kind}2")
+        y = (b >> b.dtype.type(8 * place)).astype(f"{b.dtype.kind}1")
+        total = total + x.astype(total.dtype) * y.astype(total.dtype)
+    return total
+
+
+def pack_bytes(a, b, rest):
+    """cvt.pack.sat.u8: b clipped to a byte, a in the next one, and above them the lower half of the rest."""
+    low, high = (np.clip(word, 0, 255).astype(np.uint32) for word in (b, a))
+    return low | (high << np.uint32(8)) | (rest << np.uint32(16))

@@ -131,7 +131,8 @@ class Translator:
         dtype = number_of(kind)
         target, *sources = operands
         if dtype.kind != "f":
-            return self._apply(_INTEGERS[name], target, sources, [dtype] * len(sources)) if not modifiers else None
+            function = {(): _INTEGERS[name], ("relu",): arithmetic.not_negative(_INTEGERS[name])}.get(tuple(modifiers))
+            return self._apply(function, target, sources, [dtype] * len(sources)) if function else None
         if name in _EXACT_FLOATS and not modifiers:
             function = _EXACT_FLOATS[name]
         elif modifiers == ["rn"] and (name != "fma" or kind == "f32"):
@@ -173,6 +174,17 @@ class Translator:
             arithmetic.dot_bytes, operands[0], operands[1:], [number_of(first), number_of(second), total]
         )
 
+    def _dp2a(self, operation, operands):
+        _, half, first, second = operation
+        total = np.int32 if "s32" in (first, second) else np.uint32
+        shift = {"lo": 0, "hi": 16}[half]
+        return self._apply(
+            lambda a, b, c: arithmetic.dot_halves(a, b >> b.dtype.type(shift), c),
+            operands[0],
+            operands[1:],
+            [number_of(first), number_of(second), total],
+        )
+
     def _setp(self, operation, operands):
         _, comparison, kind = operation
         dtype = number_of(kind)
@@ -207,6 +219,10 @@ class Translator:
         )
 
     def _cvt(self, operation, operands):
+        if operation[1] == "pack":
+            if operation[2:] != ["sat", "u8", "s32", "b32"]:
+                return None
+            return self._apply(arithmetic.pack_bytes, operands[0], operands[1:], [np.int32, np.int32, np.uint32])
         _, *rounding, to, kind = operation
         if to.removesuffix("x2") in _NARROWINGS:
             return self._narrow(to, operands) if (rounding, kind) == (["rn"], "f32") else None

@@ -69,7 +69,8 @@ def repetitions(launch: Launch) -> tuple[int, int, int]:
             columns, blocks = job.pitch // TILE, -(-job.lines // LINES)
             straight += columns * min(launch.grid[1], blocks)
             outer += columns * blocks
-            inner += columns * blocks * job.taps // GROUP
+            # By words, the first GROUP taps come before the loop, which takes twice as many at a time.
+            inner += columns * blocks * (job.taps - GROUP) // (2 * GROUP)
         else:
             output = OutputJob(*record)
             tiles = -(-output.along // TILE) * -(-output.across // TILE)
