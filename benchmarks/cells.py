@@ -87,7 +87,8 @@ def preprocess_bytes(sizes: tuple[Size, ...], targets: tuple[Target, ...]) -> in
     """The least that any implementation moves, as the kernels' own count has it: a call is planned, not run."""
     counts: list[int] = []
     counter: Any = types.SimpleNamespace(
-        Branch=resize.Branch, preprocess=lambda _, branches, *__, **___: counts.append(resize.bytes_moved(branches))
+        ResizeTarget=resize.ResizeTarget,
+        preprocess=lambda _, branches, *__, **___: counts.append(resize.bytes_moved(branches)),
     )
     images = [torch.zeros(1, 1, 3, dtype=torch.uint8).expand(height, width, 3) for height, width in sizes]
     run(images, targets, functools.partial(launch_preprocess, counter), layout="HWC")

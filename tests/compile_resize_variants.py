@@ -12,7 +12,7 @@ from fastnorm.spec.filters import BICUBIC, BILINEAR, coefficients
 from fastnorm.spec.geometry import CropRule, PassOrder, Size, geometry
 from fastnorm_kernels.inspection import resize as offline_resize
 from fastnorm_kernels.inspection.compiling import ARCHS, compile_launch
-from fastnorm_kernels.resize import Branch, Source, launches
+from fastnorm_kernels.resize import ResizeTarget, Source, launches
 
 SIZE = Size(480, 640)
 STRIDES = {"NHWC": (3 * 640, 3, 1), "NCHW": (640, 1, 480 * 640), "RGBX": (4 * 640, 4, 1)}
@@ -28,7 +28,7 @@ def variant(layout, dtype, side=224, memory_format=torch.contiguous_format):
         for launch in launches(
             [Source(0, *SIZE, *STRIDES[layout])] * 3,
             [
-                Branch(
+                ResizeTarget(
                     kernel,
                     functools.partial(coefficients, resample=kernel),
                     (0.5,) * 3,

@@ -77,7 +77,7 @@ def passes(request):
                 span = Span(0, side, 0, side)
                 plan = Geometry(Size(512, 512), Size(side, side), span, span, False)
                 output = torch.empty(1, 3, side, side, dtype=DTYPES[dtype])
-                branches.append(resize.Branch(kernel, None, (0.5,) * 3, (0.5,) * 3, [plan], output))
+                branches.append(resize.ResizeTarget(kernel, None, (0.5,) * 3, (0.5,) * 3, [plan], output))
             launches = bridge.resized([source], branches, arch)
             counts = {launch.kernel.__name__: counts for launch, counts in launches}
             found[layout, dtype] = counts, [branch.output for branch in branches]

@@ -117,7 +117,9 @@ def test_a_batch_of_nearly_two_to_the_thirty_first_codes(memory_format, dtype, a
 
 def branches_of(plan, outputs):
     """Bilinear, to outputs of one image each."""
-    return [resize.Branch(BILINEAR, None, fastnorm.CLIP.mean, fastnorm.CLIP.std, [plan], output) for output in outputs]
+    return [
+        resize.ResizeTarget(BILINEAR, None, fastnorm.CLIP.mean, fastnorm.CLIP.std, [plan], output) for output in outputs
+    ]
 
 
 def whole(source, resized):

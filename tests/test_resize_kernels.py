@@ -64,7 +64,7 @@ def run(images, targets, plans, outputs):
 
     sources = [fastnorm_kernels.Source(image.data_ptr(), *size_of(image), *image.stride()) for image in images]
     branches = [
-        fastnorm_kernels.Branch(
+        fastnorm_kernels.ResizeTarget(
             filter=target.kernel,
             coefficients=functools.partial(coefficients, resample=target.kernel),
             mean=target.normalization.mean,
@@ -361,7 +361,7 @@ def test_any_geometry(plan, kernel, layout, pixels, dtype, memory_format):
 @pytest.fixture
 def launched(monkeypatch):
     """The names of the kernels that were launched, in order."""
-    from fastnorm_kernels.resize import Launch
+    from fastnorm_kernels.resize import PassLaunch as Launch
 
     names, launch = [], Launch.run
 

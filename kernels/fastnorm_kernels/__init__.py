@@ -2,7 +2,7 @@
 
     normalize(planes, targets, outputs)
     prepare(planes, targets, outputs).launch(planes, outputs)  # the same again, in a few microseconds
-    preprocess(sources, branches, device)  # resized and cropped first, each image as each target needs
+    preprocess(sources, targets, device)  # resized and cropped first, each image as each target needs
 
 Only torch, Triton and numpy are needed. Importing this package imports Triton; no CUDA context is made before a launch.
 """
@@ -12,7 +12,7 @@ import sys
 try:
     from .launching import Repeatable
     from .normalize import normalize, prepare
-    from .planning import Branch, Source
+    from .planning import ResizeTarget, Source
     from .resize import preprocess
 except ModuleNotFoundError as error:
     if error.name != "triton" or sys.argv[:1] != ["-m"]:
@@ -21,4 +21,4 @@ except ModuleNotFoundError as error:
     print("fastnorm_kernels: error: Triton is not installed; pip install triton", file=sys.stderr)
     raise SystemExit(2) from None
 
-__all__ = ["Branch", "Repeatable", "Source", "normalize", "prepare", "preprocess"]
+__all__ = ["Repeatable", "ResizeTarget", "Source", "normalize", "prepare", "preprocess"]

@@ -52,7 +52,7 @@ class Source(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Branch:
+class ResizeTarget:
     """What becomes of all images for one target; `output[i]` is image i, of the size that all geometries give."""
 
     filter: Filter
@@ -88,10 +88,10 @@ class Jobs:
     be added where the image and its part of the intermediate begin, to its `output` where the image's output does.
     """
 
-    def __init__(self, branches: Sequence[Branch]) -> None:
-        self.branches = branches
-        self.strides = [branch.output.stride() for branch in branches]
-        self.vectors = [vector_of(branch.output) for branch in branches]
+    def __init__(self, targets: Sequence[ResizeTarget]) -> None:
+        self.targets = targets
+        self.strides = [target.output.stride() for target in targets]
+        self.vectors = [vector_of(target.output) for target in targets]
         self.lines: list[LineJob] = []
         self.line_kinds: list[Pixels] = []
         self.outputs: list[OutputJob] = []
@@ -116,9 +116,9 @@ class Jobs:
         return number
 
     def _add(self, index: int, source: Source, geometry: Geometry) -> None:
-        branch = self.branches[index]
-        rows, columns = axes_of(geometry, branch)
-        output = branch.output
+        target = self.targets[index]
+        rows, columns = axes_of(geometry, target)
+        output = target.output
         along, across = columns, rows
         step, line_step = source.pixel_stride, source.row_stride
         _, channel_step, across_step, along_step = self.strides[index]
@@ -132,12 +132,12 @@ class Jobs:
         if store not in self.stores:
             self.stores.append(store)
 
-        taps = _taps(along, branch)
+        taps = _taps(along, target)
         kind = Pixels.STRIDED if geometry.vertical_first else _pixels(source, taps)
         if kind is not Pixels.STRIDED:
             taps = _word_taps(taps)
         pitch = _round_up(along.length, TILE)
-        across_taps = _round_up(_taps(across, branch), PAIR)
+        across_taps = _round_up(_taps(across, target), PAIR)
         top = _start(across, across_taps, across.start)
         bottom = _start(across, across_taps, across.last) + across_taps
         self.line_kinds.append(kind)
@@ -148,7 +148,7 @@ class Jobs:
                 line_step=line_step,
                 channel_step=source.channel_stride,
                 lines=min(bottom, across.source) - top,
-                table=self._table(along, taps, branch, split=kind is not Pixels.STRIDED),
+                table=self._table(along, taps, target, split=kind is not Pixels.STRIDED),
                 taps=taps,
                 pitch=pitch,
                 intermediate=0,
@@ -159,7 +159,7 @@ class Jobs:
             OutputJob(
                 intermediate=-top * pitch,
                 pitch=pitch,
-                table=self._table(across, across_taps, branch, split=False),
+                table=self._table(across, across_taps, target, split=False),
                 table_pitch=_round_up(across.length, TILE),
                 taps=across_taps,
                 values=index,
@@ -174,7 +174,7 @@ class Jobs:
         # A pair of taps may reach past the image's last line; whatever is read there counts nothing.
         self.pixels.append((bottom - top) * pitch)
 
-    def _table(self, axis: Axis, taps: int, branch: Branch, split: bool) -> int:
+    def _table(self, axis: Axis, taps: int, target: ResizeTarget, split: bool) -> int:
         key = (axis, taps, split)
         number = self._numbers.get(key)
         if number is not None:
@@ -185,16 +185,16 @@ class Jobs:
         if axis.filter in WEIGHTS:
             self.tables.append(job)
         else:
-            table = branch.coefficients(axis.source, axis.resized)
+            table = target.coefficients(axis.source, axis.resized)
             self.given[number] = _table(job, table, self.table_words[number])
         return number
 
 
-def axes_of(geometry: Geometry, branch: Branch) -> tuple[Axis, Axis]:
+def axes_of(geometry: Geometry, target: ResizeTarget) -> tuple[Axis, Axis]:
     """The rows' axis and the columns'."""
     return (
-        _axis(geometry.source[0], geometry.resized[0], geometry.rows, branch.filter),
-        _axis(geometry.source[1], geometry.resized[1], geometry.columns, branch.filter),
+        _axis(geometry.source[0], geometry.resized[0], geometry.rows, target.filter),
+        _axis(geometry.source[1], geometry.resized[1], geometry.columns, target.filter),
     )
 
 
@@ -211,14 +211,14 @@ def _window(axis: Axis, pixel: int) -> tuple[int, int]:
     return max(int(centre - support + 0.5), 0), min(int(centre + support + 0.5), axis.source)
 
 
-def _taps(axis: Axis, branch: Branch) -> int:
+def _taps(axis: Axis, target: ResizeTarget) -> int:
     """How many source pixels in a row hold all of an output pixel's coefficients other than zero.
 
     For box that is every pixel of a window. The other filters go to zero continuously, so where a window holds a pixel
     more than its width has room for, by a rounding of its ends, the first or the last has no part in the result.
     """
     if axis.filter not in WEIGHTS:
-        return int(branch.coefficients(axis.source, axis.resized).fixed.shape[1])
+        return int(target.coefficients(axis.source, axis.resized).fixed.shape[1])
     width = 2.0 * axis.support * max(axis.source / axis.resized, 1.0)
     taps = math.floor(width + SLACK) + 1 if axis.filter == "box" else math.ceil(width - SLACK)
     return min(taps, axis.source)
@@ -230,7 +230,7 @@ def _start(axis: Axis, taps: int, pixel: int) -> int:
 
 
 def extent(axes: Sequence[Axis]) -> int:
-    """The length of the smallest interval of source pixels that holds what several branches read of an axis."""
+    """The length of the smallest interval of source pixels that holds what several targets read of an axis."""
     starts, stops = zip(*((_window(a, a.start)[0], _window(a, a.last)[1]) for a in axes), strict=True)
     return int(max(stops) - min(starts))
 

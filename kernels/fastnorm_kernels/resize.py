@@ -25,9 +25,9 @@ from .launching import OPTIONS
 from .planning import (
     MAX_JOBS,
     TILE,
-    Branch,
     Jobs,
     Records,
+    ResizeTarget,
     Source,
     Words,
     axes_of,
@@ -48,7 +48,7 @@ MAX_PLANS = 32
 
 
 @dataclass(frozen=True)
-class Launch:
+class PassLaunch:
     """One launch: the kernel, its grid, the records of the jobs along the grid's last axis, and the other arguments."""
 
     kernel: Any
@@ -66,13 +66,13 @@ class Launch:
 
 
 def preprocess(
-    sources: Sequence[Source], branches: Sequence[Branch], device: torch.device, keep_plan: bool = False
+    sources: Sequence[Source], targets: Sequence[ResizeTarget], device: torch.device, keep_plan: bool = False
 ) -> None:
-    """Resize, crop and normalise every image for every branch, into the branches' outputs.
+    """Resize, crop and normalise every image for every target, into the targets' outputs.
 
     Args:
         sources: N images on `device`, each uint8, of three channels. Their memory has to last until the work is done.
-        branches: What to make of them.
+        targets: What to make of them.
         device: Where everything lies. Work goes to its current stream.
         keep_plan: Whether to keep the plan for calls with the same `geometries` objects, sizes and strides, of which
             the last MAX_PLANS stay.
@@ -90,30 +90,30 @@ def preprocess(
                 "addresses of its images, which a replay would find stale; preprocess into out= tensors first, then "
                 "capture what reads them"
             )
-        for launch in launches(sources, branches, device, keep_plan):
+        for launch in launches(sources, targets, device, keep_plan):
             launch.run()
 
 
-def bytes_moved(branches: Sequence[Branch]) -> int:
-    """Every source pixel that some branch needs read once, every output written once: the least that has to be moved.
+def bytes_moved(targets: Sequence[ResizeTarget]) -> int:
+    """Every source pixel that some target needs read once, every output written once: the least that has to be moved.
 
-    An image's pixels are counted as the smallest rectangle that holds what its branches read of it.
+    An image's pixels are counted as the smallest rectangle that holds what its targets read of it.
     """
     read = 0
-    for geometries in zip(*(branch.geometries for branch in branches), strict=True):
-        axes = [axes_of(geometry, branch) for geometry, branch in zip(geometries, branches, strict=True)]
+    for geometries in zip(*(target.geometries for target in targets), strict=True):
+        axes = [axes_of(geometry, target) for geometry, target in zip(geometries, targets, strict=True)]
         read += 3 * math.prod(extent(axis) for axis in zip(*axes, strict=True))
-    return read + sum(branch.output.numel() * branch.output.element_size() for branch in branches)
+    return read + sum(target.output.numel() * target.output.element_size() for target in targets)
 
 
 def launches(
-    sources: Sequence[Source], branches: Sequence[Branch], device: torch.device, keep_plan: bool = False
-) -> Iterator[Launch]:
+    sources: Sequence[Source], targets: Sequence[ResizeTarget], device: torch.device, keep_plan: bool = False
+) -> Iterator[PassLaunch]:
     """What `preprocess` launches, in order."""
     if not sources:
         return
-    plan: _Plan = yield from (_kept_plan if keep_plan else _make_plan)(sources, branches, device)
-    yield from plan.launches(sources, branches)
+    plan: _Plan = yield from (_kept_plan if keep_plan else _make_plan)(sources, targets, device)
+    yield from plan.launches(sources, targets)
 
 
 @dataclass(frozen=True)
@@ -126,9 +126,9 @@ class _Pass:
     constants: dict[str, int]
     values_dtype: torch.dtype | None  # of the second pass
 
-    def launch(self, records: torch.Tensor, intermediate: torch.Tensor, memory: torch.Tensor) -> Launch:
+    def launch(self, records: torch.Tensor, intermediate: torch.Tensor, memory: torch.Tensor) -> PassLaunch:
         tensors = (intermediate,) if self.values_dtype is None else (intermediate, memory.view(self.values_dtype))
-        return Launch(self.kernel, self.grid, records[self.jobs], tensors, self.constants)
+        return PassLaunch(self.kernel, self.grid, records[self.jobs], tensors, self.constants)
 
 
 @dataclass(frozen=True)
@@ -141,21 +141,21 @@ class _Plan:
     outputs: Records
     line_images: Words  # which image each of the lines' records is about
     output_images: Words
-    output_branches: Words
+    output_targets: Words
     passes: Sequence[_Pass]  # in order; the first pass's take the lines' records, the second's the outputs'
     pixels: int  # of the intermediate
     memory: torch.Tensor  # int64, on the device: the values, and the tables
     ready: torch.cuda.Event | None  # when the memory holds them
     stream: int  # that has to wait for nothing
 
-    def launches(self, sources: Sequence[Source], branches: Sequence[Branch]) -> Iterator[Launch]:
+    def launches(self, sources: Sequence[Source], targets: Sequence[ResizeTarget]) -> Iterator[PassLaunch]:
         """The passes of one call."""
         self._await_memory()
         lines, outputs = self.lines.copy(), self.outputs.copy()
         lines["source"] += np.array([source.address for source in sources])[self.line_images]
-        first = np.array([branch.output.data_ptr() for branch in branches])
-        step = np.array([branch.output.stride(0) * branch.output.element_size() for branch in branches])
-        outputs["output"] = first[self.output_branches] + step[self.output_branches] * self.output_images
+        first = np.array([target.output.data_ptr() for target in targets])
+        step = np.array([target.output.stride(0) * target.output.element_size() for target in targets])
+        outputs["output"] = first[self.output_targets] + step[self.output_targets] * self.output_images
         line_records, output_records = _upload([lines, outputs], self.device)
         intermediate = torch.empty(self.pixels, dtype=torch.int32, device=self.device)
         for part in self.passes:
@@ -176,8 +176,8 @@ _plans: collections.OrderedDict[tuple[Any, ...], _Plan] = collections.OrderedDic
 
 
 def _kept_plan(
-    sources: Sequence[Source], branches: Sequence[Branch], device: torch.device
-) -> Generator[Launch, None, _Plan]:
+    sources: Sequence[Source], targets: Sequence[ResizeTarget], device: torch.device
+) -> Generator[PassLaunch, None, _Plan]:
     """The plan of a call, after the launches that make its tables where it is a new one."""
     key = (
         device,
@@ -185,21 +185,21 @@ def _kept_plan(
         tuple(
             [
                 (
-                    id(branch.geometries),
-                    branch.filter.name,
-                    branch.mean,
-                    branch.std,
-                    branch.output.dtype,
-                    branch.output.stride(),
-                    vector_of(branch.output),
+                    id(target.geometries),
+                    target.filter.name,
+                    target.mean,
+                    target.std,
+                    target.output.dtype,
+                    target.output.stride(),
+                    vector_of(target.output),
                 )
-                for branch in branches
+                for target in targets
             ]
         ),
     )
     plan = _plans.get(key)
     if plan is None:
-        plan = yield from _make_plan(sources, branches, device)
+        plan = yield from _make_plan(sources, targets, device)
         _plans[key] = plan
         if len(_plans) > MAX_PLANS:
             with contextlib.suppress(KeyError):  # another thread was first
@@ -216,15 +216,15 @@ def forget_plans() -> None:
 
 
 def _make_plan(
-    sources: Sequence[Source], branches: Sequence[Branch], device: torch.device
-) -> Generator[Launch, None, _Plan]:
+    sources: Sequence[Source], targets: Sequence[ResizeTarget], device: torch.device
+) -> Generator[PassLaunch, None, _Plan]:
     """A new plan, after the launches that make its tables."""
-    jobs = Jobs(branches)
+    jobs = Jobs(targets)
     which = np.array(
         [
-            jobs.number(index, source, branch.geometries[image])
+            jobs.number(index, source, target.geometries[image])
             for image, source in enumerate(sources)
-            for index, branch in enumerate(branches)
+            for index, target in enumerate(targets)
         ]
     )
     lines, outputs = records_of(LineJob, jobs.lines)[which], records_of(OutputJob, jobs.outputs)[which]
@@ -245,12 +245,12 @@ def _make_plan(
     passes += [(part, 2, _across_lines(*jobs.stores[kind], outputs, records)) for part, kind, records in output_runs]
     return _Plan(
         device=device,
-        geometries=tuple(branch.geometries for branch in branches),
+        geometries=tuple(target.geometries for target in targets),
         lines=lines,
         outputs=outputs,
-        line_images=line_order // len(branches),
-        output_images=output_order // len(branches),
-        output_branches=output_order % len(branches),
+        line_images=line_order // len(targets),
+        output_images=output_order // len(targets),
+        output_targets=output_order % len(targets),
         passes=[launch for _, _, launch in sorted(passes, key=lambda step: step[:2])],
         pixels=pixels,
         memory=memory,
@@ -266,7 +266,7 @@ def _make_memory(
 
     Returns it, and the records of the tables that the device makes.
     """
-    values = [values_of(branch.mean, branch.std, branch.output.dtype) for branch in jobs.branches]
+    values = [values_of(target.mean, target.std, target.output.dtype) for target in jobs.targets]
     uploaded = [*values, *jobs.given.values()]
     numbers = [*jobs.given, *tables["table"].tolist()]
     made = [jobs.table_words[number] for number in tables["table"]]
@@ -278,7 +278,7 @@ def _make_memory(
     table_begins[numbers] = begins[len(values) :]
     for part in (tables, lines, outputs):
         part["table"] = memory.data_ptr() + 8 * table_begins[part["table"]]
-    elements = [8 // branch.output.element_size() for branch in jobs.branches]
+    elements = [8 // target.output.element_size() for target in jobs.targets]
     outputs["values"] = (begins[: len(values)] * elements)[outputs["values"]]
 
     records, *constants = _upload([tables, *uploaded], device)
@@ -296,9 +296,9 @@ def _upload(parts: Sequence[Records | Words], device: torch.device) -> list[torc
     return [piece.view(len(part), part.itemsize // 8) for piece, part in zip(split, parts, strict=True)]
 
 
-def _make_tables(tables: Records, jobs: torch.Tensor) -> Launch:
+def _make_tables(tables: Records, jobs: torch.Tensor) -> PassLaunch:
     grid = (int(tables["pitch"].max()) // TILE, 1, len(tables))
-    return Launch(kernels._tables_kernel, grid, jobs, (), {"PIXELS": TILE, "TAPS": TABLE_TAPS})
+    return PassLaunch(kernels._tables_kernel, grid, jobs, (), {"PIXELS": TILE, "TAPS": TABLE_TAPS})
 
 
 def _along_lines(kind: Pixels, lines: Records, jobs: slice) -> _Pass:

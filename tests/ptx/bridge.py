@@ -154,7 +154,7 @@ def install(arch):
             call.memory.check_written()
 
     resize.launches = checked_launches
-    resize.Launch.run = lambda launch: (current[0] or Resizing()).run(launch, arch)
+    resize.PassLaunch.run = lambda launch: (current[0] or Resizing()).run(launch, arch)
     launching.Launch.run = lambda launch: run_normalizing(launch, arch)
 
 

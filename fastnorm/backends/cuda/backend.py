@@ -42,7 +42,7 @@ def preprocess(images: Images, jobs: Sequence[TargetJob]) -> None:
 def launch_preprocess(package: ModuleType, images: Images, jobs: Sequence[TargetJob]) -> None:
     """`preprocess` by a given kernel package."""
     branches = [
-        package.Branch(
+        package.ResizeTarget(
             filter=job.resample,
             coefficients=functools.partial(coefficients, resample=job.resample),
             mean=job.normalization.mean,

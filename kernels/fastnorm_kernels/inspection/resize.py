@@ -20,8 +20,8 @@ import torch
 
 from ..jobs import LineJob, OutputJob
 from ..launching import OPTIONS
-from ..planning import GROUP, PAIR, TILE, Branch, Source
-from ..resize import LINES, Launch, launches
+from ..planning import GROUP, PAIR, TILE, ResizeTarget, Source
+from ..resize import LINES, PassLaunch, launches
 from .arguments import DTYPES, Parser
 from .compiling import ARCHS, LAYOUTS, compile_launch
 from .machine_code import Loop, count, loops
@@ -32,7 +32,7 @@ CLIP = (224, "bicubic", (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.2613
 SIDE = 1024
 
 
-def report(launch: Launch, arch: str) -> dict[str, Any]:
+def report(launch: PassLaunch, arch: str) -> dict[str, Any]:
     """Compile a launch: its code's counts, and for NVIDIA's ARCHS its loops and what its jobs execute of them."""
     compiled = compile_launch(launch, ARCHS[arch])
     counts, found = count(compiled), loops(compiled) if ARCHS[arch].backend == "cuda" else []
@@ -50,7 +50,7 @@ def report(launch: Launch, arch: str) -> dict[str, Any]:
     return row
 
 
-def thread_instructions(launch: Launch, instructions: int, found: list[Loop]) -> int:
+def thread_instructions(launch: PassLaunch, instructions: int, found: list[Loop]) -> int:
     """What all threads execute of a first or second pass, except where a program finds that it has nothing to do."""
     outer = sum(loop.instructions for loop in found if loop.depth == 1)
     inner = sum(loop.instructions for loop in found if loop.depth == 2)
@@ -60,7 +60,7 @@ def thread_instructions(launch: Launch, instructions: int, found: list[Loop]) ->
     return executed * OPTIONS["num_warps"] * 32
 
 
-def repetitions(launch: Launch) -> tuple[int, int, int]:
+def repetitions(launch: PassLaunch) -> tuple[int, int, int]:
     """How often all programs together execute the straight part of the code, its loops, and the loops in those."""
     straight = outer = inner = 0
     for record in launch.jobs.tolist():
@@ -79,24 +79,24 @@ def repetitions(launch: Launch) -> tuple[int, int, int]:
     return straight, outer, inner
 
 
-def example(layout: str, dtype: torch.dtype, images: int = 1) -> list[Launch]:
+def example(layout: str, dtype: torch.dtype, images: int = 1) -> list[PassLaunch]:
     """The launches for images of 1024 x 1024 for the VAE and CLIP."""
     return list(launches(*example_call(layout, dtype, images), torch.device("cpu")))
 
 
 def example_call(
     layout: str, dtype: torch.dtype, images: int = 1, address: int = 0
-) -> tuple[list[Source], list[Branch]]:
-    """The sources, all at one address, and the branches of that example."""
+) -> tuple[list[Source], list[ResizeTarget]]:
+    """The sources, all at one address, and the targets of that example."""
     strides = (3 * SIDE, 3, 1) if layout == "NHWC" else (SIDE, 1, SIDE * SIDE)
-    branches = []
+    targets = []
     for side, name, mean, std in (VAE, CLIP):
         span = SimpleNamespace(start=0, count=side, offset=0, length=side, mirrored=False)
         geometry = SimpleNamespace(
             source=(SIDE, SIDE), resized=(side, side), rows=span, columns=span, vertical_first=False
         )
-        branches.append(
-            Branch(
+        targets.append(
+            ResizeTarget(
                 filter=SimpleNamespace(name=name, support=FILTERS[name]),
                 coefficients=_no_table,
                 mean=mean,
@@ -105,7 +105,7 @@ def example_call(
                 output=torch.empty(images, 3, side, side, dtype=dtype),
             )
         )
-    return [Source(address, SIDE, SIDE, *strides)] * images, branches
+    return [Source(address, SIDE, SIDE, *strides)] * images, targets
 
 
 def _no_table(source: int, resized: int) -> object:
