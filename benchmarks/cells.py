@@ -88,7 +88,7 @@ def preprocess_bytes(sizes: tuple[Size, ...], targets: tuple[Target, ...]) -> in
     counts: list[int] = []
     counter: Any = types.SimpleNamespace(
         ResizeTarget=resize.ResizeTarget,
-        preprocess=lambda _, branches, *__, **___: counts.append(resize.bytes_moved(branches)),
+        preprocess=lambda _, targets, *__, **___: counts.append(resize.bytes_moved(targets)),
     )
     images = [torch.zeros(1, 1, 3, dtype=torch.uint8).expand(height, width, 3) for height, width in sizes]
     run(images, targets, functools.partial(launch_preprocess, counter), layout="HWC")

@@ -29,7 +29,7 @@ def guarded(pages):
 
 def main():
     triton_interpreter.switch_on()
-    from fastnorm_kernels import Source, preprocess
+    from fastnorm_kernels import ResizeTarget, Source, preprocess
 
     memory = guarded(pages=2)
     memory.copy_(torch.randint(0, 256, memory.shape, dtype=torch.uint8))
@@ -39,8 +39,8 @@ def main():
     for flat in (memory[:size], memory[-size:]):
         for image in (flat.view(height, width, 3), flat.view(3, height, width).permute(1, 2, 0)):
             output = torch.full((1, 3, *plan.output), float("nan"))
-            branch = ResizeTarget(BICUBIC, coefficients, (0.0,) * 3, (1.0,) * 3, [plan], output)
-            preprocess([Source(image.data_ptr(), height, width, *image.stride())], [branch], torch.device("cpu"))
+            target = ResizeTarget(BICUBIC, coefficients, (0.0,) * 3, (1.0,) * 3, [plan], output)
+            preprocess([Source(image.data_ptr(), height, width, *image.stride())], [target], torch.device("cpu"))
             codes = resize_and_crop(image, plan, BICUBIC).permute(2, 0, 1)
             print("same" if torch.equal(output[0], codes / 255.0) else "different")
 

@@ -115,7 +115,7 @@ def test_a_batch_of_nearly_two_to_the_thirty_first_codes(memory_format, dtype, a
 # --- resizing
 
 
-def branches_of(plan, outputs):
+def targets_of(plan, outputs):
     """Bilinear, to outputs of one image each."""
     return [
         resize.ResizeTarget(BILINEAR, None, fastnorm.CLIP.mean, fastnorm.CLIP.std, [plan], output) for output in outputs
@@ -137,7 +137,7 @@ def test_outputs_lie_anywhere(places, dtype, arch):
     image, memory = random_pixels(40, 50, 3), lazy(max(places) + 2**20)
     outputs = [memory[at : at + 3 * 32 * 24 * dtype.itemsize].view(dtype).view(1, 3, 24, 32) for at in places]
     plan = whole(Size(40, 50), Size(24, 32))
-    for _ in bridge.resized([source_of(image)], branches_of(plan, outputs), arch):
+    for _ in bridge.resized([source_of(image)], targets_of(plan, outputs), arch):
         pass
     codes = resize_and_crop(image, plan, BILINEAR).movedim(-1, 0)
     for output in outputs:
@@ -164,7 +164,7 @@ def test_images_with_rows_pixels_or_planes_gigabytes_apart(row, pixel, channel, 
     image.copy_(pixels)
     output = torch.full((1, 3, 9, 12), float("nan"))
     plan = dataclasses.replace(whole(Size(20, 16), Size(9, 12)), vertical_first=vertical_first)
-    for _ in bridge.resized([source_of(image)], branches_of(plan, [output]), arch):
+    for _ in bridge.resized([source_of(image)], targets_of(plan, [output]), arch):
         pass
     codes = resize_and_crop(pixels, plan, BILINEAR).movedim(-1, 0)
     assert_same_bits(output[0], eager.normalized(codes, [fastnorm.CLIP], [torch.float32])[0])
@@ -176,7 +176,7 @@ def test_a_line_of_more_than_two_million_pixels(vertical, arch):
     length = 65535 * resize.TILE + 5
     size = Size(length, 1) if vertical else Size(1, length)
     image, output = random_pixels(*size, 3), torch.full((1, 3, *size), float("nan"))
-    source, branches = source_of(image), branches_of(whole(size, size), [output])
+    source, branches = source_of(image), targets_of(whole(size, size), [output])
     call = bridge.Resizing([source], branches)
     for launch in resize.launches([source], branches, torch.device("cpu")):
         x, y, jobs = launch.grid
