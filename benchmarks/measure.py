@@ -3,7 +3,6 @@
 Every round times each candidate once, ours last, so that all meet the same conditions.
 """
 
-import time
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -17,13 +16,6 @@ from benchmarks.peers import Missing, Peer
 from benchmarks.rows import COPY, NOT_RUN, Cell, append, row, run_id
 
 FILES = {"host": "host", "end to end": "end_to_end"}  # by suite; else the device's
-
-
-def wall_sample(call: Callable[[], object]) -> float:
-    """Seconds of one call, until its result has been dropped again."""
-    start = time.perf_counter()
-    call()
-    return time.perf_counter() - start
 
 
 @dataclass

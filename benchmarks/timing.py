@@ -9,6 +9,8 @@ sets are walked until a sample lasts milliseconds. A row's note names the kind o
     queued ahead    the same, with the device kept busy until all calls are queued: the device's share of calls that
                     plan for longer than they compute, and that a graph cannot hold
     wall clock      between two synchronisations of the device, for packages with streams of their own
+
+On the CPU a sample is one call by the wall clock, until its result has been dropped again.
 """
 
 import functools
@@ -19,7 +21,7 @@ from dataclasses import dataclass
 
 import torch
 
-from benchmarks.measure import Candidate, wall_sample
+from benchmarks.measure import Candidate
 from benchmarks.peers import Timing
 from benchmarks.rows import COPY, Cell
 
@@ -48,13 +50,18 @@ def repeats_needed(seconds: float) -> int:
     return max(1, math.ceil(SAMPLE_SECONDS / max(seconds, 1e-7)))
 
 
+def synchronize() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
 @dataclass
 class Runner:
     """A walk over all sets, and how to time it; calling it gives one sample: seconds per call."""
 
     run: Callable[[], object]
-    calls: int  # in one run
-    timing: Timing
+    calls: int = 1  # in one run
+    timing: Timing = Timing.WALL
     repeats: int = 1
     kept: Sequence[object] = ()  # outputs that a graph writes
 
@@ -62,18 +69,25 @@ class Runner:
         return self.seconds() / (self.calls * self.repeats)
 
     def seconds(self) -> float:
-        """Of all repeats: from an idle device to an idle device, or between events queued while the device spins."""
-        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        torch.cuda.synchronize()
-        begun = time.perf_counter()
-        if self.timing is not Timing.WALL:
+        """Of all repeats from an idle device on: by the clock, or between events queued while the device spins."""
+        synchronize()
+        if self.timing in SPIN_CYCLES:
+            start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
             torch.cuda._sleep(SPIN_CYCLES[self.timing])
-        start.record()
+            start.record()
+            self.repeat()
+            end.record()
+            synchronize()
+            return start.elapsed_time(end) / 1e3
+        begun = time.perf_counter()
+        self.repeat()
+        if self.timing is Timing.WALL:
+            synchronize()
+        return time.perf_counter() - begun
+
+    def repeat(self) -> None:
         for _ in range(self.repeats):
             self.run()
-        end.record()
-        torch.cuda.synchronize()
-        return time.perf_counter() - begun if self.timing is Timing.WALL else start.elapsed_time(end) / 1e3
 
 
 def runner(calls: Sequence[Callable[[], object]], timing: Timing) -> Runner:
@@ -84,7 +98,7 @@ def runner(calls: Sequence[Callable[[], object]], timing: Timing) -> Runner:
             call()
 
     walk()
-    torch.cuda.synchronize()
+    synchronize()
     made = captured(calls) if timing is Timing.GRAPH else Runner(walk, len(calls), timing)
     made()  # a graph's first replay uploads it
     made.repeats = repeats_needed(made() * made.calls)
@@ -117,7 +131,7 @@ def candidate(
 ) -> Candidate:  # fmt: skip
     """One call per set, ready to be timed; what a graph does not take is timed by events, and its note says so."""
     if on.type == "cpu":
-        return Candidate(name, version, functools.partial(wall_sample, calls[0]), mismatches, note)
+        return Candidate(name, version, Runner(calls[0]), mismatches, note)
     peak = peak_mib(calls[0])
     try:
         ready = runner(calls, timing)

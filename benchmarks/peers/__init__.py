@@ -19,12 +19,13 @@ Function = Callable[[Any], Sequence[Any]]
 
 
 class Timing(enum.Enum):
-    """How a function's work on a GPU is timed; the text is the rows' note. See gpu_timing."""
+    """How a function's work on a GPU is timed; the text is the rows' note. See timing.py."""
 
     GRAPH = "graph replay"
     EVENTS = "events"
     QUEUED = "events, all calls queued ahead"
     WALL = "wall clock"
+    HOST = "host"  # without the device's
 
 
 class CannotRun(Exception):  # noqa: N818  # an expected outcome
