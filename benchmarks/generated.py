@@ -11,7 +11,7 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jinja2
 import pandas as pd
@@ -26,6 +26,7 @@ from fastnorm.cli._text import plural
 from fastnorm.data.files import shipped_photographs
 
 COMMAND = "python -m benchmarks.generated --write"
+TEMPLATES = Path(__file__).parent / "templates"
 PAGE = ROOT / "benchmarks" / "SCALING.md"
 NOT_MEASURED = "not yet measured"
 PUBLISHED = "before (Pillow backend)"  # the end-to-end row of the published code
@@ -35,7 +36,7 @@ PIPELINES = (PUBLISHED, "before (torchvision backend)", "fastnorm, in workers", 
 def render(template: str, **values: object) -> str:
     """A file of benchmarks/templates, filled in; HTML is escaped."""
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
+        loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=lambda name: name is not None and ".html" in name,
         undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
@@ -121,49 +122,34 @@ def readme_table(folder: Path = RESULTS) -> str:
 # The scaling page: templates/scaling.md.j2 holds the formulas
 
 
-class Input(NamedTuple):
-    """What a reader can put in; the values are assumptions until rows or the reader replace them."""
-
-    what: str
-    unit: str
-    value: float
-    source: str = "assumption"
+# What a reader can put in; the values are assumptions until rows or the reader replace them.
+INPUTS = pd.read_csv(TEMPLATES / "assumptions.csv", index_col="symbol", keep_default_na=False)
 
 
-_ONE_ROW = "assumption; one measurement that has no row"
-INPUTS = {
-    "N": Input("images in the run", "", 1e9, "chosen"),
-    "W": Input("width of an image", "pixels", 1536, "chosen"),
-    "H": Input("height of an image", "pixels", 1024, "chosen"),
-    "J": Input("one JPEG file", "bytes", 0),
-    "d": Input("decoding one image on one core", "ms", 13, _ONE_ROW),
-    "r": Input("resizing and normalising for both models on one core, as published", "ms", 25, _ONE_ROW),
-    "C": Input("cores that feed one device", "", 64),
-    "B_disk": Input("disk or network, read", "GB/s", 2),
-    "B_bus": Input("host to device", "GB/s", 55),
-    "B_mem": Input("device memory, read and written", "GB/s", 4300),
-}
-
-
-def inputs(table: pd.DataFrame, own: Mapping[str, float]) -> dict[str, Input]:
+def inputs(table: pd.DataFrame, own: Mapping[str, float]) -> pd.DataFrame:
     """A reader's own values, else what the rows hold, else the assumptions."""
-    photographs, assumed = shipped_photographs(), {symbol: one.value for symbol, one in INPUTS.items()} | dict(own)
+    given = INPUTS.copy()
+
+    def put(symbol: str, value: float, source: str) -> None:
+        given.loc[symbol, ["value", "source"]] = value, source
+
+    photographs = shipped_photographs()
     each = sum(path.stat().st_size for path in photographs) / sum(map(_pixels, photographs))
-    source = f"{each:.3f} bytes a pixel, as the {len(photographs)} photographs in fastnorm/photos"
-    found = {"J": {"value": each * assumed["W"] * assumed["H"], "source": source}}
+    pixels = own.get("W", given["value"]["W"]) * own.get("H", given["value"]["H"])
+    put("J", each * pixels, f"{each:.3f} bytes a pixel, as the {len(photographs)} photographs in fastnorm/photos")
     one_worker = at(table, "suite == 'end to end' and cell.str.contains(' 1 workers')").dropna(subset=["images_per_s"])
     for (device, cell), lines in list(one_worker.groupby(["device", "cell"]))[:1]:
         took = 1e3 / lines.set_index("name")["images_per_s"]
         for decode in took[lines["decodes"].to_numpy()]:
-            found["d"] = {"value": decode, "source": f"row: decoding alone, {cell}, {device}"}
+            put("d", decode, f"row: decoding alone, {cell}, {device}")
             if took.get(PUBLISHED, 0) > decode:
-                source = f"rows: {PUBLISHED} less decoding alone, {cell}, {device}"
-                found["r"] = {"value": took[PUBLISHED] - decode, "source": source}
+                put("r", took[PUBLISHED] - decode, f"rows: {PUBLISHED} less decoding alone, {cell}, {device}")
     for device in table[table["gpu"]]["device"].unique():
         if peak := peak_bandwidth(table, device):
-            found["B_mem"] = {"value": peak, "source": f"row: torch copy_, {device}"}
-    found |= {symbol: {"value": value, "source": "yours"} for symbol, value in own.items()}
-    return {symbol: one._replace(**found.get(symbol, {})) for symbol, one in INPUTS.items()}
+            put("B_mem", peak, f"row: torch copy_, {device}")
+    for symbol, value in own.items():
+        put(symbol, value, "yours")
+    return given
 
 
 def _pixels(path: Path) -> int:
@@ -181,17 +167,20 @@ def scaling(folder: Path = RESULTS, own: Mapping[str, float] | None = None) -> s
     # All of the end-to-end lines, and ours of what is only a part of it.
     parts = pd.concat([table[table["suite"] == "preprocess"], at(table, CPU_PAIR_OUT), at(table, GPU_PAIR_OUT)])
     lines = pd.concat([parts[parts["ours"]].drop_duplicates(["device", "cell"]), whole]).sort_index()
-    page = {"inputs": given, "lines": records(lines.dropna(subset=["images_per_s"])), "absent": absent}
-    values = {symbol: one.value for symbol, one in given.items()}
-    return render("scaling.md.j2", **values, **page, not_measured=NOT_MEASURED)
+    return render(
+        "scaling.md.j2", **given["value"], inputs=given.to_dict("index"), absent=absent, not_measured=NOT_MEASURED,
+        lines=records(lines.dropna(subset=["images_per_s"])),
+    )  # fmt: skip
 
 
 def _number(text: str) -> tuple[str, float]:
     symbol, _, value = text.partition("=")
     with contextlib.suppress(ValueError):
-        if symbol in INPUTS and 0 < float(value) < float("inf"):
+        if symbol in INPUTS.index and 0 < float(value) < float("inf"):
             return symbol, float(value)
-    raise argparse.ArgumentTypeError(f"got {text!r}, expected one of {', '.join(INPUTS)} and a number above 0: N=1e9")
+    raise argparse.ArgumentTypeError(
+        f"got {text!r}, expected one of {', '.join(INPUTS.index)} and a number above 0: N=1e9"
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -419,13 +419,12 @@ def test_rates_are_the_formulas_and_the_smallest_bounds_the_run(tmp_path):
 
 
 def test_measured_values_replace_assumptions_and_own_values_both():
-    assert "assumption" in generated.inputs(entries(frame([])), {})["d"].source
+    assert "assumption" in generated.inputs(entries(frame([])), {})["source"]["d"]
     given = generated.inputs(entries(frame(ROWS + ON_GPU)), {})
-    values = [given[name].value for name in ("d", "r", "B_mem")]
-    assert values == [1e3 / 80, 1e3 / 20 - 1e3 / 80, 4300.0]
-    assert given["d"].source.startswith("row")
-    own = generated.inputs(entries(frame(ROWS)), {"d": 5.0})["d"]
-    assert (own.value, own.source) == (5.0, "yours")
+    assert list(given["value"][["d", "r", "B_mem"]]) == [1e3 / 80, 1e3 / 20 - 1e3 / 80, 4300.0]
+    assert given["source"]["d"].startswith("row")
+    own = generated.inputs(entries(frame(ROWS)), {"d": 5.0}).loc["d"]
+    assert (own["value"], own["source"]) == (5.0, "yours")
 
 
 def test_hours_per_million_images_come_from_rows_only(folder, tmp_path):
