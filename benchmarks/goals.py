@@ -25,18 +25,6 @@ class Goal(NamedTuple):
         return f"at least {self.minimum:g}x as fast as {self.peer}"
 
 
-class GoalResult(NamedTuple):
-    """A goal in one cell, and the line that answers it: ours, or the fastest peer of that name."""
-
-    goal: Goal
-    line: dict[str, Any]
-    measured: float
-
-    @property
-    def reached(self) -> bool:
-        return self.measured >= self.goal.minimum
-
-
 _PAIR = "suite == 'normalize' and dtypes == 'fp32+fp32' and layout == 'NHWC' and shape == '{}x512x512x3'"
 CPU_PAIR_OUT, CPU_PAIR_FRESH, GPU_PAIR_OUT, GPU_PAIR_FRESH = (
     f"{_PAIR.format(images)} and memory == '{memory}'" for images in (16, 64) for memory in ("out", "fresh")
@@ -57,10 +45,10 @@ GOALS = (
 )
 
 
-def judge(table: pd.DataFrame) -> list[GoalResult]:
-    """Every goal in every cell that it is about and that has an answer.
+def judge(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Every goal in every cell that it is about, with the line that answers it, ours or the fastest peer's.
 
-    A peer's name stands for its variants too, as `torch.compile` does for `torch.compile (...)`: the fastest counts.
+    A peer's name stands for its variants too, as `torch.compile` does for `torch.compile (...)`.
     """
     results = []
     for goal in GOALS:
@@ -68,6 +56,7 @@ def judge(table: pd.DataFrame) -> list[GoalResult]:
         figure = "ratio" if goal.peer else "copy_fraction"
         chosen = lines["name"].str.match(re.escape(goal.peer) + r"(?!\w)") if goal.peer else lines["ours"]
         timed = lines[chosen].dropna(subset=[figure])
-        answers = timed.loc[timed.groupby(["device", "cell"], sort=False)[figure].idxmin()]
-        results += [GoalResult(goal, line, line[figure]) for line in records(answers)]
+        for line in records(timed.loc[timed.groupby(["device", "cell"], sort=False)[figure].idxmin()]):
+            measured = {"measured": line[figure], "reached": line[figure] >= goal.minimum}
+            results.append({"goal": goal, "line": line, **measured})
     return results

@@ -25,8 +25,10 @@ from fastnorm.cli._ending import quietly
 from fastnorm.cli._text import plural, print_table
 
 NORMALIZE, PREPROCESS, HOST, END_TO_END, BANDWIDTH = "normalize", "preprocess", "host", "end to end", "bandwidth"
-TITLES = ("Normalising", "Resizing and normalising", "Host time of one call", "End to end", "Bandwidth")
-SUITES = dict(zip((NORMALIZE, PREPROCESS, HOST, END_TO_END, BANDWIDTH), TITLES, strict=True))
+SUITES = {
+    NORMALIZE: "Normalising", PREPROCESS: "Resizing and normalising", HOST: "Host time of one call",
+    END_TO_END: "End to end", BANDWIDTH: "Bandwidth",
+}  # fmt: skip
 HEADLINES = (CPU_PAIR_OUT, CPU_PAIR_FRESH, GPU_PAIR_OUT, GPU_PAIR_FRESH, GPU_VARYING)
 PROVENANCE = ("date", "commit", "driver", "threads", "python", "torch", "triton", "run")
 STEADY = 2.0  # rounds further apart than this factor do not measure the code alone

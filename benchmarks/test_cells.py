@@ -15,9 +15,9 @@ import torch
 import fastnorm
 from benchmarks import pixels, timing
 from benchmarks.cells import NORMALIZE, PAIR, PREPROCESS, SMALL, SMALL_IMAGES
-from benchmarks.measure import left_out
 from benchmarks.peers import Missing, NormalizeJob, PreprocessJob, Timing, make, mismatches, normalize, preprocess
 from benchmarks.rows import OURS
+from benchmarks.timing import left_out
 
 
 def of_ours(calls, expected_of, device, how, name=OURS):

@@ -32,12 +32,11 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 import fastnorm
-from benchmarks.measure import Candidate
 from benchmarks.peers import mismatches
 from benchmarks.peers.preprocess import published_chain, stacked
 from benchmarks.pixels import photographs
 from benchmarks.rows import OURS, Cell, version_of
-from benchmarks.timing import Runner
+from benchmarks.timing import Candidate, Runner
 
 BATCH = 8
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")

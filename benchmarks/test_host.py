@@ -17,10 +17,9 @@ import triton
 import fastnorm
 from benchmarks import pixels
 from benchmarks.cells import BF16, FP32, NormalizeCell
-from benchmarks.measure import Candidate
 from benchmarks.peers import Missing, NormalizeJob, Timing, make, normalize
 from benchmarks.rows import OURS
-from benchmarks.timing import Runner
+from benchmarks.timing import Candidate, Runner
 from fastnorm import CLIP, VAE
 from fastnorm_kernels.normalize import choose, plans_of
 from tests import stub_driver

@@ -8,10 +8,9 @@ import torch
 
 from benchmarks import test_cells, timing
 from benchmarks.cells import GPU_NORMALIZE, PREPROCESS, SMALL_IMAGES
-from benchmarks.measure import Candidate, Suite
 from benchmarks.peers import Missing, normalize
 from benchmarks.rows import Cell, read
-from benchmarks.timing import Runner, repeats_needed, sets_needed
+from benchmarks.timing import Candidate, Runner, Suite, repeats_needed, sets_needed
 
 CUDA, CPU = torch.device("cuda"), torch.device("cpu")
 

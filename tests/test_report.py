@@ -168,7 +168,7 @@ def test_files_with_other_columns_are_refused(folder):
 
 def test_goals_are_judged_cell_by_cell():
     results = goals.judge(entries(frame(ROWS + ON_GPU)))
-    judged = {(result.goal.on_gpu, result.goal.text): result.reached for result in results}
+    judged = {(result["goal"].on_gpu, result["goal"].text): result["reached"] for result in results}
     assert judged == {
         (False, "at least 8x as fast as torchvision v2"): True,
         (False, "at least 1x as fast as DALI CPU"): False,
