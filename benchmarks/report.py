@@ -16,7 +16,7 @@ import pandas as pd
 
 from benchmarks import plots
 from benchmarks.comparisons import CELL, NO_DRIVER, at, entries, is_ours, peak_bandwidth, records
-from benchmarks.formats import significant, span, times
+from benchmarks.formats import percent, significant, span, times
 from benchmarks.generated import render
 from benchmarks.goals import CPU_PAIR_FRESH, CPU_PAIR_OUT, GPU_PAIR_FRESH, GPU_PAIR_OUT, GPU_VARYING, judge
 from benchmarks.plots import OTHER, OURS, SLOWER, Bar
@@ -46,7 +46,7 @@ def _figure(line: dict[str, Any], figure: str, unit: str, label: str) -> Bar:
     """The thin line is the median scaled to the fast and the slow rounds."""
     value, colour = line[figure], OURS if line["ours"] else OTHER
     low, high = (value * line["p50_ms"] / (line[p] or line["p50_ms"]) for p in ("p80_ms_high", "p20_ms_low"))
-    share = f", {100 * line['copy_fraction']:.0f}%" if figure == "gb_per_s" and line["copy_fraction"] else ""
+    share = f", {percent(line['copy_fraction'])}" if figure == "gb_per_s" and line["copy_fraction"] else ""
     return Bar(label, value, f"{significant(value)}{unit}{share}", low, high, colour, line["decodes"])
 
 

@@ -1,20 +1,17 @@
 """Samples per second and data time of the IP-Adapter tutorial's dataset, as published and with fastnorm.
 
-The dataset is that of tencent-ailab/IP-Adapter's tutorial_train.py without its text tokens: open a JPEG file with PIL,
-`convert("RGB")`, torchvision's Resize(512), CenterCrop, ToTensor and Normalize([0.5], [0.5]) for the VAE, transformers'
-CLIP image processor for the image encoder, and a collate function that stacks. JPEG files lie on disk; a torch
-DataLoader reads them with 1 and with 2 workers. The pipelines:
+The dataset is that of tencent-ailab/IP-Adapter's tutorial_train.py without its text tokens. JPEG files lie on disk; a
+torch DataLoader opens them with PIL and converts them to RGB, with 1 and with 2 workers. The pipelines:
 
     before        the published chains, with transformers' Pillow backend, and with its torchvision backend, which plain
                   CLIPImageProcessor means since transformers 5
     in workers    the dataset calls fastnorm.fused_dual_preprocess on its one image
-    in main       the dataset returns decoded pixels, the collate function packs them, and the training process calls
+    in main       the collate function packs decoded pixels, and the training process calls
                   fastnorm.fused_dual_preprocess on the batch: on the GPU where there is one
     decode        the dataset opens and decodes, and that is all: what no preprocessing can be faster than
 
-Before any is timed, every pipeline's tensors are compared with the Pillow backend's. A row's time is the data time of
-one sample: an epoch's wall time, from the first batch asked for (workers started and at rest) to the last one on its
-device, over its samples.
+Before any is timed, every pipeline's tensors are compared with the Pillow backend's. A row's time is an epoch's wall
+time, from the first batch asked for (workers started and at rest) to the last one on its device, over its samples.
 """
 
 import functools

@@ -10,10 +10,8 @@ sets are walked until a sample lasts milliseconds. A row's note names the kind o
                     plan for longer than they compute, and that a graph cannot hold
     wall clock      between two synchronisations of the device, for packages with streams of their own
 
-On the CPU a sample is one call by the wall clock, until its result has been dropped again.
-
-A candidate's rows come of rounds, each of which times every candidate once, ours last, so that all meet the same
-conditions.
+On the CPU a sample is one call by the wall clock, until its result has been dropped again. A candidate's rows come of
+rounds, each of which times every candidate once, ours last, so that all meet the same conditions.
 """
 
 import functools
@@ -150,7 +148,7 @@ def candidate(
 ) -> Candidate:  # fmt: skip
     """One call per set, ready to be timed; what a graph does not take is timed by events, and its note says so."""
     if on.type == "cpu":
-        return Candidate(name, version, Runner(calls[0]), mismatches, note)
+        return Candidate(name, version, Runner(calls[0], timing=Timing.HOST), mismatches, note)
     peak = peak_mib(calls[0])
     try:
         ready = runner(calls, timing)

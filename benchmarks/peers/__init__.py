@@ -25,7 +25,7 @@ class Timing(enum.Enum):
     EVENTS = "events"
     QUEUED = "events, all calls queued ahead"
     WALL = "wall clock"
-    HOST = "host"  # without the device's
+    HOST = "host"  # by the clock, without waiting for a device
 
 
 class CannotRun(Exception):  # noqa: N818  # an expected outcome
