@@ -17,7 +17,6 @@ rounds, each of which times every candidate once, ours last, so that all meet th
 import functools
 import math
 import time
-import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -204,9 +203,7 @@ class Suite:
         assert not (broken and self.verify_only), f"peers whose calls need fixing: {broken}"
         for _ in range(0 if self.verify_only else min(rounds, 5) if self.quick else rounds, -1, -1):
             for candidate in (*candidates[1:], candidates[0]):
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore")  # other packages' warnings are theirs
-                    candidate.seconds.append(candidate.sample())
+                candidate.seconds.append(candidate.sample())
         if self.verify_only:
             return
         kind = torch.device(device).type

@@ -5,7 +5,6 @@ this environment or for this job, is listed with its reason.
 """
 
 import enum
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -69,6 +68,7 @@ class Peer:
     distributions: tuple[str, ...]  # the first that is installed gives the version
     make: Callable[[Any], Function]
     timing: Timing = Timing.EVENTS
+    note: str = ""  # why its row is what it is
 
     def version(self) -> str:
         return version_of(*self.distributions)
@@ -85,10 +85,8 @@ class Missing(NamedTuple):
 def make(peer: Peer, job: Any) -> Function | Missing:
     """The peer's function after one call on the job's example, or why there is none."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # other packages' warnings are theirs
-            function = peer.make(job)
-            function(job.example)
+        function = peer.make(job)
+        function(job.example)
         return function
     except CannotRun as why:
         return Missing(peer.name, str(why))

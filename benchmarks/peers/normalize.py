@@ -1,5 +1,6 @@
 """Peers for batches that have the models' size already: uint8 in, one normalised tensor per target out."""
 
+import dataclasses
 import functools
 import itertools
 import types
@@ -11,9 +12,6 @@ from benchmarks.peers import CannotRun, Function, NormalizeJob, Peer, Timing, da
 from benchmarks.peers.preprocess import clip_processor
 from fastnorm import Normalization
 
-AUTO_DYNAMIC, STATIC, MAX_AUTOTUNE = (
-    f"torch.compile ({how})" for how in ("auto-dynamic", "dynamic=False", "max-autotune")
-)
 _copies = itertools.count()
 
 
@@ -177,10 +175,13 @@ def _cvcuda(job: NormalizeJob) -> Function:
 _partial = functools.partial
 EAGER = Peer("eager torch", ("torch",), _eager, timing=Timing.GRAPH)
 TORCHVISION_V2 = Peer("torchvision v2", ("torchvision",), _partial(_per_target, chain=_torchvision_v2))
-COMPILED_AUTO = Peer(AUTO_DYNAMIC, ("torch",), _compiled_after_another_size, timing=Timing.GRAPH)
-COMPILED_STATIC = Peer(STATIC, ("torch",), _partial(_compiled, dynamic=False), timing=Timing.GRAPH)
-COMPILED_PER_SIZE = Peer(STATIC, ("torch",), _compiled_per_size, timing=Timing.GRAPH)
-COMPILED_MAX = Peer(MAX_AUTOTUNE, ("torch",), _partial(_compiled, mode="max-autotune"))  # runs CUDA graphs of its own
+_ANOTHER, _ONE_SHAPE = "has compiled for another resolution before", "compiled for this one shape"
+_STATIC, _MAX = _partial(_compiled, dynamic=False), _partial(_compiled, mode="max-autotune")
+_AUTO = _compiled_after_another_size
+COMPILED_AUTO = Peer("torch.compile (auto-dynamic)", ("torch",), _AUTO, Timing.GRAPH, _ANOTHER)
+COMPILED_STATIC = Peer("torch.compile (dynamic=False)", ("torch",), _STATIC, Timing.GRAPH, _ONE_SHAPE)
+COMPILED_PER_SIZE = dataclasses.replace(COMPILED_STATIC, make=_compiled_per_size)
+COMPILED_MAX = Peer("torch.compile (max-autotune)", ("torch",), _MAX, note=_ONE_SHAPE)  # runs CUDA graphs of its own
 DALI_CPU = Peer("DALI CPU", dali.DISTRIBUTIONS, _partial(dali.normalize, on_gpu=False))
 DALI_GPU = Peer("DALI GPU", dali.DISTRIBUTIONS, _partial(dali.normalize, on_gpu=True), timing=Timing.WALL)
 
@@ -203,7 +204,3 @@ PACKAGES = (
     Peer("CV-CUDA", ("cvcuda-cu13", "cvcuda-cu12"), _cvcuda),
 )
 ALL = (*PACKAGES, *COMPILED)
-
-# Why a row of torch.compile is what it is.
-NOTES = dict.fromkeys((STATIC, MAX_AUTOTUNE), "compiled for this one shape")
-NOTES[AUTO_DYNAMIC] = "has compiled for another resolution before"
