@@ -14,17 +14,12 @@ NO_DRIVER = "driver that does nothing"  # what host time is without a GPU
 
 CELL = ["gpu", "device", "suite", "cell"]
 FIGURES = ["p20_ms", "p50_ms", "p80_ms", "gb_per_s", "copy_fraction", "peak_mib", "images_per_s", "ratio"]
-_SHARED = ["version", "shape", "layout", "dtypes", "memory", "threads", "note"]
+_SHARED = ["ours", "decodes", "reason", "version", "shape", "layout", "dtypes", "memory", "threads", "note"]
 
 
 def is_ours(name: str) -> bool:
     """`fastnorm`, or `fastnorm: ...` and `fastnorm, ...` where a suite has several of ours."""
     return name == OURS or name.startswith((f"{OURS}:", f"{OURS},", f"{OURS} "))
-
-
-def only_decodes(suite: str, name: str) -> bool:
-    """A row that only decodes, beside the pipelines that go on from there."""
-    return suite == "end to end" and not is_ours(name) and "decod" in name.lower()
 
 
 def entries(rows: pd.DataFrame) -> pd.DataFrame:
@@ -33,46 +28,35 @@ def entries(rows: pd.DataFrame) -> pd.DataFrame:
     Every figure is the median of the runs, with `_low` and `_high` for their range. `ratio` is its time over ours in
     the same run (above 1, ours is faster; empty for ours); `rounds_low` and `rounds_high` bound the ratio by rounds:
     from its fast ones (20%) over our slow ones (80%) to the reverse. `variation` is how many times as long the slow
-    rounds of all runs took as the fast ones. `mismatches` is the largest of the runs, `reason` why it did not run.
+    rounds of all runs took as the fast ones. `decodes` marks a row that only decodes, beside the pipelines that go on
+    from there. `mismatches` is the largest of the runs, `reason` why it did not run.
     """
-    rows = rows.assign(gpu=rows["driver"] != "", ours=rows["name"].map(is_ours).astype(bool))
+    name, gpu, ours = rows["name"], rows["driver"] != "", rows["name"].map(is_ours).astype(bool)
+    decodes = (rows["suite"] == "end to end") & ~ours & name.str.contains("decod", case=False)
+    # Host time without a GPU: torch.compile's call computes there, while the others' launches do nothing.
+    computes = (rows["suite"] == "host") & ~gpu & name.str.startswith("torch.compile")
+    not_run = rows["note"].str.startswith(NOT_RUN)
+    reason = rows["note"].str.removeprefix(NOT_RUN).where(not_run)
+    rows = rows.assign(gpu=gpu, ours=ours, decodes=decodes, rival=~(decodes | computes), reason=reason)
+
     first = rows[rows["ours"]].drop_duplicates(CELL)[[*CELL, "name"]]
-    ours = rows.merge(first, on=[*CELL, "name"]).drop_duplicates([*CELL, "run"], keep="last")
-    rows = rows.merge(
-        ours[[*CELL, "run", "name", "p20_ms", "p50_ms", "p80_ms"]],
-        on=[*CELL, "run"],
-        how="left",
-        suffixes=("", "_ours"),
-    )
-    compared = [
-        not (name == own or only_decodes(suite, name) or _computes_on_the_cpu(suite, name, gpu))
-        for suite, name, gpu, own in rows[["suite", "name", "gpu", "name_ours"]].itertuples(index=False)
-    ]
-    compared = pd.Series(compared, index=rows.index, dtype=bool)
-    for ratio, own, theirs in (("ratio", "p50", "p50"), ("rounds_low", "p20", "p80"), ("rounds_high", "p80", "p20")):
-        rows[ratio] = (rows[f"{own}_ms"] / rows[f"{theirs}_ms_ours"]).where(compared)
+    own = rows.merge(first, on=[*CELL, "name"]).drop_duplicates([*CELL, "run"], keep="last")
+    own = own[[*CELL, "run", "name", "p20_ms", "p50_ms", "p80_ms"]]
+    rows = rows.merge(own, on=[*CELL, "run"], how="left", suffixes=("", "_ours"))
+    compared = rows["rival"] & (rows["name"] != rows["name_ours"])
+    for ratio, theirs, ours in (("ratio", "p50", "p50"), ("rounds_low", "p20", "p80"), ("rounds_high", "p80", "p20")):
+        rows[ratio] = (rows[f"{theirs}_ms"] / rows[f"{ours}_ms_ours"]).where(compared)
 
-    groups = rows.groupby([*CELL, "name"], sort=False)
-    table = groups[["ours", *_SHARED]].first()
-    for figure in FIGURES:
-        table[figure], table[f"{figure}_low"], table[f"{figure}_high"] = (
-            groups[figure].median(), groups[figure].min(), groups[figure].max(),
-        )  # fmt: skip
-    table["runs"], table["ratio_runs"] = groups["p50_ms"].count(), groups["ratio"].count()
-    table["rounds_low"], table["rounds_high"] = groups["rounds_low"].min(), groups["rounds_high"].max()
-    table["variation"] = groups["p80_ms"].max() / groups["p20_ms"].min()
-    table["mismatches"] = groups["mismatches"].max()
-    notes = (
-        rows[rows["note"].str.startswith(NOT_RUN)].drop_duplicates([*CELL, "name"]).set_index([*CELL, "name"])["note"]
-    )
-    reasons = notes.str.removeprefix(NOT_RUN).reindex(table.index).fillna("")
-    table["reason"] = reasons.where(table["runs"] == 0, "")
+    ways = (("", "median"), ("_low", "min"), ("_high", "max"))
+    table = rows.groupby([*CELL, "name"], sort=False).agg(
+        **{column: (column, "first") for column in _SHARED},
+        **{figure + end: (figure, way) for figure in FIGURES for end, way in ways},
+        runs=("p50_ms", "count"), ratio_runs=("ratio", "count"), mismatches=("mismatches", "max"),
+        rounds_low=("rounds_low", "min"), rounds_high=("rounds_high", "max"),
+    )  # fmt: skip
+    table["variation"] = table["p80_ms_high"] / table["p20_ms_low"]
+    table["reason"] = table["reason"].fillna("").where(table["runs"] == 0, "")
     return table.reset_index()
-
-
-def _computes_on_the_cpu(suite: str, name: str, gpu: bool) -> bool:
-    """Host time without a GPU: torch.compile's call computes there, while the others' launches do nothing."""
-    return suite == "host" and not gpu and name.startswith("torch.compile")
 
 
 def at(table: pd.DataFrame, where: str) -> pd.DataFrame:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks.measure import Suite
+from benchmarks.timing import Suite
 
 
 def pytest_addoption(parser):

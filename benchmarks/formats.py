@@ -7,6 +7,10 @@ def times(ratio: float) -> str:
     return f"{significant(ratio)}x"
 
 
+def percent(share: float) -> str:
+    return f"{100 * share:.0f}%"
+
+
 def milliseconds(value: float) -> str:
     return f"{significant(value)} ms" if value >= 1 else f"{significant(1e3 * value)} us"
 

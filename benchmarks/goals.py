@@ -1,14 +1,14 @@
 """The project's goals beside what the rows say, reached or not."""
 
-from dataclasses import dataclass
+import re
+from typing import Any, NamedTuple
 
 import pandas as pd
 
-from benchmarks.comparisons import at
+from benchmarks.comparisons import at, records
 
 
-@dataclass(frozen=True)
-class Goal:
+class Goal(NamedTuple):
     """At least `minimum` times a peer's speed, or, without a peer, at least that share of the copy bandwidth."""
 
     on_gpu: bool
@@ -23,20 +23,6 @@ class Goal:
         if self.minimum < 1:
             return f"at most {1 / self.minimum:.2f}x the time of {self.peer}"
         return f"at least {self.minimum:g}x as fast as {self.peer}"
-
-
-@dataclass(frozen=True)
-class GoalResult:
-    """A goal in one cell, and the line that answers it: ours, or the fastest peer of that name."""
-
-    goal: Goal
-    cell: str
-    line: pd.Series
-    measured: float
-
-    @property
-    def reached(self) -> bool:
-        return self.measured >= self.goal.minimum
 
 
 _PAIR = "suite == 'normalize' and dtypes == 'fp32+fp32' and layout == 'NHWC' and shape == '{}x512x512x3'"
@@ -59,21 +45,18 @@ GOALS = (
 )
 
 
-def judge(table: pd.DataFrame) -> list[GoalResult]:
-    """Every goal in every cell that it is about and that has an answer."""
+def judge(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Every goal in every cell that it is about, with the line that answers it, ours or the fastest peer's.
+
+    A peer's name stands for its variants too, as `torch.compile` does for `torch.compile (...)`.
+    """
     results = []
     for goal in GOALS:
-        of_goal = at(table[table["gpu"] == goal.on_gpu], goal.where)
-        for (_, cell), lines in of_goal.groupby(["device", "cell"], sort=False):
-            own = next((line for _, line in lines[lines["ours"]].iterrows()), None)
-            line, figure = (fastest(lines, goal.peer), "ratio") if goal.peer else (own, "copy_fraction")
-            if line is not None and pd.notna(line[figure]):
-                results.append(GoalResult(goal, cell, line, float(line[figure])))
+        lines = at(table[table["gpu"] == goal.on_gpu], goal.where)
+        figure = "ratio" if goal.peer else "copy_fraction"
+        chosen = lines["name"].str.match(re.escape(goal.peer) + r"(?!\w)") if goal.peer else lines["ours"]
+        timed = lines[chosen].dropna(subset=[figure])
+        for line in records(timed.loc[timed.groupby(["device", "cell"], sort=False)[figure].idxmin()]):
+            measured = {"measured": line[figure], "reached": line[figure] >= goal.minimum}
+            results.append({"goal": goal, "line": line, **measured})
     return results
-
-
-def fastest(lines: pd.DataFrame, peer: str) -> pd.Series | None:
-    """The fastest of a cell's peers of this name, or of this name and a variant, as in `torch.compile (...)`."""
-    named = [name.startswith(peer) and not name[len(peer) :][:1].isalnum() for name in lines["name"]]
-    timed = lines[named].dropna(subset=["ratio"])
-    return None if timed.empty else timed.loc[timed["ratio"].idxmin()]

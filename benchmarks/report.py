@@ -15,8 +15,8 @@ from typing import Any
 import pandas as pd
 
 from benchmarks import plots
-from benchmarks.comparisons import CELL, NO_DRIVER, at, entries, is_ours, only_decodes, peak_bandwidth, records
-from benchmarks.formats import significant, span, times
+from benchmarks.comparisons import CELL, NO_DRIVER, at, entries, is_ours, peak_bandwidth, records
+from benchmarks.formats import percent, significant, span, times
 from benchmarks.generated import render
 from benchmarks.goals import CPU_PAIR_FRESH, CPU_PAIR_OUT, GPU_PAIR_FRESH, GPU_PAIR_OUT, GPU_VARYING, judge
 from benchmarks.plots import OTHER, OURS, SLOWER, Bar
@@ -25,25 +25,14 @@ from fastnorm.cli._ending import quietly
 from fastnorm.cli._text import plural, print_table
 
 NORMALIZE, PREPROCESS, HOST, END_TO_END, BANDWIDTH = "normalize", "preprocess", "host", "end to end", "bandwidth"
-TITLES = ("Normalising", "Resizing and normalising", "Host time of one call", "End to end", "Bandwidth")
-SUITES = dict(zip((NORMALIZE, PREPROCESS, HOST, END_TO_END, BANDWIDTH), TITLES, strict=True))
+SUITES = {
+    NORMALIZE: "Normalising", PREPROCESS: "Resizing and normalising", HOST: "Host time of one call",
+    END_TO_END: "End to end", BANDWIDTH: "Bandwidth",
+}  # fmt: skip
 HEADLINES = (CPU_PAIR_OUT, CPU_PAIR_FRESH, GPU_PAIR_OUT, GPU_PAIR_FRESH, GPU_VARYING)
+PROVENANCE = ("date", "commit", "driver", "threads", "python", "torch", "triton", "run")
 STEADY = 2.0  # rounds further apart than this factor do not measure the code alone
 _FEW = 4  # a suite of so many cells is drawn whole; of a longer one the headline cells, the others folded away
-
-
-def explain(line: dict[str, Any]) -> str:
-    """What a cell's name means."""
-    first, *sides = line["shape"].split("x")
-    if line["suite"] == END_TO_END:
-        return f"JPEG files of {first.split()[0]} photographs through a DataLoader to both models' tensors"
-    if not line["dtypes"]:
-        return f"{int(first):,} bytes"
-    size = f"of {sides[0]} x {sides[1]} pixels (height x width)" if sides else "of several sizes"
-    dtypes = line["dtypes"].split("+")
-    memory = {"out": "into existing tensors (out=)", "fresh": "into new tensors"}.get(line["memory"], "")
-    what = f"{plural(int(first.split()[0]), 'image')} {size}, {line['layout']}"
-    return f"{what}, to {plural(len(dtypes), 'tensor')} ({', '.join(dtypes)}), {memory}"
 
 
 def _speed_up(line: dict[str, Any]) -> Bar:
@@ -57,10 +46,8 @@ def _figure(line: dict[str, Any], figure: str, unit: str, label: str) -> Bar:
     """The thin line is the median scaled to the fast and the slow rounds."""
     value, colour = line[figure], OURS if line["ours"] else OTHER
     low, high = (value * line["p50_ms"] / (line[p] or line["p50_ms"]) for p in ("p80_ms_high", "p20_ms_low"))
-    share = f", {100 * line['copy_fraction']:.0f}%" if figure == "gb_per_s" and line["copy_fraction"] else ""
-    return Bar(
-        label, value, f"{significant(value)}{unit}{share}", low, high, colour, only_decodes(line["suite"], line["name"])
-    )
+    share = f", {percent(line['copy_fraction'])}" if figure == "gb_per_s" and line["copy_fraction"] else ""
+    return Bar(label, value, f"{significant(value)}{unit}{share}", low, high, colour, line["decodes"])
 
 
 def _cell(cell: pd.DataFrame, prefix: str, title: str) -> dict[str, Any]:
@@ -73,7 +60,7 @@ def _cell(cell: pd.DataFrame, prefix: str, title: str) -> dict[str, Any]:
         shown = [_speed_up(e) for e in records(cell.dropna(subset=["ratio"]).sort_values("ratio", kind="stable"))]
         chart = plots.svg(shown, "a peer's time / ours: right of 1x, fastnorm is faster", prefix, log=True)
     return {
-        "name": cell["cell"].iloc[0], "suite": title, "explained": explain(records(cell)[0]), "chart": chart,
+        "name": cell["cell"].iloc[0], "suite": title, "what": records(cell)[0], "chart": chart,
         "unsteady": list(cell[cell["variation"] > STEADY]["name"]), "lines": records(cell[cell["runs"] > 0]),
         "headline": any(len(at(cell, where)) for where in HEADLINES),
     }  # fmt: skip
@@ -95,11 +82,10 @@ def machine(device: str, gpu: bool, lines: pd.DataFrame, rows: pd.DataFrame, pre
     moved = records(lines[lines["suite"].isin([NORMALIZE, PREPROCESS]) & lines["ours"]].dropna(subset=["gb_per_s"]))
     bars = [_figure(line, "gb_per_s", "", line["cell"]) for line in moved]
     peak, axis = peak_bandwidth(lines, device), "GB/s, bytes read and written: more is better"
-    columns = ("date", "commit", "driver", "threads", "python", "torch", "triton", "run")
     return {
         "label": f"{'GPU' if gpu else 'CPU'}: {device}",
-        "provenance": {c: list(dict.fromkeys(map(str, own[c]))) for c in columns},
-        "versions": list(dict.fromkeys(v for v in own[[is_ours(name) for name in own["name"]]]["version"] if v)),
+        "provenance": {column: list(own[column].astype(str).unique()) for column in PROVENANCE},
+        "versions": list(own[own["name"].map(is_ours) & (own["version"] != "")]["version"].unique()),
         "goals": judge(lines),
         "bandwidth": plots.svg(bars, axis, f"{prefix}-bandwidth", limit=peak) if bars else "",
         "peak": peak,
@@ -110,22 +96,16 @@ def machine(device: str, gpu: bool, lines: pd.DataFrame, rows: pd.DataFrame, pre
 
 def verdict(rows: pd.DataFrame) -> tuple[bool, str]:
     """Whether ours has the contract's bits wherever that was compared, and the line that says so."""
-    compared = [row for row in records(rows[rows["mismatches"].notna()]) if is_ours(row["name"])]
-    if not compared:
+    compared = rows[rows["name"].map(is_ours).astype(bool) & rows["mismatches"].notna()]
+    if compared.empty:
         return False, "Exactness: no value was compared."
-    differing, counts = sum(row["mismatches"] for row in compared), [_values(row) for row in compared]
-    known, rest = sum(filter(None, counts)), counts.count(None)
+    differing = compared["mismatches"].sum()
+    counted = compared[(compared["suite"] == NORMALIZE) & compared["shape"].str.fullmatch(r"\d+(x\d+)*")]
+    known = (counted["shape"].map(lambda shape: math.prod(map(int, shape.split("x")))) * counted["targets"]).sum()
     text = f"Exactness: {differing:,} values of fastnorm differ from the contract in {plural(len(compared), 'row')}"
+    rest = len(compared) - len(counted)
     others = f" and {plural(rest, 'row')} of other shapes" if rest else ""
-    return differing == 0, text + (f" ({known:,} values{others})." if known else ".")
-
-
-def _values(row: dict[str, Any]) -> int | None:
-    """How many values of a normalising row were compared; None where its shape does not say."""
-    sides = row["shape"].split("x")
-    if row["suite"] != NORMALIZE or not all(side.isdecimal() for side in sides):
-        return None
-    return math.prod(map(int, sides)) * len(row["dtypes"].split("+"))
+    return bool(differing == 0), text + (f" ({known:,} values{others})." if known else ".")
 
 
 def page(rows: pd.DataFrame, problems: Sequence[str] = ()) -> str:
@@ -134,14 +114,12 @@ def page(rows: pd.DataFrame, problems: Sequence[str] = ()) -> str:
     machines = [machine(device, gpu, lines, rows, f"m{n}") for n, ((gpu, device), lines) in enumerate(groups)]
     machines.sort(key=lambda machine: machine["label"].startswith("CPU"))
     ran = rows[rows["p50_ms"].notna()]
-    counts = {
-        "measurement": len(ran),
-        "cell": len(ran.groupby(["device", "suite", "cell"])),
-        "run": ran["run"].nunique(),
-    }
-    values = {"suites": [suite for suite in SUITES if (ran["suite"] == suite).any()], "counts": counts}
-    values |= {"machines": machines, "problems": problems, "verdict": verdict(rows), "plural": plural, "steady": STEADY}
-    return render("report.html.j2", **values)
+    cells = ran.groupby(["device", "suite", "cell"]).ngroups
+    return render(
+        "report.html.j2", machines=machines, problems=problems, verdict=verdict(rows), steady=STEADY,
+        suites=[suite for suite in SUITES if (ran["suite"] == suite).any()],
+        counts={"measurement": len(ran), "cell": cells, "run": ran["run"].nunique()},
+    )  # fmt: skip
 
 
 def summary(rows: pd.DataFrame) -> list[tuple[str, ...]]:

@@ -15,9 +15,9 @@ import torch
 import fastnorm
 from benchmarks import pixels, timing
 from benchmarks.cells import NORMALIZE, PAIR, PREPROCESS, SMALL, SMALL_IMAGES
-from benchmarks.measure import left_out
 from benchmarks.peers import Missing, NormalizeJob, PreprocessJob, Timing, make, mismatches, normalize, preprocess
 from benchmarks.rows import OURS
+from benchmarks.timing import left_out
 
 
 def of_ours(calls, expected_of, device, how, name=OURS):
@@ -27,13 +27,14 @@ def of_ours(calls, expected_of, device, how, name=OURS):
     return timing.candidate(name, fastnorm.__version__, calls, device, how, 0)
 
 
-def of_peers(peers, job, sets, expected, changed=None, note_of=None):
+def of_peers(peers, job, sets, expected, changed=None, resolutions=1):
     """Each peer as a candidate, verified; or missing, with its reason."""
     for peer in peers:
         made = make(peer, job)
         if not isinstance(made, Missing):
             calls, how = [partial(made, batch) for batch in sets], (changed or {}).get(peer.timing, peer.timing)
-            differing, note = mismatches(made(job.example), expected), note_of(peer) if note_of else ""
+            note = f"has compiled for {resolutions} resolutions" if peer.note and resolutions > 1 else peer.note
+            differing = mismatches(made(job.example), expected)
             try:
                 made = timing.candidate(peer.name, peer.version(), calls, job.device, how, differing, note)
             except RuntimeError as error:  # out of memory, or a compiled function that fails for another size
@@ -60,10 +61,6 @@ def test_normalize(suite, cell):
     def expected_of(index):
         return fastnorm.reference.normalize(batches[index], **options)
 
-    def note_of(peer):
-        note = normalize.NOTES.get(peer.name, "")
-        return f"has compiled for {len(cell.sizes)} resolutions" if note and len(cell.sizes) > 1 else note
-
     calls = []
     for index, batch in enumerate(batches):
         out = [torch.full_like(t, float("nan")) for t in expected_of(index)] if cell.memory == "out" else None
@@ -72,7 +69,7 @@ def test_normalize(suite, cell):
     changed = {Timing.GRAPH: Timing.EVENTS} if cell.memory == "fresh" else {}
     entries = [of_ours(calls, expected_of, device, changed.get(Timing.GRAPH, Timing.GRAPH))]
     job = NormalizeJob(batches[0], cell.layout, cell.targets, cell.dtypes)
-    entries += of_peers(peers, job, batches, expected_of(0), changed, note_of)
+    entries += of_peers(peers, job, batches, expected_of(0), changed, len(cell.sizes))
     where = "16x512x512 and 8x224x224" if cell.device == "cpu" else "64x512x512 and 1x224x224"
     entries += timing.bandwidth(device, ["copy"])
     entries += left_out(peers, normalize.ALL, f"measured at {where}, float32 pairs")

@@ -1,29 +1,26 @@
 """Samples per second and data time of the IP-Adapter tutorial's dataset, as published and with fastnorm.
 
-The dataset is that of tencent-ailab/IP-Adapter's tutorial_train.py without its text tokens: open a JPEG file with PIL,
-`convert("RGB")`, torchvision's Resize(512), CenterCrop, ToTensor and Normalize([0.5], [0.5]) for the VAE, transformers'
-CLIP image processor for the image encoder, and a collate function that stacks. JPEG files lie on disk; a torch
-DataLoader reads them with 1 and with 2 workers. The pipelines:
+The dataset is that of tencent-ailab/IP-Adapter's tutorial_train.py without its text tokens. JPEG files lie on disk; a
+torch DataLoader opens them with PIL and converts them to RGB, with 1 and with 2 workers. The pipelines:
 
     before        the published chains, with transformers' Pillow backend, and with its torchvision backend, which plain
                   CLIPImageProcessor means since transformers 5
     in workers    the dataset calls fastnorm.fused_dual_preprocess on its one image
-    in main       the dataset returns decoded pixels, the collate function packs them, and the training process calls
+    in main       the collate function packs decoded pixels, and the training process calls
                   fastnorm.fused_dual_preprocess on the batch: on the GPU where there is one
     decode        the dataset opens and decodes, and that is all: what no preprocessing can be faster than
 
-Before any is timed, every pipeline's tensors are compared with the Pillow backend's. A row's time is the data time of
-one sample: an epoch's wall time, from the first batch asked for (workers started and at rest) to the last one on its
-device, over its samples.
+Before any is timed, every pipeline's tensors are compared with the Pillow backend's. A row's time is an epoch's wall
+time, from the first batch asked for (workers started and at rest) to the last one on its device, over its samples.
 """
 
 import functools
 import operator
 import types
 from collections.abc import Callable
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -32,11 +29,11 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 import fastnorm
-from benchmarks.measure import Candidate, wall_sample
 from benchmarks.peers import mismatches
 from benchmarks.peers.preprocess import published_chain, stacked
 from benchmarks.pixels import photographs
 from benchmarks.rows import OURS, Cell, version_of
+from benchmarks.timing import Candidate, Runner
 
 BATCH = 8
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -49,18 +46,19 @@ class Files(Dataset):
 
     def __init__(self, paths: list[Path], make: Callable[[], Callable[[Image.Image], Any]]) -> None:
         self.paths, self.make = paths, make
-        self.prepare: Callable[[Image.Image], Any] | None = None
+
+    @functools.cached_property
+    def prepare(self) -> Callable[[Image.Image], Any]:  # in the worker
+        return self.make()
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __getitem__(self, index: int) -> Any:
-        self.prepare = self.prepare or self.make()  # in the worker
         return self.prepare(Image.open(self.paths[index]).convert("RGB"))
 
 
-@dataclass(frozen=True)
-class Pipeline:
+class Pipeline(NamedTuple):
     name: str
     version: str
     make: Callable[[], Callable[[Image.Image], Any]]
@@ -76,12 +74,6 @@ class Pipeline:
     def epoch(self, loader: DataLoader) -> None:
         for batch in loader:
             self.finish(batch)
-        if DEVICE.type == "cuda":
-            torch.cuda.synchronize()
-
-
-def _decoded(image: Image.Image) -> torch.Tensor:
-    return torch.from_numpy(np.array(image))
 
 
 def _to_device(pair: Any) -> list[torch.Tensor]:
@@ -92,32 +84,23 @@ def _preprocess(packed: fastnorm.PackedImages) -> Any:
     return fastnorm.fused_dual_preprocess(packed.to(DEVICE, non_blocking=True))
 
 
-_size = operator.attrgetter("size")
 _TRANSFORMERS, _FASTNORM = version_of("transformers"), fastnorm.__version__
-_PILLOW, _TORCHVISION = (functools.partial(published_chain, backend) for backend in ("Pillow", "torchvision"))
+_PILLOW, _TORCHVISION = (partial(published_chain, backend) for backend in ("Pillow", "torchvision"))
+_PACK = fastnorm.PackedImages.pack
 PIPELINES = (
     Pipeline("before (Pillow backend)", _TRANSFORMERS, _PILLOW, stacked, _to_device),
     Pipeline("before (torchvision backend)", _TRANSFORMERS, _TORCHVISION, stacked, _to_device),
     Pipeline(f"{OURS}, in workers", _FASTNORM, lambda: fastnorm.fused_dual_preprocess, stacked, _to_device),
-    Pipeline(f"{OURS}, in main", _FASTNORM, lambda: _decoded, fastnorm.PackedImages.pack, _preprocess),
-    Pipeline(
-        "decode alone",
-        version_of("pillow"),
-        lambda: operator.attrgetter("size"),
-        list,
-        lambda counts: counts,
-        compared=False,
-    ),
+    Pipeline(f"{OURS}, in main", _FASTNORM, lambda: lambda i: torch.from_numpy(np.array(i)), _PACK, _preprocess),
+    Pipeline("decode alone", version_of("pillow"), lambda: operator.attrgetter("size"), list, list, compared=False),
 )
 
 
 @pytest.fixture(scope="module")
 def jpegs(tmp_path_factory, pytestconfig):
     """Photographs of camera-like sizes as JPEG files, the same on every run."""
-    few, folder = (
-        pytestconfig.getoption("--quick") or pytestconfig.getoption("--verify-only"),
-        tmp_path_factory.mktemp("jpegs"),
-    )
+    few = pytestconfig.getoption("--quick") or pytestconfig.getoption("--verify-only")
+    folder = tmp_path_factory.mktemp("jpegs")
     paths = [folder / f"{index:03}.jpg" for index in range(16 if few else 64)]
     distinct = photographs([SIZES[index % len(SIZES)] for index in range(min(len(paths), 40))])  # five in eight sizes
     for index, path in enumerate(paths):
@@ -144,16 +127,15 @@ CELLS = [types.SimpleNamespace(workers=workers, quick=True, device="cpu") for wo
 @pytest.mark.parametrize("cell", CELLS, ids=lambda cell: f"end to end: {cell.workers}")
 def test_end_to_end(suite, jpegs, differing, cell):
     note = f"data time of one sample; {cell.workers} workers, batches of {BATCH}"
-
-    def candidate(pipeline):
-        loader = pipeline.loader(jpegs, cell.workers)
-
-        def sample():
-            return wall_sample(functools.partial(pipeline.epoch, loader)) / len(jpegs)
-
-        return Candidate(pipeline.name, pipeline.version, sample, differing[pipeline.name], note)
-
     name, shape = f"IP-Adapter dataset {cell.workers} workers", f"{len(jpegs)} ragged"
     columns = Cell("end to end", name, shape, "JPEG", 2, "fp32+fp32", "fresh", images=1)
+    candidates = [
+        Candidate(
+            pipeline.name, pipeline.version,
+            Runner(partial(pipeline.epoch, pipeline.loader(jpegs, cell.workers)), len(jpegs)),
+            differing[pipeline.name], note,
+        )
+        for pipeline in PIPELINES
+    ]  # fmt: skip
     # The first epoch, which is not counted, starts the workers and imports the packages.
-    suite.compare(columns, map(candidate, PIPELINES), 7, DEVICE)
+    suite.compare(columns, candidates, 7, DEVICE)

@@ -17,9 +17,9 @@ import triton
 import fastnorm
 from benchmarks import pixels
 from benchmarks.cells import BF16, FP32, NormalizeCell
-from benchmarks.measure import Candidate, wall_sample
-from benchmarks.peers import Missing, NormalizeJob, make, normalize
+from benchmarks.peers import Missing, NormalizeJob, Timing, make, normalize
 from benchmarks.rows import OURS
+from benchmarks.timing import Candidate, Runner
 from fastnorm import CLIP, VAE
 from fastnorm_kernels.normalize import choose, plans_of
 from tests import stub_driver
@@ -35,25 +35,15 @@ CELLS = [
 
 
 def candidate(name, version, call, note):
-    def calls():
-        for _ in range(CALLS):
-            call()
-
-    def sample():
-        seconds = wall_sample(calls) / CALLS
-        if HAS_GPU:
-            torch.cuda.synchronize()
-        return seconds
-
-    return Candidate(name, version, sample, note=note)
+    return Candidate(name, version, Runner(call, timing=Timing.HOST, repeats=CALLS), note=note)
 
 
 @pytest.mark.parametrize("cell", CELLS, ids=lambda cell: f"host: {cell.columns().cell}")
 def test_host_time(suite, request, tmp_path, cell):
     if not HAS_GPU:
         if "TRITON_LIBCUDA_PATH" not in os.environ:  # the driver has to be there when a process starts
-            arguments = [f"--rows={suite.rows}"] * bool(suite.rows) + ["--quick"] * suite.quick
-            arguments += ["--verify-only"] * suite.verify_only
+            arguments = ["--quick"] * suite.quick + ["--verify-only"] * suite.verify_only
+            arguments += [f"--rows={suite.rows}"] * bool(suite.rows)
             command = [sys.executable, "-m", "pytest", "-q", "-s", *arguments, request.node.nodeid]
             subprocess.run(command, env=stub_driver.environment(tmp_path), cwd=request.config.rootpath, check=True)
             return

@@ -9,26 +9,44 @@ sets are walked until a sample lasts milliseconds. A row's note names the kind o
     queued ahead    the same, with the device kept busy until all calls are queued: the device's share of calls that
                     plan for longer than they compute, and that a graph cannot hold
     wall clock      between two synchronisations of the device, for packages with streams of their own
+
+On the CPU a sample is one call by the wall clock, until its result has been dropped again. A candidate's rows come of
+rounds, each of which times every candidate once, ours last, so that all meet the same conditions.
 """
 
 import functools
 import math
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 
-from benchmarks.measure import Candidate, wall_sample
-from benchmarks.peers import Timing
-from benchmarks.rows import COPY, Cell
+from benchmarks.peers import Missing, Peer, Timing
+from benchmarks.rows import COPY, NOT_RUN, Cell, append, row, run_id
 
+FILES = {"host": "host", "end to end": "end_to_end"}  # by suite; else the device's
 L2_MULTIPLE = 4  # of the cache's size, that the sets of one cell have at least
 MIN_SETS = 2
 SAMPLE_SECONDS = 2e-3  # one sample takes at least this long
 COPY_BYTES = 1 << 30  # of the copy that bandwidth is measured by, read and written each
 # The device waits for half a millisecond while the host begins to fill its queue; for 30 until a sample is queued.
 SPIN_CYCLES = {Timing.GRAPH: 1_000_000, Timing.EVENTS: 1_000_000, Timing.QUEUED: 60_000_000}
+
+
+@dataclass
+class Candidate:
+    name: str
+    version: str
+    sample: Callable[[], float]  # the seconds of one call
+    mismatches: int | None = None
+    note: str = ""
+    peak_mib: float | None = None
+    cell: Cell | None = None  # its own columns, where they are not those of the comparison
+    seconds: list[float] = field(default_factory=list)
 
 
 def device(kind: str) -> torch.device:
@@ -48,13 +66,18 @@ def repeats_needed(seconds: float) -> int:
     return max(1, math.ceil(SAMPLE_SECONDS / max(seconds, 1e-7)))
 
 
+def synchronize() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
 @dataclass
 class Runner:
     """A walk over all sets, and how to time it; calling it gives one sample: seconds per call."""
 
     run: Callable[[], object]
-    calls: int  # in one run
-    timing: Timing
+    calls: int = 1  # in one run
+    timing: Timing = Timing.WALL
     repeats: int = 1
     kept: Sequence[object] = ()  # outputs that a graph writes
 
@@ -62,18 +85,25 @@ class Runner:
         return self.seconds() / (self.calls * self.repeats)
 
     def seconds(self) -> float:
-        """Of all repeats: from an idle device to an idle device, or between events queued while the device spins."""
-        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        torch.cuda.synchronize()
-        begun = time.perf_counter()
-        if self.timing is not Timing.WALL:
+        """Of all repeats from an idle device on: by the clock, or between events queued while the device spins."""
+        synchronize()
+        if self.timing in SPIN_CYCLES:
+            start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
             torch.cuda._sleep(SPIN_CYCLES[self.timing])
-        start.record()
+            start.record()
+            self.repeat()
+            end.record()
+            synchronize()
+            return start.elapsed_time(end) / 1e3
+        begun = time.perf_counter()
+        self.repeat()
+        if self.timing is Timing.WALL:
+            synchronize()
+        return time.perf_counter() - begun
+
+    def repeat(self) -> None:
         for _ in range(self.repeats):
             self.run()
-        end.record()
-        torch.cuda.synchronize()
-        return time.perf_counter() - begun if self.timing is Timing.WALL else start.elapsed_time(end) / 1e3
 
 
 def runner(calls: Sequence[Callable[[], object]], timing: Timing) -> Runner:
@@ -84,7 +114,7 @@ def runner(calls: Sequence[Callable[[], object]], timing: Timing) -> Runner:
             call()
 
     walk()
-    torch.cuda.synchronize()
+    synchronize()
     made = captured(calls) if timing is Timing.GRAPH else Runner(walk, len(calls), timing)
     made()  # a graph's first replay uploads it
     made.repeats = repeats_needed(made() * made.calls)
@@ -117,7 +147,7 @@ def candidate(
 ) -> Candidate:  # fmt: skip
     """One call per set, ready to be timed; what a graph does not take is timed by events, and its note says so."""
     if on.type == "cpu":
-        return Candidate(name, version, functools.partial(wall_sample, calls[0]), mismatches, note)
+        return Candidate(name, version, Runner(calls[0], timing=Timing.HOST), mismatches, note)
     peak = peak_mib(calls[0])
     try:
         ready = runner(calls, timing)
@@ -142,3 +172,63 @@ def bandwidth(on: torch.device, kinds: Sequence[str]) -> list[Candidate]:
         timed = runner([call], Timing.EVENTS)
         found.append(Candidate(f"torch {kind}_", torch.__version__, timed, note=note, cell=columns))
     return found
+
+
+def left_out(chosen: Sequence[Peer], every: Sequence[Peer], where: str) -> list[Missing]:
+    """Peers that a cell does not measure, so that their absence shows."""
+    names = {peer.name for peer in chosen}
+    return [Missing(peer.name, f"left out of this cell, {where}") for peer in every if peer.name not in names]
+
+
+@dataclass
+class Suite:
+    """How the suite is run: whether anything is timed, how many rounds there are, and the folder that rows go to."""
+
+    verify_only: bool = False
+    quick: bool = False
+    rows: Path | None = None
+
+    def compare(
+        self, cell: Cell, entries: Iterable[Candidate | Missing], rounds: int, device: torch.device | str = "cpu"
+    ) -> None:
+        """Time the candidates in turns, and publish their rows; the first is ours.
+
+        Where nothing is timed, each is called once, and a peer that is no longer called correctly is an error, so that
+        the suite cannot rot.
+        """
+        entries = list(entries)
+        candidates = [entry for entry in entries if isinstance(entry, Candidate)]
+        missing = [entry for entry in entries if isinstance(entry, Missing)]
+        broken = [entry for entry in missing if entry.broken]
+        assert not (broken and self.verify_only), f"peers whose calls need fixing: {broken}"
+        for _ in range(0 if self.verify_only else min(rounds, 5) if self.quick else rounds, -1, -1):
+            for candidate in (*candidates[1:], candidates[0]):
+                candidate.seconds.append(candidate.sample())
+        if self.verify_only:
+            return
+        kind = torch.device(device).type
+        run, copy = run_id(f"{kind} {cell.suite}"), None
+        for one in candidates:
+            del one.seconds[0]  # the warm-up
+            if one.cell and one.cell.cell == COPY:
+                copy = one.cell.bytes_moved / np.median(one.seconds) / 1e9
+        rows = [
+            row(run, c.cell or cell, c.name, c.version, c.seconds, device, copy, c.peak_mib, c.mismatches, c.note)
+            for c in candidates
+        ]
+        rows += [row(run, cell, absent.name, "", [], device, note=NOT_RUN + absent.reason) for absent in missing]
+        show(rows)
+        if self.rows:
+            append(self.rows / f"{FILES.get(cell.suite) or ('gpu' if kind == 'cuda' else 'cpu')}.csv", rows)
+
+
+def show(rows: Sequence[dict[str, Any]]) -> None:
+    """One cell's rows, each with its time over the first one's; pytest shows them with -s."""
+    print(f"\n{rows[0]['cell']}")
+    for line in rows:
+        figures = ""
+        if line["p50_ms"] is not None:
+            share = f"  {line['copy_fraction']:6.1%} of copy" if line["copy_fraction"] else ""
+            differ = "" if line["mismatches"] is None else f"  differ: {line['mismatches']}"
+            figures = f"{line['p50_ms']:10.4f} ms  x{line['p50_ms'] / rows[0]['p50_ms']:7.2f}{share}{differ}  "
+        print(f"  {line['name']:62} {figures}{line['note']}")

@@ -20,7 +20,7 @@ CONFTEST = (ROOT / "benchmarks" / "conftest.py").read_text()
 CELLS = """
 import types
 import pytest
-from benchmarks.measure import Candidate
+from benchmarks.timing import Candidate
 from benchmarks.rows import Cell
 
 NAMES = ("quick one", "long one")

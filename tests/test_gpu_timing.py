@@ -8,10 +8,9 @@ import torch
 
 from benchmarks import test_cells, timing
 from benchmarks.cells import GPU_NORMALIZE, PREPROCESS, SMALL_IMAGES
-from benchmarks.measure import Candidate, Suite
-from benchmarks.peers import Missing, normalize
+from benchmarks.peers import Missing, Timing, normalize
 from benchmarks.rows import Cell, read
-from benchmarks.timing import Runner, repeats_needed, sets_needed
+from benchmarks.timing import Candidate, Runner, Suite, repeats_needed, sets_needed
 
 CUDA, CPU = torch.device("cuda"), torch.device("cpu")
 
@@ -31,6 +30,21 @@ def test_samples_last_long_enough():
     assert repeats_needed(1e-4) == 20
     assert repeats_needed(1.0) == 1
     assert repeats_needed(0.0) > 1
+
+
+@pytest.mark.parametrize(("how", "order"), [(Timing.WALL, "s1234s"), (Timing.HOST, "s1234")])
+def test_only_the_wall_clock_waits_for_the_device(how, order, monkeypatch):
+    now, seen = [0.0], []
+
+    def step(name, seconds):
+        seen.append(name)
+        now[0] += seconds
+
+    monkeypatch.setattr(timing, "synchronize", lambda: step("s", 100.0))
+    monkeypatch.setattr(timing, "time", types.SimpleNamespace(perf_counter=lambda: now[0]))
+    runner = Runner(lambda: step(str(len(seen)), 1.0), calls=2, timing=how, repeats=4)
+    assert runner() == (104.0 if how is Timing.WALL else 4.0) / 8
+    assert "".join(seen) == order
 
 
 def test_candidates_take_turns_and_the_warm_up_is_not_counted(tmp_path):

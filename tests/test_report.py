@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from pandas.testing import assert_frame_equal
 
-from benchmarks import comparisons, generated, goals, readme_table, report, scaling
+from benchmarks import comparisons, generated, goals, report
 from benchmarks.comparisons import entries, peak_bandwidth
 from benchmarks.rows import COLUMNS, COPY, ROOT, append, frame, load
 from fastnorm.backends import eager
@@ -153,7 +153,9 @@ def test_no_published_row_of_host_time_was_executed_on_the_cpu():
 def test_host_time_on_a_gpu_is_beside_torch_compile_s(tmp_path):
     on_gpu = changed(CALL, driver="570.1", device="A GPU")
     append(tmp_path / "host.csv", [on_gpu, peer(on_gpu, "torch.compile (dynamic=False)", 0.027)])
-    assert "| 9.00 us; 3.00x torch.compile (dynamic=False) (goal 2) |" in readme_table.content(tmp_path)
+    text = generated.readme_table(tmp_path)
+    assert "driver that does nothing) | not yet measured | 9.00 us |" in text
+    assert "| host time of torch.compile over ours, against torch.compile (dynamic=False) | - | 3.00x |" in text
 
 
 def test_files_with_other_columns_are_refused(folder):
@@ -166,7 +168,7 @@ def test_files_with_other_columns_are_refused(folder):
 
 def test_goals_are_judged_cell_by_cell():
     results = goals.judge(entries(frame(ROWS + ON_GPU)))
-    judged = {(result.goal.on_gpu, result.goal.text): result.reached for result in results}
+    judged = {(result["goal"].on_gpu, result["goal"].text): result["reached"] for result in results}
     assert judged == {
         (False, "at least 8x as fast as torchvision v2"): True,
         (False, "at least 1x as fast as DALI CPU"): False,
@@ -331,51 +333,65 @@ def test_the_command_needs_rows(tmp_path, capsys):
 # Generated parts of Markdown files
 
 
-@pytest.mark.parametrize("module", [readme_table, scaling], ids=["README.md", "SCALING.md"])
-def test_the_text_says_what_the_rows_say(module, capsys):
-    """Where this fails, the rows have changed, or the text was edited: run the command that is printed."""
-    assert module.main(["--check"] if module is scaling else []) == 0, capsys.readouterr().out
+def test_the_texts_say_what_the_rows_say(capsys):
+    """Where this fails, the rows have changed, or a text was edited: run the command that is printed."""
+    assert generated.main([]) == 0, capsys.readouterr().out
 
 
-def test_the_readme_table_shows_ratios_ranges_and_goals(folder):
-    text = readme_table.content(folder)
-    assert "9.00x torchvision v2 (8.00 to 10.0; goal 8), 0.90x DALI CPU (goal 1)" in text
-    assert "| 93% of copy bandwidth, 1.10x torch.compile (dynamic=False) |" in text
-    assert "| 9.00 us, driver that does nothing |" in text
-    assert "40.0 before (Pillow backend), **80.0 fastnorm, in workers**, **100 fastnorm, in main**" in text
-    assert "CPU: A <CPU> & co, 2 threads, torch 2.15.0" in text
-    assert "GPU: A GPU, driver 570.1" in text
+def test_the_readme_table_has_one_figure_a_cell_and_names_the_fastest_peer(folder):
+    text = generated.readme_table(folder)
+    assert "`out=`, against DALI CPU (GPU: torch.compile (dynamic=False)) | 0.90x | 1.10x |" in text
+    assert "share of copy bandwidth, 64x512x512, fp32 pair, `out=` | - | 93% |" in text
+    assert "(CPU: driver that does nothing) | 9.00 us | not yet measured |" in text
+    for pipeline, speed in (("before (Pillow backend)", 40.0), ("fastnorm, in main", 100), ("decode alone", 160)):
+        assert f"2 workers: {pipeline} | {speed} | not yet measured |" in text
+    assert "2 workers: before (torchvision backend) | not yet measured |" in text
+    assert "CPU: A <CPU> & co, 2 threads, torch 2.15.0; 2 runs." in text
+    assert "GPU: A GPU, driver 570.1, torch 2.15.0; 1 run." in text
+    cells = [cell for line in text.splitlines() if line.startswith("| ") for cell in line.split(" | ")[1:]]
+    assert all(len(re.findall(r"\d+(?:\.\d+)?", cell)) <= 1 for cell in cells)
+
+
+def test_the_readme_table_takes_the_first_cell_and_the_fastest_peer_in_it(tmp_path):
+    cells = [changed(CPU, suite="preprocess", cell=f"{n} all threads") for n in (1, 2)]
+    peers = [
+        peer(cell, f"peer {n}", ms) for cell in cells for n, ms in enumerate((30.0, 20.0, 5.0 * len(cell["cell"])))
+    ]
+    peers[-1]["p50_ms"] = 1.0
+    append(tmp_path / "cpu.csv", [*cells, *peers])
+    assert "VAE 512 + CLIP 224, against peer 1 | 2.00x |" in generated.readme_table(tmp_path)
 
 
 def test_without_gpu_rows_the_gpu_column_says_only_that(tmp_path):
     append(tmp_path / "cpu.csv", ROWS)
-    rows = [line.split(" | ") for line in readme_table.content(tmp_path).splitlines() if line.startswith("| ")][1:]
-    assert [row[-1] for row in rows] == ["not yet measured |"] * len(readme_table.LINES)
+    rows = [line.split(" | ") for line in generated.readme_table(tmp_path).splitlines() if line.startswith("| ")][1:]
+    assert [row[-1] for row in rows] == ["not yet measured |"] * len(generated.LINES)
 
 
 def test_without_rows_nothing_is_claimed(tmp_path):
-    assert readme_table.content(tmp_path).count("not yet measured") == 2 * len(readme_table.LINES)
-    assert "x torchvision" not in readme_table.content(tmp_path)
+    assert generated.readme_table(tmp_path).count("not yet measured") == 2 * len(generated.LINES) - 2
+    assert "x torchvision" not in generated.readme_table(tmp_path)
 
 
 def test_a_row_of_ours_that_differs_is_not_published(tmp_path):
     append(tmp_path / "cpu.csv", [changed(CPU, mismatches=1)])
     with pytest.raises(ValueError, match="got 1 values of ours that differ from the contract, expected 0"):
-        readme_table.content(tmp_path)
+        generated.readme_table(tmp_path)
 
 
 def test_a_part_is_written_once_and_is_old_when_edited(tmp_path, capsys):
     path = tmp_path / "TEXT.md"
-    path.write_text("before\n<!-- a -->\nold\n<!-- b -->\nafter\n")
-    part = path, "<!-- a -->", "<!-- b -->", "new"
-    assert generated.bring_up_to_date(*part, write=False, command="some.module") == 1
-    assert "python -m some.module --write" in capsys.readouterr().out
-    assert generated.bring_up_to_date(*part, write=True, command="some.module") == 0
-    assert path.read_text() == "before\n<!-- a -->\n\nnew\n\n<!-- b -->\nafter\n"
-    assert generated.bring_up_to_date(*part, write=False, command="some.module") == 0
+    start, end = f"<!-- part: {generated.COMMAND} -->", "<!-- end of part -->"
+    path.write_text(f"before\n{start}\nold\n{end}\nafter\n")
+    part = path, "part", "new"
+    assert generated.bring_up_to_date(*part, write=False) == 1
+    assert "python -m benchmarks.generated --write" in capsys.readouterr().out
+    assert generated.bring_up_to_date(*part, write=True) == 0
+    assert path.read_text() == f"before\n{start}\n\nnew\n\n{end}\nafter\n"
+    assert generated.bring_up_to_date(*part, write=False) == 0
     path.write_text("without marks")
     with pytest.raises(ValueError, match="expected 1; add both lines"):
-        generated.bring_up_to_date(*part, write=True, command="some.module")
+        generated.bring_up_to_date(*part, write=True)
 
 
 # The scaling page
@@ -385,51 +401,52 @@ def test_bytes_are_those_that_the_code_counts():
     from fastnorm_kernels import _normalize_kernels as kernels
 
     assert "add up to 45" in " ".join(eager.normalized.__doc__.split())
-    assert "| eager torch, two targets of 512 | 45 x 3 x 512 x 512 |" in scaling.content()
+    assert "| eager torch, two targets of 512 | 45 x 3 x 512 x 512 |" in generated.scaling()
     assert kernels.bytes_moved(1, [4, 4]) == 9
-    assert "| one pass, the same | 9 x 3 x 512 x 512 |" in scaling.content()
-    assert "= 936,960 elements" in scaling.content()
+    assert "| one pass, the same | 9 x 3 x 512 x 512 |" in generated.scaling()
+    assert "= 936,960 elements" in generated.scaling()
 
 
 def test_rates_are_the_formulas_and_the_smallest_bounds_the_run(tmp_path):
-    own = {"jpeg_bytes": 1e6, "decode_ms": 10, "resize_ms": 30, "cores": 8, "disk": 1, "bus": 10, "memory": 1000}
-    text = scaling.content(tmp_path, own)
+    own = {"J": 1e6, "d": 10, "r": 30, "C": 8, "B_disk": 1, "B_bus": 10, "B_mem": 1000}
+    text = generated.scaling(tmp_path, own)
     assert "| disk: B_disk / J | 1,000 | 1,000 | 1,000 |" in text
     assert "| cores: C / core time | 200 | 200 | 800 |" in text
     assert f"| bus: B_bus / crossing | {10e9 / (4 * 936_960):,.0f} | " in text
     assert "| bottleneck | cores | cores | cores |" in text
     assert "- today: float32 from the workers: cores 200, disk 1,000, bus " in text
-    assert "| bottleneck | disk | disk | disk |" in scaling.content(tmp_path, own | {"cores": 1000})
+    assert "| bottleneck | disk | disk | disk |" in generated.scaling(tmp_path, own | {"C": 1000})
 
 
 def test_measured_values_replace_assumptions_and_own_values_both():
-    assert "assumption" in scaling.inputs(entries(frame([])), {})["decode_ms"].source
-    given = scaling.inputs(entries(frame(ROWS + ON_GPU)), {})
-    values = [given[name].value for name in ("decode_ms", "resize_ms", "memory")]
-    assert values == [1e3 / 80, 1e3 / 20 - 1e3 / 80, 4300.0]
-    assert given["decode_ms"].source.startswith("row")
-    own = scaling.inputs(entries(frame(ROWS)), {"decode_ms": 5.0})["decode_ms"]
-    assert (own.value, own.source) == (5.0, "yours")
+    assert "assumption" in generated.inputs(entries(frame([])), {})["source"]["d"]
+    given = generated.inputs(entries(frame(ROWS + ON_GPU)), {})
+    assert list(given["value"][["d", "r", "B_mem"]]) == [1e3 / 80, 1e3 / 20 - 1e3 / 80, 4300.0]
+    assert given["source"]["d"].startswith("row")
+    own = generated.inputs(entries(frame(ROWS)), {"d": 5.0}).loc["d"]
+    assert (own["value"], own["source"]) == (5.0, "yours")
 
 
 def test_hours_per_million_images_come_from_rows_only(folder, tmp_path):
-    assert "1e6 / 40.0 / 3600 = 6.94" in scaling.content(folder)
-    assert scaling.content(tmp_path / "nowhere").count("not yet measured") == 2
+    assert "1e6 / 40.0 / 3600 = 6.94" in generated.scaling(folder)
+    assert generated.scaling(tmp_path / "nowhere").count("not yet measured") == 2
 
 
 def test_the_calculator_takes_the_reader_s_numbers(capsys):
-    assert scaling.main(["--images", "1e6", "--jpeg-bytes", "1e6", "--cores", "4"]) == 0
+    assert generated.main(["N=1e6", "J=1e6", "C=4"]) == 0
     out = capsys.readouterr().out
     assert "| disk to worker | every pipeline | J | 1.00 MB | 1.00 TB |" in out
-    with pytest.raises(SystemExit):
-        scaling.main(["--cores", "none"])
-    assert "got 'none', expected a number above 0" in capsys.readouterr().err
+    assert "| J | one JPEG file | 1,000,000 bytes | yours |" in out
+    for wrong in ("C=none", "C=-1", "C", "cores=4"):
+        with pytest.raises(SystemExit):
+            generated.main([wrong])
+        assert f"got '{wrong}', expected one of N, W, H, " in capsys.readouterr().err
 
 
 def test_a_reader_that_leaves_early_causes_no_traceback():
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     process = subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.scaling"],
+        [sys.executable, "-m", "benchmarks.generated", "N=1e6"],
         env=environment,
         cwd=ROOT,
         stdout=subprocess.PIPE,

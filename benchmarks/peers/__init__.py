@@ -5,7 +5,6 @@ this environment or for this job, is listed with its reason.
 """
 
 import enum
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -19,12 +18,13 @@ Function = Callable[[Any], Sequence[Any]]
 
 
 class Timing(enum.Enum):
-    """How a function's work on a GPU is timed; the text is the rows' note. See gpu_timing."""
+    """How a function's work on a GPU is timed; the text is the rows' note. See timing.py."""
 
     GRAPH = "graph replay"
     EVENTS = "events"
     QUEUED = "events, all calls queued ahead"
     WALL = "wall clock"
+    HOST = "host"  # by the clock, without waiting for a device
 
 
 class CannotRun(Exception):  # noqa: N818  # an expected outcome
@@ -68,6 +68,7 @@ class Peer:
     distributions: tuple[str, ...]  # the first that is installed gives the version
     make: Callable[[Any], Function]
     timing: Timing = Timing.EVENTS
+    note: str = ""  # why its row is what it is
 
     def version(self) -> str:
         return version_of(*self.distributions)
@@ -84,10 +85,8 @@ class Missing(NamedTuple):
 def make(peer: Peer, job: Any) -> Function | Missing:
     """The peer's function after one call on the job's example, or why there is none."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # other packages' warnings are theirs
-            function = peer.make(job)
-            function(job.example)
+        function = peer.make(job)
+        function(job.example)
         return function
     except CannotRun as why:
         return Missing(peer.name, str(why))

@@ -4,13 +4,13 @@ Mean and std are in units of pixel values, as its documentation has them. Its ou
 the next run overwrites.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 
 from benchmarks.peers import CannotRun, Function, NormalizeJob, PreprocessJob, require_cpu, require_gpu
-from fastnorm import Normalization, Target
+from fastnorm import Normalization
 
 DISTRIBUTIONS = ("nvidia-dali-cuda120", "nvidia-dali-cuda130")
 
@@ -23,16 +23,14 @@ def normalize(job: NormalizeJob, on_gpu: bool) -> Function:
     if any(dtype not in names for dtype in job.dtypes):
         raise CannotRun("has no bfloat16 output")
     layout = "HWC" if job.layout == "NHWC" else "CHW"
-
-    def steps(pixels: Any) -> tuple[Any, ...]:
-        return tuple(
-            fn.crop_mirror_normalize(pixels, dtype=names[dtype], output_layout="CHW", **_constants(target))
-            for target, dtype in zip(job.targets, job.dtypes, strict=True)
-        )
-
-    run = _pipeline(steps, len(job.example), layout, job.device if on_gpu else None)
     if layout == "CHW" and not job.example.is_contiguous():
         raise CannotRun("takes dense images only")
+
+    def steps(pixels: Any) -> Iterator[Any]:
+        for target, dtype in zip(job.targets, job.dtypes, strict=True):
+            yield fn.crop_mirror_normalize(pixels, dtype=names[dtype], output_layout="CHW", **_constants(target))
+
+    run = _pipeline(steps, len(job.example), layout, job.device if on_gpu else None)
     return run if on_gpu else lambda batch: run(list(batch.numpy()))
 
 
@@ -43,14 +41,12 @@ def preprocess(job: PreprocessJob, on_gpu: bool) -> Function:
     (require_gpu if on_gpu else require_cpu)(job)
     filters = {"bilinear": types.INTERP_LINEAR, "bicubic": types.INTERP_CUBIC}
 
-    def steps(pixels: Any) -> tuple[Any, ...]:
-        return tuple(of_target(pixels, target) for target in job.targets)
-
-    def of_target(pixels: Any, target: Target) -> Any:
-        options = {"interp_type": filters[target.resample], "antialias": True, "dtype": types.UINT8}
-        small = fn.resize(pixels, resize_shorter=target.size, **options)
-        crop = (target.crop_size.height, target.crop_size.width)
-        return fn.crop_mirror_normalize(small, crop=crop, output_layout="CHW", **_constants(target.normalization))
+    def steps(pixels: Any) -> Iterator[Any]:
+        for target in job.targets:
+            options = {"interp_type": filters[target.resample], "antialias": True, "dtype": types.UINT8}
+            small = fn.resize(pixels, resize_shorter=target.size, **options)
+            crop = (target.crop_size.height, target.crop_size.width)
+            yield fn.crop_mirror_normalize(small, crop=crop, output_layout="CHW", **_constants(target.normalization))
 
     run = _pipeline(steps, len(job.example), "HWC", job.device if on_gpu else None)
     return lambda images: run(list(images) if on_gpu else [np.asarray(image) for image in images])
@@ -72,7 +68,7 @@ def _pipeline(steps: Any, size: int, layout: str, gpu: torch.device | None) -> A
     )  # fmt: skip
     def pipeline():
         options = {"batch": True, "no_copy": True, "layout": layout, "device": "gpu" if gpu else "cpu"}
-        return steps(fn.external_source(lambda: current[0], **options))
+        return tuple(steps(fn.external_source(lambda: current[0], **options)))
 
     built = pipeline()
     built.build()

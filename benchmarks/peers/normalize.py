@@ -1,9 +1,10 @@
 """Peers for batches that have the models' size already: uint8 in, one normalised tensor per target out."""
 
+import dataclasses
 import functools
 import itertools
 import types
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
 
@@ -11,27 +12,33 @@ from benchmarks.peers import CannotRun, Function, NormalizeJob, Peer, Timing, da
 from benchmarks.peers.preprocess import clip_processor
 from fastnorm import Normalization
 
-AUTO_DYNAMIC, STATIC, MAX_AUTOTUNE = (
-    f"torch.compile ({how})" for how in ("auto-dynamic", "dynamic=False", "max-autotune")
-)
-Chain = Callable[[torch.Tensor], torch.Tensor]
 _copies = itertools.count()
 
 
-def _planes(job: NormalizeJob, batch: torch.Tensor) -> torch.Tensor:
-    return batch.permute(0, 3, 1, 2) if job.layout == "NHWC" else batch
+def _planes(job: NormalizeJob) -> Callable[[torch.Tensor], torch.Tensor]:
+    return lambda batch: batch.permute(0, 3, 1, 2) if job.layout == "NHWC" else batch
 
 
-def _per_target(
-    job: NormalizeJob, make: Callable[[Normalization], Chain], prepared: Callable | None = None
-) -> Function:
-    """One chain a target; what users of a package without the dtype do behind it is a cast."""
-    chains = [(make(target), dtype) for target, dtype in zip(job.targets, job.dtypes, strict=True)]
-    prepared = prepared or functools.partial(_planes, job)
+def _list_of_planes(job: NormalizeJob) -> Callable[[torch.Tensor], list]:
+    return lambda batch: list(_planes(job)(batch))
+
+
+def _arrays(job: NormalizeJob) -> Callable[[torch.Tensor], list]:
+    """For packages that take a list of numpy images."""
+    require_cpu(job)
+    if job.layout != "NHWC":
+        raise CannotRun("takes height x width x channels only")
+    return lambda batch: list(batch.numpy())
+
+
+def _per_target(job: NormalizeJob, chain: Callable, images: Callable = _planes) -> Function:
+    """One chain a target, of what `images` makes of a batch; users of a package without the dtype cast behind it."""
+    prepared = images(job)
+    chains = [(chain(target, dtype, job.device), dtype) for target, dtype in zip(job.targets, job.dtypes, strict=True)]
 
     def call(batch):
-        images = prepared(batch)
-        return [chain(images).to(dtype) for chain, dtype in chains]
+        pixels = prepared(batch)
+        return [chain(pixels).to(dtype) for chain, dtype in chains]
 
     return call
 
@@ -63,7 +70,7 @@ def _compiled(job: NormalizeJob, **options) -> Function:
 def _compiled_after_another_size(job: NormalizeJob) -> Function:
     """As users of more than one resolution have it: the second size that the function sees makes sizes dynamic."""
     compiled = _compiled(job)
-    n, _, height, width = _planes(job, job.example).shape
+    n, _, height, width = _planes(job)(job.example).shape
     memory = job.example.new_zeros(n, height // 2 + 3, width // 2 + 5, 3)
     planes = memory.permute(0, 3, 1, 2)
     compiled({"NHWC": memory, "NCHW": planes.contiguous(), "NCHW view": planes}[job.layout])
@@ -76,92 +83,60 @@ def _compiled_per_size(job: NormalizeJob) -> Function:
     return _compiled(job, dynamic=False)
 
 
-def _torchvision_v2(job: NormalizeJob) -> Function:
+# Chains: from a target, its dtype and the device to a function from prepared images to one tensor
+
+
+def _torchvision_v2(target: Normalization, dtype: torch.dtype, _: torch.device) -> Callable:
     from torchvision.transforms import v2
 
-    def chain(target, dtype):
-        steps = [v2.ToDtype(torch.float32, scale=True), v2.Normalize(list(target.mean), list(target.std))]
-        return v2.Compose(steps if dtype is torch.float32 else [*steps, v2.ToDtype(dtype)])
-
-    chains = [chain(target, dtype) for target, dtype in zip(job.targets, job.dtypes, strict=True)]
-
-    def call(batch):
-        planes = _planes(job, batch)
-        return [chain(planes) for chain in chains]
-
-    return call
+    steps = [v2.ToDtype(torch.float32, scale=True), v2.Normalize(list(target.mean), list(target.std))]
+    return v2.Compose(steps if dtype is torch.float32 else [*steps, v2.ToDtype(dtype)])
 
 
-def _arrays(job: NormalizeJob) -> Callable[[torch.Tensor], list]:
-    """For packages that take a list of numpy images."""
-    require_cpu(job)
-    if job.layout != "NHWC":
-        raise CannotRun("takes height x width x channels only")
-    return lambda batch: list(batch.numpy())
-
-
-def _torchvision_v1(job: NormalizeJob) -> Function:
+def _torchvision_v1(target: Normalization, *_) -> Callable:
     from torchvision import transforms
 
-    def make(target):
-        chain = transforms.Compose([transforms.ToTensor(), transforms.Normalize(target.mean, target.std)])
-        return lambda images: torch.stack([chain(image) for image in images])
-
-    return _per_target(job, make, _arrays(job))
+    chain = transforms.Compose([transforms.ToTensor(), transforms.Normalize(target.mean, target.std)])
+    return lambda images: torch.stack([chain(image) for image in images])
 
 
-def _transformers(job: NormalizeJob, backend: str) -> Function:
+def _transformers(target: Normalization, *_, backend: str) -> Callable:
     """The images have their size; constants per target, CLIP's own by default."""
-    images = _arrays(job) if backend == "Pillow" else lambda batch: list(_planes(job, batch))
-
-    def make(target):
-        constants = {"image_mean": list(target.mean), "image_std": list(target.std)}
-        processor = clip_processor(backend)(do_resize=False, do_center_crop=False, **constants)
-        return lambda images: processor(images=images, return_tensors="pt")["pixel_values"]
-
-    return _per_target(job, make, images)
+    constants = {"image_mean": list(target.mean), "image_std": list(target.std)}
+    processor = clip_processor(backend)(do_resize=False, do_center_crop=False, **constants)
+    return lambda images: processor(images=images, return_tensors="pt")["pixel_values"]
 
 
-def _timm(job: NormalizeJob) -> Function:
+def _timm(target: Normalization, _: torch.dtype, device: torch.device) -> Callable:
     """timm's PrefetchLoader, which normalises with constants of 0..255, over a loader of this one batch."""
     from timm.data.loader import PrefetchLoader
 
-    labels = torch.zeros(1, device=job.device)
+    labels = torch.zeros(1, device=device)
+    loader = PrefetchLoader([], mean=target.mean, std=target.std, device=device)
 
-    def make(target):
-        loader = PrefetchLoader([], mean=target.mean, std=target.std, device=job.device)
+    def chain(planes):
+        loader.loader = [(planes, labels)]
+        ((pixels, _),) = loader
+        return pixels
 
-        def chain(planes):
-            loader.loader = [(planes, labels)]
-            ((pixels, _),) = loader
-            return pixels
-
-        return chain
-
-    return _per_target(job, make)
+    return chain
 
 
-def _kornia(job: NormalizeJob) -> Function:
+def _kornia(target: Normalization, _: torch.dtype, device: torch.device) -> Callable:
     from kornia.enhance import Normalize
 
-    def make(target):
-        step = Normalize(mean=torch.tensor(target.mean), std=torch.tensor(target.std)).to(job.device)
-        return lambda planes: step(planes.float() / 255)
-
-    return _per_target(job, make)
+    step = Normalize(mean=torch.tensor(target.mean), std=torch.tensor(target.std)).to(device)
+    return lambda planes: step(planes.float() / 255)
 
 
-def _opencv(job: NormalizeJob) -> Function:
+def _opencv(target: Normalization, *_) -> Callable:
     """One blob per target: (pixel - 255 mean) * 1 / (255 std), without swapping the channels."""
     import cv2
 
-    def make(target):
-        blob = cv2.dnn.Image2BlobParams()
-        blob.scalefactor = tuple(1 / (255 * s) for s in target.std)
-        blob.mean = tuple(255 * m for m in target.mean)
-        return lambda images: torch.from_numpy(cv2.dnn.blobFromImagesWithParams(images, blob))
-
-    return _per_target(job, make, _arrays(job))
+    blob = cv2.dnn.Image2BlobParams()
+    blob.scalefactor = tuple(1 / (255 * s) for s in target.std)
+    blob.mean = tuple(255 * m for m in target.mean)
+    return lambda images: torch.from_numpy(cv2.dnn.blobFromImagesWithParams(images, blob))
 
 
 def _cvcuda(job: NormalizeJob) -> Function:
@@ -174,22 +149,21 @@ def _cvcuda(job: NormalizeJob) -> Function:
     if job.layout != "NHWC":
         raise CannotRun("normalises NHWC only")
 
-    def constant(values: Sequence[float]) -> object:
-        return cvcuda.as_tensor(torch.tensor(values, device=job.device).view(1, 1, 1, 3), "NHWC")
+    def chain(target, *_):
+        pairs = (torch.tensor(values, device=job.device).view(1, 1, 1, 3) for values in (target.mean, target.std))
+        base, scale = (cvcuda.as_tensor(values, "NHWC") for values in pairs)
+        flags = cvcuda.NormalizeFlags.SCALE_IS_STDDEV
 
-    def make(target):
-        options = {"base": constant(target.mean), "scale": constant(target.std)}
-        options["flags"] = cvcuda.NormalizeFlags.SCALE_IS_STDDEV
-
-        def chain(pixels):
-            planes = cvcuda.reformat(cvcuda.normalize(pixels, **options), "NCHW")
+        def call(pixels):
+            planes = cvcuda.reformat(cvcuda.normalize(pixels, base=base, scale=scale, flags=flags), "NCHW")
             return torch.as_tensor(planes.cuda(), device=job.device)
 
-        return chain
+        return call
 
-    call = _per_target(
-        job, make, lambda batch: cvcuda.convertto(cvcuda.as_tensor(batch, "NHWC"), np.float32, scale=1 / 255)
-    )
+    def images(_):
+        return lambda batch: cvcuda.convertto(cvcuda.as_tensor(batch, "NHWC"), np.float32, scale=1 / 255)
+
+    call = _per_target(job, chain, images)
 
     def on_current_stream(batch):
         with cvcuda.as_stream(torch.cuda.current_stream()):
@@ -200,30 +174,33 @@ def _cvcuda(job: NormalizeJob) -> Function:
 
 _partial = functools.partial
 EAGER = Peer("eager torch", ("torch",), _eager, timing=Timing.GRAPH)
-TORCHVISION_V2 = Peer("torchvision v2", ("torchvision",), _torchvision_v2)
-COMPILED_AUTO = Peer(AUTO_DYNAMIC, ("torch",), _compiled_after_another_size, timing=Timing.GRAPH)
-COMPILED_STATIC = Peer(STATIC, ("torch",), _partial(_compiled, dynamic=False), timing=Timing.GRAPH)
-COMPILED_PER_SIZE = Peer(STATIC, ("torch",), _compiled_per_size, timing=Timing.GRAPH)
-COMPILED_MAX = Peer(MAX_AUTOTUNE, ("torch",), _partial(_compiled, mode="max-autotune"))  # runs CUDA graphs of its own
+TORCHVISION_V2 = Peer("torchvision v2", ("torchvision",), _partial(_per_target, chain=_torchvision_v2))
+_ANOTHER, _ONE_SHAPE = "has compiled for another resolution before", "compiled for this one shape"
+_STATIC, _MAX = _partial(_compiled, dynamic=False), _partial(_compiled, mode="max-autotune")
+_AUTO = _compiled_after_another_size
+COMPILED_AUTO = Peer("torch.compile (auto-dynamic)", ("torch",), _AUTO, Timing.GRAPH, _ANOTHER)
+COMPILED_STATIC = Peer("torch.compile (dynamic=False)", ("torch",), _STATIC, Timing.GRAPH, _ONE_SHAPE)
+COMPILED_PER_SIZE = dataclasses.replace(COMPILED_STATIC, make=_compiled_per_size)
+COMPILED_MAX = Peer("torch.compile (max-autotune)", ("torch",), _MAX, note=_ONE_SHAPE)  # runs CUDA graphs of its own
 DALI_CPU = Peer("DALI CPU", dali.DISTRIBUTIONS, _partial(dali.normalize, on_gpu=False))
 DALI_GPU = Peer("DALI GPU", dali.DISTRIBUTIONS, _partial(dali.normalize, on_gpu=True), timing=Timing.WALL)
 
 COMPILED = (COMPILED_AUTO, COMPILED_STATIC, COMPILED_MAX)
+_PILLOW, _TORCHVISION = (_partial(_transformers, backend=backend) for backend in ("Pillow", "torchvision"))
+_CHAINS = (
+    ("torchvision v1", ("torchvision",), _torchvision_v1, _arrays),
+    ("transformers CLIP (Pillow backend)", ("transformers",), _PILLOW, _arrays),
+    ("transformers CLIP (torchvision backend)", ("transformers",), _TORCHVISION, _list_of_planes),
+    ("timm PrefetchLoader", ("timm",), _timm, _planes),
+    ("kornia", ("kornia",), _kornia, _planes),
+    ("OpenCV blobFromImagesWithParams", ("opencv-python-headless", "opencv-python"), _opencv, _arrays),
+)
 PACKAGES = (
     EAGER,
     TORCHVISION_V2,
-    Peer("torchvision v1", ("torchvision",), _torchvision_v1),
-    Peer("transformers CLIP (Pillow backend)", ("transformers",), _partial(_transformers, backend="Pillow")),
-    Peer("transformers CLIP (torchvision backend)", ("transformers",), _partial(_transformers, backend="torchvision")),
-    Peer("timm PrefetchLoader", ("timm",), _timm),
-    Peer("kornia", ("kornia",), _kornia),
-    Peer("OpenCV blobFromImagesWithParams", ("opencv-python-headless", "opencv-python"), _opencv),
+    *(Peer(name, of, _partial(_per_target, chain=chain, images=images)) for name, of, chain, images in _CHAINS),
     DALI_CPU,
     DALI_GPU,
     Peer("CV-CUDA", ("cvcuda-cu13", "cvcuda-cu12"), _cvcuda),
 )
 ALL = (*PACKAGES, *COMPILED)
-
-# Why a row of torch.compile is what it is.
-NOTES = dict.fromkeys((STATIC, MAX_AUTOTUNE), "compiled for this one shape")
-NOTES[AUTO_DYNAMIC] = "has compiled for another resolution before"

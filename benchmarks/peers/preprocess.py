@@ -48,7 +48,7 @@ def _published(job: PreprocessJob, backend: str, threaded: bool) -> Function:
     return lambda images: stacked(list(mapped(chain, images)))
 
 
-def _v2(target: Target) -> Callable[[torch.Tensor | Sequence[torch.Tensor]], torch.Tensor]:
+def _v2(target: Target, _: torch.device) -> Callable:
     """torchvision v2 on the tensors' device: a batch at once, images of different sizes one by one."""
     from torchvision.transforms import InterpolationMode, v2
 
@@ -64,37 +64,35 @@ def _v2(target: Target) -> Callable[[torch.Tensor | Sequence[torch.Tensor]], tor
     return call
 
 
-def _torchvision_v2(job: PreprocessJob) -> Function:
+def _transformers_clip(_: Target, device: torch.device) -> Callable:
+    """transformers' torchvision backend on the tensors' device."""
+    processor = clip_processor("torchvision")()
+    return lambda images: processor(
+        images=[image.permute(2, 0, 1) for image in images], device=device, return_tensors="pt"
+    )["pixel_values"]
+
+
+def _on_gpu(job: PreprocessJob, makers: Sequence[Callable]) -> Function:
     require_gpu(job)
-    chains = [_v2(target) for target in job.targets]
+    chains = [make(target, job.device) for make, target in zip(makers, job.targets, strict=True)]
     return lambda images: [chain(images) for chain in chains]
 
 
-def _v2_and_transformers(job: PreprocessJob) -> Function:
-    """The VAE's target as above, CLIP's by transformers' torchvision backend on the tensors' device."""
-    require_gpu(job)
-    vae, processor = _v2(job.targets[0]), clip_processor("torchvision")()
-
-    def call(images):
-        planes = [image.permute(2, 0, 1) for image in images]
-        return [vae(images), processor(images=planes, device=job.device, return_tensors="pt")["pixel_values"]]
-
-    return call
-
-
+_partial = functools.partial
 _NAMES = {backend: f"torchvision + transformers ({backend} backend)" for backend in ("Pillow", "torchvision")}
 _SERIAL, THREADED = (
     tuple(
-        Peer(f"{name}, {how}", ("transformers",), functools.partial(_published, backend=backend, threaded=threaded))
+        Peer(f"{name}, {how}", ("transformers",), _partial(_published, backend=backend, threaded=threaded))
         for backend, name in _NAMES.items()
     )
     for how, threaded in (("serial", False), ("ThreadPoolExecutor", True))
 )
+_MIXED = _partial(_on_gpu, makers=(_v2, _transformers_clip))
 ALL = (
     *_SERIAL,
     *THREADED,
-    Peer("DALI CPU", dali.DISTRIBUTIONS, functools.partial(dali.preprocess, on_gpu=False)),
-    Peer("torchvision v2 on the GPU", ("torchvision",), _torchvision_v2),
-    Peer(f"{_NAMES['torchvision']} on the GPU", ("transformers",), _v2_and_transformers),
-    Peer("DALI GPU", dali.DISTRIBUTIONS, functools.partial(dali.preprocess, on_gpu=True), timing=Timing.WALL),
+    Peer("DALI CPU", dali.DISTRIBUTIONS, _partial(dali.preprocess, on_gpu=False)),
+    Peer("torchvision v2 on the GPU", ("torchvision",), _partial(_on_gpu, makers=(_v2, _v2))),
+    Peer(f"{_NAMES['torchvision']} on the GPU", ("transformers",), _MIXED),
+    Peer("DALI GPU", dali.DISTRIBUTIONS, _partial(dali.preprocess, on_gpu=True), timing=Timing.WALL),
 )
