@@ -165,7 +165,8 @@ def test_ctrl_c_leaves_the_suite_time_to_end_by_itself(tmp_path):
     (tmp_path / "benchmarks").mkdir()
     (tmp_path / "benchmarks" / "__main__.py").write_text(INTERRUPTED)
     program = (
-        "import pathlib, sys\n"
+        "import pathlib, signal, sys\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in what a shell runs in the background\n"
         "from fastnorm.cli import bench, main\n"
         f"bench.find_checkout = lambda: pathlib.Path({str(tmp_path)!r})\n"
         f"sys.exit(main(['bench', '--output', {str(tmp_path / 'out')!r}]))"
