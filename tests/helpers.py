@@ -28,6 +28,11 @@ def every_code(layout, device="cpu"):
     return planes.permute(0, 2, 3, 1).contiguous() if layout == "NHWC" else planes
 
 
+def dual(batch):
+    """The pair of an NHWC batch, in two dtypes."""
+    return fastnorm.fused_dual_normalize(batch, dtype=(torch.float32, torch.bfloat16), layout="NHWC")
+
+
 def poisoned(shape, dtype, device="cpu", memory_format=torch.contiguous_format):
     """Memory full of NaN: one element that is not written shows."""
     if memory_format is torch.channels_last:

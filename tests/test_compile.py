@@ -6,13 +6,9 @@ from torchvision import tv_tensors
 
 import fastnorm
 from fastnorm import CLIP, DINOV2, VAE
-from helpers import assert_same_bits, random_pixels
+from helpers import assert_same_bits, dual, random_pixels
 
 pytestmark = pytest.mark.compat
-
-
-def dual(batch):
-    return fastnorm.fused_dual_normalize(batch, dtype=(torch.float32, torch.bfloat16), layout="NHWC")
 
 
 def same(got, expected):
