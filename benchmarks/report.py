@@ -12,17 +12,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import jinja2
 import pandas as pd
 
-from benchmarks import plots
+from benchmarks import formats, plots
 from benchmarks.comparisons import CELL, NO_DRIVER, at, entries, is_ours, peak_bandwidth, records
-from benchmarks.formats import percent, significant, span, times
-from benchmarks.generated import render
+from benchmarks.formats import percent, plural, significant, span, times
 from benchmarks.goals import CPU_PAIR_FRESH, CPU_PAIR_OUT, GPU_PAIR_FRESH, GPU_PAIR_OUT, GPU_VARYING, judge
 from benchmarks.plots import OTHER, OURS, SLOWER, Bar
 from benchmarks.rows import RESULTS, load
 from fastnorm.cli._ending import quietly
-from fastnorm.cli._text import plural, print_table
+from fastnorm.cli._text import print_table
 
 NORMALIZE, PREPROCESS, HOST, END_TO_END, BANDWIDTH = "normalize", "preprocess", "host", "end to end", "bandwidth"
 SUITES = {
@@ -50,35 +50,35 @@ def _figure(line: dict[str, Any], figure: str, unit: str, label: str) -> Bar:
     return Bar(label, value, f"{significant(value)}{unit}{share}", low, high, colour, line["decodes"])
 
 
-def _cell(cell: pd.DataFrame, prefix: str, title: str) -> dict[str, Any]:
+def _cell(cell: pd.DataFrame, title: str) -> dict[str, Any]:
     """What the page says of one cell: what it is, its lines, and its chart: the closest peers first."""
     suite, chart = cell["suite"].iloc[0], ""
     if suite == END_TO_END:
         shown = [_figure(e, "images_per_s", " /s", e["name"]) for e in records(cell.dropna(subset=["images_per_s"]))]
-        chart = plots.svg(shown, "samples per second: more is better", prefix) if shown else ""
+        chart = plots.svg(shown, f"{title}, samples per second: more is better") if shown else ""
     elif suite != BANDWIDTH and cell["ratio"].notna().any():
         shown = [_speed_up(e) for e in records(cell.dropna(subset=["ratio"]).sort_values("ratio", kind="stable"))]
-        chart = plots.svg(shown, "a peer's time / ours: right of 1x, fastnorm is faster", prefix, log=True)
+        chart = plots.svg(shown, "a peer's time / ours: right of 1x, fastnorm is faster", log=True)
     return {
-        "name": cell["cell"].iloc[0], "suite": title, "what": records(cell)[0], "chart": chart,
+        "name": cell["cell"].iloc[0], "what": records(cell)[0], "chart": chart,
         "unsteady": list(cell[cell["variation"] > STEADY]["name"]), "lines": records(cell[cell["runs"] > 0]),
         "headline": any(len(at(cell, where)) for where in HEADLINES),
     }  # fmt: skip
 
 
-def machine(device: str, gpu: bool, lines: pd.DataFrame, rows: pd.DataFrame, prefix: str) -> dict[str, Any]:
+def machine(device: str, gpu: bool, lines: pd.DataFrame, rows: pd.DataFrame) -> dict[str, Any]:
     """What the page says of one device."""
     own = rows[(rows["device"] == device) & ((rows["driver"] != "") == gpu)]
-    suites = []
+    suites = {}
     for suite, title in SUITES.items():
         title = f"Host time, {NO_DRIVER}" if suite == HOST and not gpu else title
-        groups = lines[lines["suite"] == suite].groupby("cell", sort=False)
-        cells = [_cell(cell, f"{prefix}-{suite}-{n}".replace(" ", "-"), title) for n, (_, cell) in enumerate(groups)]
+        cells = [_cell(cell, title) for _, cell in lines[lines["suite"] == suite].groupby("cell", sort=False)]
         any_headline = any(cell["headline"] for cell in cells)
         for number, cell in enumerate(cells):
             shown = cell["headline"] if any_headline else number < _FEW
             cell["folded"] = len(cells) > _FEW and not shown
-        suites.append((title, [cell for cell in cells if cell["lines"]]))
+        if ran := [cell for cell in cells if cell["lines"]]:
+            suites[title] = ran
     moved = records(lines[lines["suite"].isin([NORMALIZE, PREPROCESS]) & lines["ours"]].dropna(subset=["gb_per_s"]))
     bars = [_figure(line, "gb_per_s", "", line["cell"]) for line in moved]
     peak, axis = peak_bandwidth(lines, device), "GB/s, bytes read and written: more is better"
@@ -86,12 +86,10 @@ def machine(device: str, gpu: bool, lines: pd.DataFrame, rows: pd.DataFrame, pre
         "label": f"{'GPU' if gpu else 'CPU'}: {device}",
         "provenance": {column: list(own[column].astype(str).unique()) for column in PROVENANCE},
         "versions": list(own[own["name"].map(is_ours) & (own["version"] != "")]["version"].unique()),
-        "goals": judge(lines),
-        "bandwidth": plots.svg(bars, axis, f"{prefix}-bandwidth", limit=peak) if bars else "",
-        "peak": peak,
-        "suites": [(title, cells) for title, cells in suites if cells],
+        "goals": judge(lines), "bandwidth": plots.svg(bars, axis, limit=peak) if bars else "", "peak": peak,
+        "suites": suites,
         "absent": lines[lines["runs"] == 0].groupby(["name", "reason"], sort=False)["cell"].agg(list).items(),
-    }
+    }  # fmt: skip
 
 
 def verdict(rows: pd.DataFrame) -> tuple[bool, str]:
@@ -111,14 +109,19 @@ def verdict(rows: pd.DataFrame) -> tuple[bool, str]:
 def page(rows: pd.DataFrame, problems: Sequence[str] = ()) -> str:
     """The whole HTML document; GPUs come first."""
     groups = entries(rows).groupby(["gpu", "device"], sort=False)
-    machines = [machine(device, gpu, lines, rows, f"m{n}") for n, ((gpu, device), lines) in enumerate(groups)]
+    machines = [machine(device, gpu, lines, rows) for (gpu, device), lines in groups]
     machines.sort(key=lambda machine: machine["label"].startswith("CPU"))
     ran = rows[rows["p50_ms"].notna()]
-    cells = ran.groupby(["device", "suite", "cell"]).ngroups
-    return render(
-        "report.html.j2", machines=machines, problems=problems, verdict=verdict(rows), steady=STEADY,
+    counts = {"measurement": len(ran), "cell": ran.groupby(["device", "suite", "cell"]).ngroups}
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters |= {name: getattr(formats, name) for name in formats.__all__}
+    return environment.get_template("report.html.j2").render(
+        machines=machines, problems=problems, verdict=verdict(rows), steady=STEADY,
         suites=[suite for suite in SUITES if (ran["suite"] == suite).any()],
-        counts={"measurement": len(ran), "cell": cells, "run": ran["run"].nunique()},
+        counts=counts | {"run": ran["run"].nunique()},
     )  # fmt: skip
 
 

@@ -17,7 +17,6 @@ from benchmarks import pixels, timing
 from benchmarks.cells import NORMALIZE, PAIR, PREPROCESS, SMALL, SMALL_IMAGES
 from benchmarks.peers import Missing, NormalizeJob, PreprocessJob, Timing, make, mismatches, normalize, preprocess
 from benchmarks.rows import OURS
-from benchmarks.timing import left_out
 
 
 def of_ours(calls, expected_of, device, how, name=OURS):
@@ -40,6 +39,11 @@ def of_peers(peers, job, sets, expected, changed=None, resolutions=1):
             except RuntimeError as error:  # out of memory, or a compiled function that fails for another size
                 made = Missing(peer.name, f"{type(error).__name__}: {str(error).splitlines()[0]}")
         yield made
+
+
+def left_out(chosen, every, where):
+    """Peers that a cell does not measure, so that their absence shows."""
+    return [Missing(peer.name, f"left out of this cell, {where}") for peer in every if peer not in chosen]
 
 
 def name_of(cell):

@@ -30,7 +30,8 @@ CELLS = [types.SimpleNamespace(name=name, quick=name == NAMES[0], device="cpu") 
 def test_cell(suite, cell):
     assert VALUES_DIFFER == 0, "not verified, not timed"
     columns = Cell("normalize", cell.name, "1x2x2x3", dtypes="fp32", memory="out", layout="NHWC")
-    suite.compare(columns, [Candidate("fastnorm", "1", lambda: 1.0, 0), Candidate("kornia", "2", lambda: 3.0, 5)], 3)
+    ours, theirs = Candidate("fastnorm", "1", lambda: (1.0, 2.0), 0), Candidate("kornia", "2", lambda: (3.0, 4.0), 5)
+    suite.compare(columns, [ours, theirs], 3)
 """
 
 
@@ -59,6 +60,7 @@ def test_rows_are_measured_and_drawn(run, tmp_path):
     rows = read(tmp_path / "out" / "cpu.csv")
     assert list(rows["cell"]) == ["quick one"] * 2
     assert list(rows["p50_ms"]) == [1000.0, 3000.0]
+    assert list(rows["cpu_ms"]) == [2000.0, 4000.0]
     assert "3.00x" in (tmp_path / "out" / "report.html").read_text()
 
 
@@ -83,7 +85,7 @@ def test_a_suite_that_cannot_run_is_an_error(run, cells):
 
 def test_ctrl_c_says_how_to_draw_the_rows_so_far(run, tmp_path):
     done = run(
-        cells=CELLS.replace("lambda: 3.0", "interrupted") + "\ndef interrupted():\n    raise KeyboardInterrupt\n"
+        cells=CELLS.replace("lambda: (3.0, 4.0)", "interrupted") + "\ndef interrupted():\n    raise KeyboardInterrupt\n"
     )
     assert done.returncode == 130
     assert f"python -m benchmarks.report {tmp_path / 'out'}" in done.stderr

@@ -109,9 +109,9 @@ def as_tensor(result: Any) -> torch.Tensor:
 def mismatches(result: Sequence[Any], expected: Sequence[torch.Tensor]) -> int:
     """How many values differ from the contract's; a missing or misshapen tensor is an error."""
     count = 0
-    for got, want in zip(map(as_tensor, result), expected, strict=True):
-        if got.shape != want.shape or got.dtype is not want.dtype:
-            raise ValueError(f"got {got.dtype} {tuple(got.shape)}, expected {want.dtype} {tuple(want.shape)}")
+    for got, right in zip(map(as_tensor, result), expected, strict=True):
+        if got.shape != right.shape or got.dtype is not right.dtype:
+            raise ValueError(f"got {got.dtype} {tuple(got.shape)}, expected {right.dtype} {tuple(right.shape)}")
         # An image at a time: a comparison of the whole batch would hold another copy of it.
-        count += sum(int((g.to(w.device) != w).sum()) for g, w in zip(got, want, strict=True))
+        count += sum(int((g.to(r.device) != r).sum()) for g, r in zip(got, right, strict=True))
     return count

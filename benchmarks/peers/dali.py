@@ -16,7 +16,7 @@ DISTRIBUTIONS = ("nvidia-dali-cuda120", "nvidia-dali-cuda130")
 
 
 def normalize(job: NormalizeJob, on_gpu: bool) -> Function:
-    from nvidia.dali import fn, types
+    from nvidia.dali import types
 
     (require_gpu if on_gpu else require_cpu)(job)
     names = {torch.float32: types.FLOAT, torch.float16: types.FLOAT16}
@@ -28,7 +28,7 @@ def normalize(job: NormalizeJob, on_gpu: bool) -> Function:
 
     def steps(pixels: Any) -> Iterator[Any]:
         for target, dtype in zip(job.targets, job.dtypes, strict=True):
-            yield fn.crop_mirror_normalize(pixels, dtype=names[dtype], output_layout="CHW", **_constants(target))
+            yield _normalized(pixels, target, dtype=names[dtype])
 
     run = _pipeline(steps, len(job.example), layout, job.device if on_gpu else None)
     return run if on_gpu else lambda batch: run(list(batch.numpy()))
@@ -46,14 +46,17 @@ def preprocess(job: PreprocessJob, on_gpu: bool) -> Function:
             options = {"interp_type": filters[target.resample], "antialias": True, "dtype": types.UINT8}
             small = fn.resize(pixels, resize_shorter=target.size, **options)
             crop = (target.crop_size.height, target.crop_size.width)
-            yield fn.crop_mirror_normalize(small, crop=crop, output_layout="CHW", **_constants(target.normalization))
+            yield _normalized(small, target.normalization, crop=crop)
 
     run = _pipeline(steps, len(job.example), "HWC", job.device if on_gpu else None)
     return lambda images: run(list(images) if on_gpu else [np.asarray(image) for image in images])
 
 
-def _constants(target: Normalization) -> dict[str, list[float]]:
-    return {"mean": [255 * m for m in target.mean], "std": [255 * s for s in target.std]}
+def _normalized(pixels: Any, target: Normalization, **options) -> Any:
+    from nvidia.dali import fn
+
+    mean, std = ([255 * value for value in values] for values in (target.mean, target.std))
+    return fn.crop_mirror_normalize(pixels, mean=mean, std=std, output_layout="CHW", **options)
 
 
 def _pipeline(steps: Any, size: int, layout: str, gpu: torch.device | None) -> Any:

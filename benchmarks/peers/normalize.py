@@ -13,34 +13,24 @@ from benchmarks.peers.preprocess import clip_processor
 from fastnorm import Normalization
 
 _copies = itertools.count()
+_partial = functools.partial
+
+# What a package takes, made of a batch
 
 
 def _planes(job: NormalizeJob) -> Callable[[torch.Tensor], torch.Tensor]:
     return lambda batch: batch.permute(0, 3, 1, 2) if job.layout == "NHWC" else batch
 
 
-def _list_of_planes(job: NormalizeJob) -> Callable[[torch.Tensor], list]:
-    return lambda batch: list(_planes(job)(batch))
-
-
 def _arrays(job: NormalizeJob) -> Callable[[torch.Tensor], list]:
-    """For packages that take a list of numpy images."""
+    """A list of numpy images."""
     require_cpu(job)
     if job.layout != "NHWC":
         raise CannotRun("takes height x width x channels only")
     return lambda batch: list(batch.numpy())
 
 
-def _per_target(job: NormalizeJob, chain: Callable, images: Callable = _planes) -> Function:
-    """One chain a target, of what `images` makes of a batch; users of a package without the dtype cast behind it."""
-    prepared = images(job)
-    chains = [(chain(target, dtype, job.device), dtype) for target, dtype in zip(job.targets, job.dtypes, strict=True)]
-
-    def call(batch):
-        pixels = prepared(batch)
-        return [chain(pixels).to(dtype) for chain, dtype in chains]
-
-    return call
+# Eager torch, and torch.compile of the same function
 
 
 def _eager(job: NormalizeJob) -> Function:
@@ -57,14 +47,11 @@ def _eager(job: NormalizeJob) -> Function:
     return chains
 
 
-def _own_code(function: Function) -> Function:
-    """A copy that dynamo knows nothing of: it keeps what it has compiled, and which sizes varied, per code object."""
-    code = function.__code__.replace(co_name=f"{function.__name__}_{next(_copies)}")
-    return types.FunctionType(code, function.__globals__, code.co_name, function.__defaults__, function.__closure__)
-
-
 def _compiled(job: NormalizeJob, **options) -> Function:
-    return torch.compile(_own_code(_eager(job)), **options)
+    """Of a copy that dynamo knows nothing of: what it compiled, and which sizes varied, it keeps per code object."""
+    function = _eager(job)
+    code = function.__code__.replace(co_name=f"{function.__name__}_{next(_copies)}")
+    return torch.compile(types.FunctionType(code, globals(), code.co_name, closure=function.__closure__), **options)
 
 
 def _compiled_after_another_size(job: NormalizeJob) -> Function:
@@ -83,7 +70,19 @@ def _compiled_per_size(job: NormalizeJob) -> Function:
     return _compiled(job, dynamic=False)
 
 
-# Chains: from a target, its dtype and the device to a function from prepared images to one tensor
+# Chains of packages: from a target, its dtype and the device to a function from prepared images to one tensor
+
+
+def _per_target(job: NormalizeJob, chain: Callable, images: Callable = _planes) -> Function:
+    """One chain a target, of what `images` makes of a batch; users of a package without the dtype cast behind it."""
+    prepared = images(job)
+    chains = [(chain(target, dtype, job.device), dtype) for target, dtype in zip(job.targets, job.dtypes, strict=True)]
+
+    def call(batch):
+        pixels = prepared(batch)
+        return [chain(pixels).to(dtype) for chain, dtype in chains]
+
+    return call
 
 
 def _torchvision_v2(target: Normalization, dtype: torch.dtype, _: torch.device) -> Callable:
@@ -104,7 +103,7 @@ def _transformers(target: Normalization, *_, backend: str) -> Callable:
     """The images have their size; constants per target, CLIP's own by default."""
     constants = {"image_mean": list(target.mean), "image_std": list(target.std)}
     processor = clip_processor(backend)(do_resize=False, do_center_crop=False, **constants)
-    return lambda images: processor(images=images, return_tensors="pt")["pixel_values"]
+    return lambda images: processor(images=list(images), return_tensors="pt")["pixel_values"]
 
 
 def _timm(target: Normalization, _: torch.dtype, device: torch.device) -> Callable:
@@ -116,8 +115,7 @@ def _timm(target: Normalization, _: torch.dtype, device: torch.device) -> Callab
 
     def chain(planes):
         loader.loader = [(planes, labels)]
-        ((pixels, _),) = loader
-        return pixels
+        return next(iter(loader))[0]
 
     return chain
 
@@ -152,13 +150,9 @@ def _cvcuda(job: NormalizeJob) -> Function:
     def chain(target, *_):
         pairs = (torch.tensor(values, device=job.device).view(1, 1, 1, 3) for values in (target.mean, target.std))
         base, scale = (cvcuda.as_tensor(values, "NHWC") for values in pairs)
-        flags = cvcuda.NormalizeFlags.SCALE_IS_STDDEV
-
-        def call(pixels):
-            planes = cvcuda.reformat(cvcuda.normalize(pixels, base=base, scale=scale, flags=flags), "NCHW")
-            return torch.as_tensor(planes.cuda(), device=job.device)
-
-        return call
+        options = {"base": base, "scale": scale, "flags": cvcuda.NormalizeFlags.SCALE_IS_STDDEV}
+        step = _partial(cvcuda.normalize, **options)
+        return lambda pixels: torch.as_tensor(cvcuda.reformat(step(pixels), "NCHW").cuda(), device=job.device)
 
     def images(_):
         return lambda batch: cvcuda.convertto(cvcuda.as_tensor(batch, "NHWC"), np.float32, scale=1 / 255)
@@ -172,35 +166,33 @@ def _cvcuda(job: NormalizeJob) -> Function:
     return on_current_stream
 
 
-_partial = functools.partial
-EAGER = Peer("eager torch", ("torch",), _eager, timing=Timing.GRAPH)
-TORCHVISION_V2 = Peer("torchvision v2", ("torchvision",), _partial(_per_target, chain=_torchvision_v2))
+def _of(chain: Callable, images: Callable = _planes) -> Callable[[NormalizeJob], Function]:
+    return _partial(_per_target, chain=chain, images=images)
+
+
 _ANOTHER, _ONE_SHAPE = "has compiled for another resolution before", "compiled for this one shape"
 _STATIC, _MAX = _partial(_compiled, dynamic=False), _partial(_compiled, mode="max-autotune")
-_AUTO = _compiled_after_another_size
-COMPILED_AUTO = Peer("torch.compile (auto-dynamic)", ("torch",), _AUTO, Timing.GRAPH, _ANOTHER)
+_PILLOW, _TORCHVISION = (_partial(_transformers, backend=backend) for backend in ("Pillow", "torchvision"))
+
+EAGER = Peer("eager torch", ("torch",), _eager, Timing.GRAPH)
+TORCHVISION_V2 = Peer("torchvision v2", ("torchvision",), _of(_torchvision_v2))
+COMPILED_AUTO = Peer("torch.compile (auto-dynamic)", ("torch",), _compiled_after_another_size, Timing.GRAPH, _ANOTHER)
 COMPILED_STATIC = Peer("torch.compile (dynamic=False)", ("torch",), _STATIC, Timing.GRAPH, _ONE_SHAPE)
 COMPILED_PER_SIZE = dataclasses.replace(COMPILED_STATIC, make=_compiled_per_size)
 COMPILED_MAX = Peer("torch.compile (max-autotune)", ("torch",), _MAX, note=_ONE_SHAPE)  # runs CUDA graphs of its own
 DALI_CPU = Peer("DALI CPU", dali.DISTRIBUTIONS, _partial(dali.normalize, on_gpu=False))
-DALI_GPU = Peer("DALI GPU", dali.DISTRIBUTIONS, _partial(dali.normalize, on_gpu=True), timing=Timing.WALL)
-
 COMPILED = (COMPILED_AUTO, COMPILED_STATIC, COMPILED_MAX)
-_PILLOW, _TORCHVISION = (_partial(_transformers, backend=backend) for backend in ("Pillow", "torchvision"))
-_CHAINS = (
-    ("torchvision v1", ("torchvision",), _torchvision_v1, _arrays),
-    ("transformers CLIP (Pillow backend)", ("transformers",), _PILLOW, _arrays),
-    ("transformers CLIP (torchvision backend)", ("transformers",), _TORCHVISION, _list_of_planes),
-    ("timm PrefetchLoader", ("timm",), _timm, _planes),
-    ("kornia", ("kornia",), _kornia, _planes),
-    ("OpenCV blobFromImagesWithParams", ("opencv-python-headless", "opencv-python"), _opencv, _arrays),
-)
 PACKAGES = (
     EAGER,
     TORCHVISION_V2,
-    *(Peer(name, of, _partial(_per_target, chain=chain, images=images)) for name, of, chain, images in _CHAINS),
+    Peer("torchvision v1", ("torchvision",), _of(_torchvision_v1, _arrays)),
+    Peer("transformers CLIP (Pillow backend)", ("transformers",), _of(_PILLOW, _arrays)),
+    Peer("transformers CLIP (torchvision backend)", ("transformers",), _of(_TORCHVISION)),
+    Peer("timm PrefetchLoader", ("timm",), _of(_timm)),
+    Peer("kornia", ("kornia",), _of(_kornia)),
+    Peer("OpenCV blobFromImagesWithParams", ("opencv-python-headless", "opencv-python"), _of(_opencv, _arrays)),
     DALI_CPU,
-    DALI_GPU,
+    Peer("DALI GPU", dali.DISTRIBUTIONS, _partial(dali.normalize, on_gpu=True), Timing.WALL),
     Peer("CV-CUDA", ("cvcuda-cu13", "cvcuda-cu12"), _cvcuda),
 )
 ALL = (*PACKAGES, *COMPILED)
