@@ -15,7 +15,7 @@ import torch
 import fastnorm
 from benchmarks import pixels, timing
 from benchmarks.cells import NORMALIZE, PAIR, PREPROCESS, SMALL, SMALL_IMAGES
-from benchmarks.peers import Missing, NormalizeJob, PreprocessJob, Timing, make, mismatches, normalize, preprocess
+from benchmarks.peers import Job, Missing, Timing, make, mismatches, normalize, preprocess
 from benchmarks.rows import OURS
 
 
@@ -72,7 +72,7 @@ def test_normalize(suite, cell):
     # Fresh memory is part of what is timed there, for ours and for peers alike.
     changed = {Timing.GRAPH: Timing.EVENTS} if cell.memory == "fresh" else {}
     entries = [of_ours(calls, expected_of, device, changed.get(Timing.GRAPH, Timing.GRAPH))]
-    job = NormalizeJob(batches[0], cell.layout, cell.targets, cell.dtypes)
+    job = Job(batches[0], cell.targets, device, cell.layout, cell.dtypes)
     entries += of_peers(peers, job, batches, expected_of(0), changed, len(cell.sizes))
     where = "16x512x512 and 8x224x224" if cell.device == "cpu" else "64x512x512 and 1x224x224"
     entries += timing.bandwidth(device, ["copy"])
@@ -102,7 +102,7 @@ def test_preprocess(suite, threads, cell):
     expected = fastnorm.reference.preprocess(own[0], PAIR)
     ours = partial(of_ours, [partial(fastnorm.fused_dual_preprocess, one) for one in own], lambda _: expected, device)
     peers = [peer for peer in preprocess.ALL if not (cell.one_thread and peer in preprocess.THREADED)]
-    entries = [ours(Timing.EVENTS), *of_peers(peers, PreprocessJob(theirs[0], PAIR, device), theirs, expected)]
+    entries = [ours(Timing.EVENTS), *of_peers(peers, Job(theirs[0], PAIR, device), theirs, expected)]
     if on_gpu:  # a graph would replay the upload of a call's records from memory that has long been used again
         entries += [ours(Timing.QUEUED, f"{OURS}, device only"), *timing.bandwidth(device, ["copy", "fill"])]
     entries += left_out(peers, preprocess.ALL, "which has one thread")

@@ -310,10 +310,9 @@ def test_cells_beyond_a_few_are_folded_away():
 
 
 def test_the_verdict_counts_values():
-    values = 16 * 512 * 512 * 3 * 2
     good, line = report.verdict(frame([CPU, peer(CPU, "kornia", 1.0, mismatches=9)]))
     assert good
-    assert line == f"Exactness: 0 values of fastnorm differ from the contract in 1 row ({values:,} values)."
+    assert line == "Exactness: 0 values of fastnorm differ from the contract in 1 row."
     bad, line = report.verdict(frame([changed(CPU, mismatches=2)]))
     assert not bad
     assert "2 values of fastnorm differ" in line
