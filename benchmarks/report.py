@@ -6,19 +6,19 @@ report.html needs nothing else: it opens from a mail or a disk, without a networ
 """
 
 import argparse
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jinja2
 import pandas as pd
 
-from benchmarks import formats, plots
+from benchmarks import formats
 from benchmarks.comparisons import CELL, NO_DRIVER, at, entries, is_ours, peak_bandwidth, records
 from benchmarks.formats import percent, plural, significant, span, times
 from benchmarks.goals import CPU_PAIR_FRESH, CPU_PAIR_OUT, GPU_PAIR_FRESH, GPU_PAIR_OUT, GPU_VARYING, judge
-from benchmarks.plots import OTHER, OURS, SLOWER, Bar
 from benchmarks.rows import RESULTS, load
 from fastnorm.cli._ending import quietly
 from fastnorm.cli._text import print_table
@@ -31,35 +31,68 @@ SUITES = {
 HEADLINES = (CPU_PAIR_OUT, CPU_PAIR_FRESH, GPU_PAIR_OUT, GPU_PAIR_FRESH, GPU_VARYING)
 PROVENANCE = ("date", "commit", "driver", "threads", "python", "torch", "triton", "run")
 STEADY = 2.0  # rounds further apart than this factor do not measure the code alone
+_ROUND = [digit * 10.0**power for power in range(-4, 7) for digit in (1, 2, 5)]  # where an axis has ticks
 _FEW = 4  # a suite of so many cells is drawn whole; of a longer one the headline cells, the others folded away
+
+
+class Bar(NamedTuple):
+    label: str
+    value: float
+    text: str  # the value as it is shown
+    low: float  # the ends of the thin line
+    high: float
+    colour: str
+    hollow: bool
 
 
 def _speed_up(line: dict[str, Any]) -> Bar:
     differs = bool(line["mismatches"])
-    colour, text = OURS if line["ratio"] >= 1 else SLOWER, times(line["ratio"]) + ", differs" * differs
+    colour, text = "ours" if line["ratio"] >= 1 else "slower", times(line["ratio"]) + ", differs" * differs
     low, high = line["rounds_low"] or line["ratio"], line["rounds_high"] or line["ratio"]
     return Bar(line["name"], line["ratio"], text, low, high, colour, differs)
 
 
 def _figure(line: dict[str, Any], figure: str, unit: str, label: str) -> Bar:
     """The thin line is the median scaled to the fast and the slow rounds."""
-    value, colour = line[figure], OURS if line["ours"] else OTHER
+    value, colour = line[figure], "ours" if line["ours"] else "other"
     low, high = (value * line["p50_ms"] / (line[p] or line["p50_ms"]) for p in ("p80_ms_high", "p20_ms_low"))
     share = f", {percent(line['copy_fraction'])}" if figure == "gb_per_s" and line["copy_fraction"] else ""
     return Bar(label, value, f"{significant(value)}{unit}{share}", low, high, colour, line["decodes"])
 
 
+def chart(bars: Sequence[Bar], axis: str, log: bool = False, limit: float | None = None) -> dict[str, Any]:
+    """What the page draws, in percent of its width: bars from 0, or from 1 on a logarithmic axis, and a line at `limit`
+    or where they start."""
+    start, scale = (1.0, math.log) if log else (0.0, float)
+    ends = [start, limit or start, *(end for bar in bars for end in (bar.value, bar.low, bar.high))]
+    first, last, step = scale(min(ends)), scale(max(ends)), next(n for n in _ROUND if n >= max(ends) / 5)
+    ticks = [n for n in _ROUND if min(ends) <= n <= max(ends)] if log else [n * step for n in range(6)]
+
+    def place(value: float) -> float:
+        return 100 * (scale(value) - first) / ((last - first) or 1)
+
+    def between(one: float, other: float) -> str:
+        left, right = sorted((place(one), place(other)))
+        return f"left: {left:.2f}%; width: {right - left:.2f}%"
+
+    return {
+        "axis": axis, "line": f"left: {place(limit or start):.2f}%",
+        "ticks": [(f"{n:g}" + "x" * log, f"left: {place(n):.2f}%") for n in ticks if n <= max(ends)],
+        "bars": [(bar, between(start, bar.value), between(bar.low, bar.high)) for bar in bars],
+    }  # fmt: skip
+
+
 def _cell(cell: pd.DataFrame, title: str) -> dict[str, Any]:
     """What the page says of one cell: what it is, its lines, and its chart: the closest peers first."""
-    suite, chart = cell["suite"].iloc[0], ""
+    suite, drawn = cell["suite"].iloc[0], None
     if suite == END_TO_END:
         shown = [_figure(e, "images_per_s", " /s", e["name"]) for e in records(cell.dropna(subset=["images_per_s"]))]
-        chart = plots.svg(shown, f"{title}, samples per second: more is better") if shown else ""
+        drawn = chart(shown, f"{title}, samples per second: more is better") if shown else None
     elif suite != BANDWIDTH and cell["ratio"].notna().any():
         shown = [_speed_up(e) for e in records(cell.dropna(subset=["ratio"]).sort_values("ratio", kind="stable"))]
-        chart = plots.svg(shown, "a peer's time / ours: right of 1x, fastnorm is faster", log=True)
+        drawn = chart(shown, "a peer's time / ours: right of 1x, fastnorm is faster", log=True)
     return {
-        "name": cell["cell"].iloc[0], "what": records(cell)[0], "chart": chart,
+        "name": cell["cell"].iloc[0], "what": records(cell)[0], "chart": drawn,
         "unsteady": list(cell[cell["variation"] > STEADY]["name"]), "lines": records(cell[cell["runs"] > 0]),
         "headline": any(len(at(cell, where)) for where in HEADLINES),
     }  # fmt: skip
@@ -85,7 +118,7 @@ def machine(device: str, gpu: bool, lines: pd.DataFrame, rows: pd.DataFrame) -> 
         "label": f"{'GPU' if gpu else 'CPU'}: {device}",
         "provenance": {column: list(own[column].astype(str).unique()) for column in PROVENANCE},
         "versions": list(own[own["name"].map(is_ours) & (own["version"] != "")]["version"].unique()),
-        "goals": judge(lines), "bandwidth": plots.svg(bars, axis, limit=peak) if bars else "", "peak": peak,
+        "goals": judge(lines), "bandwidth": chart(bars, axis, limit=peak) if bars else None, "peak": peak,
         "suites": suites,
         "absent": lines[lines["runs"] == 0].groupby(["name", "reason"], sort=False)["cell"].agg(list).items(),
     }  # fmt: skip
