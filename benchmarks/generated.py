@@ -24,10 +24,7 @@ from fastnorm.cli._ending import quietly
 COMMAND = "python -m benchmarks.generated --write"
 PAGE = ROOT / "benchmarks" / "SCALING.md"
 NOT_MEASURED = "not yet measured"
-PIPELINES = (
-    "before (Pillow backend)", "before (torchvision backend)", "fastnorm, in workers", "fastnorm, in main",
-    "decode alone",
-)  # fmt: skip
+PIPELINES = ("before (Pillow backend)", "before (torchvision backend)", "fastnorm, in workers", "fastnorm, in main")
 
 
 def bring_up_to_date(path: Path, what: str, content: str, write: bool) -> int:
@@ -60,7 +57,7 @@ LINES = [
     (f"host time of one call, new outputs (CPU: {NO_DRIVER})", _OWN_CALL, _OWN_CALL, "p50_ms"),
     ("host time of torch.compile over ours", None, _COMPILED_CALL, "ratio"),
 ]
-for pipeline in PIPELINES:
+for pipeline in (*PIPELINES, "decode alone"):
     where = f"{_TWO_WORKERS} and name == '{pipeline}'"
     LINES.append((f"samples/s from JPEG files, 2 workers: {pipeline}", where, where, "images_per_s"))
 
