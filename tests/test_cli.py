@@ -209,11 +209,16 @@ def test_ctrl_c_while_something_is_being_imported_exits_quietly(module):
 
 
 @pytest.mark.parametrize(
-    ("where", "why"),
-    [(">/dev/full", "output cannot be written (No space left on device)"), (">&-", "standard output is closed")],
+    ("call", "why"),
+    [
+        ("explain clip >/dev/full", "output cannot be written (No space left on device)"),
+        ("--help >/dev/full", "output cannot be written (No space left on device)"),
+        ("demo --help >/dev/full", "output cannot be written (No space left on device)"),
+        ("explain clip >&-", "standard output is closed"),
+    ],
 )
-def test_an_output_that_cannot_be_written_is_one_line(where, why):
-    command = f"{shlex.quote(sys.executable)} -m fastnorm explain clip {where}"
+def test_an_output_that_cannot_be_written_is_one_line(call, why):
+    command = f"{shlex.quote(sys.executable)} -m fastnorm {call}"
     result = subprocess.run(command, shell=True, env=environment(), capture_output=True, text=True, check=False)
     assert result.returncode == 2
     assert result.stderr.startswith("fastnorm: error: ")
