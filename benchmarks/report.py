@@ -32,7 +32,7 @@ HEADLINES = (CPU_PAIR_OUT, CPU_PAIR_FRESH, GPU_PAIR_OUT, GPU_PAIR_FRESH, GPU_VAR
 PROVENANCE = ("date", "commit", "driver", "threads", "python", "torch", "triton", "run")
 STEADY = 2.0  # rounds further apart than this factor do not measure the code alone
 _ROUND = [digit * 10.0**power for power in range(-4, 7) for digit in (1, 2, 5)]  # where an axis has ticks
-_FEW = 4  # a suite of so many cells is drawn whole; of a longer one the headline cells, the others folded away
+_FEW = 4  # cells of a suite that are drawn; the charts of the others are folded away
 
 
 class Bar(NamedTuple):
@@ -94,7 +94,6 @@ def _cell(cell: pd.DataFrame, title: str) -> dict[str, Any]:
     return {
         "name": cell["cell"].iloc[0], "what": records(cell)[0], "chart": drawn,
         "unsteady": list(cell[cell["variation"] > STEADY]["name"]), "lines": records(cell[cell["runs"] > 0]),
-        "headline": any(len(at(cell, where)) for where in HEADLINES),
     }  # fmt: skip
 
 
@@ -105,10 +104,8 @@ def machine(device: str, gpu: bool, lines: pd.DataFrame, rows: pd.DataFrame) -> 
     for suite, title in SUITES.items():
         title = f"Host time, {NO_DRIVER}" if suite == HOST and not gpu else title
         cells = [_cell(cell, title) for _, cell in lines[lines["suite"] == suite].groupby("cell", sort=False)]
-        any_headline = any(cell["headline"] for cell in cells)
         for number, cell in enumerate(cells):
-            shown = cell["headline"] if any_headline else number < _FEW
-            cell["folded"] = len(cells) > _FEW and not shown
+            cell["folded"] = number >= _FEW
         if ran := [cell for cell in cells if cell["lines"]]:
             suites[title] = ran
     moved = records(lines[lines["suite"].isin([NORMALIZE, PREPROCESS]) & lines["ours"]].dropna(subset=["gb_per_s"]))

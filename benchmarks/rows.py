@@ -83,11 +83,6 @@ def row(
     return {name: columns.get(name) for name in COLUMNS}
 
 
-def run_id(what: str) -> str:
-    """A name for rows that are measured in turns."""
-    return f"{datetime.datetime.now(datetime.timezone.utc):%Y%m%dT%H%M%S.%f} {what}"
-
-
 def frame(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame(list(rows), columns=list(COLUMNS)).astype(KINDS)
 

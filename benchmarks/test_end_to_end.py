@@ -34,7 +34,7 @@ from benchmarks.peers import mismatches
 from benchmarks.peers.preprocess import published_chain, stacked
 from benchmarks.pixels import photographs
 from benchmarks.rows import OURS, Cell, version_of
-from benchmarks.timing import Candidate, Runner
+from benchmarks.timing import Candidate
 
 BATCH = 8
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -129,6 +129,6 @@ def test_end_to_end(suite, jpegs, differing, cell):
     name, shape = f"IP-Adapter dataset {cell.workers} workers", f"{len(jpegs)} ragged"
     candidates = []
     for one in PIPELINES:  # the first epoch, which is not counted, starts the workers and imports the packages
-        ready = Runner(partial(one.epoch, one.loader(jpegs, cell.workers)), len(jpegs))
-        candidates.append(Candidate(one.name, one.version, ready, differing[one.name], note))
+        epoch, differ = partial(one.epoch, one.loader(jpegs, cell.workers)), differing[one.name]
+        candidates.append(Candidate(one.name, one.version, epoch, len(jpegs), mismatches=differ, note=note))
     suite.compare(Cell("end to end", name, shape, "JPEG", 2, "fp32+fp32", "fresh", images=1), candidates, 7, DEVICE)

@@ -19,7 +19,7 @@ from benchmarks import pixels
 from benchmarks.cells import BF16, FP32, NormalizeCell
 from benchmarks.peers import Job, Missing, Timing, make, normalize
 from benchmarks.rows import OURS
-from benchmarks.timing import Candidate, Runner
+from benchmarks.timing import Candidate
 from fastnorm import CLIP, VAE
 from fastnorm_kernels.normalize import choose, plans_of
 from tests import stub_driver
@@ -52,19 +52,15 @@ def test_host_time(suite, request, tmp_path, cell):
     given = list(outputs) if cell.memory == "out" else None
     where = "" if HAS_GPU else "; driver that does nothing"
     ours = functools.partial(fastnorm.fused_dual_normalize, batch, dtype=dtype, out=given)
-    calls = [
-        (OURS, fastnorm.__version__, ours, "checks, outputs, launch" + where),
-        ("Triton kernel[grid]", triton.__version__, launch.run, "launch only" + where),
+    timed = functools.partial(Candidate, timing=Timing.HOST, repeats=CALLS)
+    entries = [
+        timed(OURS, fastnorm.__version__, ours, note="checks, outputs, launch" + where),
+        timed("Triton kernel[grid]", triton.__version__, launch.run, note="launch only" + where),
     ]
-    job, missing = Job(batch, (VAE, CLIP), device, dtypes=cell.dtypes), []
+    job = Job(batch, (VAE, CLIP), device, dtypes=cell.dtypes)
     for peer in cell.peers if HAS_GPU and cell.memory == "fresh" else ():
         made = make(peer, job)
-        if isinstance(made, Missing):
-            missing.append(made)
-        else:
-            calls.append((peer.name, peer.version(), functools.partial(made, batch), "outputs, launch"))
-    entries = [
-        Candidate(name, version, Runner(call, timing=Timing.HOST, repeats=CALLS), note=note)
-        for name, version, call, note in calls
-    ]
-    suite.compare(cell.columns()._replace(suite="host", bytes_moved=None), [*entries, *missing], cell.rounds, device)
+        if not isinstance(made, Missing):
+            made = timed(peer.name, peer.version(), functools.partial(made, batch), note="outputs, launch")
+        entries.append(made)
+    suite.compare(cell.columns()._replace(suite="host", bytes_moved=None), entries, cell.rounds, device)

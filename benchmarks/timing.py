@@ -15,6 +15,7 @@ that this process and its workers took. A candidate's rows come of rounds, each 
 ours last, so that all meet the same conditions.
 """
 
+import datetime
 import functools
 import math
 import multiprocessing
@@ -27,7 +28,7 @@ import numpy as np
 import torch
 
 from benchmarks.peers import Missing, Timing
-from benchmarks.rows import COPY, NOT_RUN, Cell, Sample, append, frame, row, run_id
+from benchmarks.rows import COPY, NOT_RUN, Cell, Sample, append, frame, row
 
 SHOWN = ["name", "p50_ms", "cpu_ms", "ratio", "copy_fraction", "mismatches", "note"]
 FILES = {"host": "host", "end to end": "end_to_end"}  # by suite; else the device's
@@ -37,18 +38,6 @@ SAMPLE_SECONDS = 2e-3  # one sample takes at least this long
 COPY_BYTES = 1 << 30  # of the copy that bandwidth is measured by, read and written each
 # The device waits for half a millisecond while the host begins to fill its queue; for 30 until a sample is queued.
 SPIN_CYCLES = {Timing.GRAPH: 1_000_000, Timing.EVENTS: 1_000_000, Timing.QUEUED: 60_000_000}
-
-
-@dataclass
-class Candidate:
-    name: str
-    version: str
-    sample: Callable[[], Sample]
-    mismatches: int | None = None
-    note: str = ""
-    peak_mib: float | None = None
-    cell: Cell | None = None  # its own columns, where they are not those of the comparison
-    samples: list[Sample] = field(default_factory=list)
 
 
 def device(kind: str) -> torch.device:
@@ -80,16 +69,24 @@ def cpu_seconds() -> float:
 
 
 @dataclass
-class Runner:
-    """A walk over all sets, and how to time it; calling it gives one sample, per call."""
+class Candidate:
+    """A walk over all sets of inputs and outputs, how to time it, and what its row says."""
 
+    name: str
+    version: str
     run: Callable[[], object]
     calls: int = 1  # in one run
     timing: Timing = Timing.WALL
-    repeats: int = 1
+    mismatches: int | None = None
+    note: str = ""
+    repeats: int = 1  # of the run, in one sample
+    peak_mib: float | None = None
+    cell: Cell | None = None  # its own columns, where they are not those of the comparison
     kept: Sequence[object] = ()  # outputs that a graph writes
+    samples: list[Sample] = field(default_factory=list)
 
-    def __call__(self) -> Sample:
+    def sample(self) -> Sample:
+        """What one call took."""
         calls, begun = self.calls * self.repeats, cpu_seconds()
         return Sample(self.seconds() / calls, (cpu_seconds() - begun) / calls)
 
@@ -110,8 +107,8 @@ class Runner:
         return start.elapsed_time(end) / 1e3 if events else time.perf_counter() - begun
 
 
-def runner(calls: Sequence[Callable[[], object]], timing: Timing) -> Runner:
-    """Prepare calls, one per set: compile, capture where `timing` allows it, and choose the repeats."""
+def prepared(name: str, version: str, calls: Sequence[Callable[[], object]], timing: Timing, **columns) -> Candidate:
+    """Calls, one per set, ready to be timed: compiled, captured where `timing` allows it, and with their repeats."""
 
     def walk() -> None:
         for call in calls:
@@ -119,24 +116,16 @@ def runner(calls: Sequence[Callable[[], object]], timing: Timing) -> Runner:
 
     walk()
     synchronize()
-    made = Runner(walk, len(calls), timing)
+    made = Candidate(name, version, walk, len(calls), timing, **columns)
     if timing is Timing.GRAPH:  # outputs are kept, so that no call writes where an earlier one did
         graph = torch.cuda.CUDAGraph()
         # The outer context puts the stream back where a capture fails.
         with torch.cuda.stream(torch.cuda.current_stream()), torch.cuda.graph(graph):
-            made = Runner(graph.replay, len(calls), timing, kept=[call() for call in calls])
-    made()  # a graph's first replay uploads it
+            made.kept = [call() for call in calls]
+        made.run = graph.replay
+    made.sample()  # a graph's first replay uploads it
     made.repeats = repeats_needed(made.seconds())
     return made
-
-
-def peak_mib(call: Callable[[], object]) -> float:
-    """What one call allocates at its highest point, beyond what was there before, in MiB."""
-    before = torch.cuda.memory_allocated()
-    torch.cuda.reset_peak_memory_stats()
-    call()
-    torch.cuda.synchronize()
-    return (torch.cuda.max_memory_allocated() - before) / 2**20
 
 
 def candidate(
@@ -145,16 +134,21 @@ def candidate(
 ) -> Candidate:  # fmt: skip
     """One call per set, ready to be timed; what a graph does not take is timed by events, and its note says so."""
     if on.type == "cpu":
-        return Candidate(name, version, Runner(calls[0], timing=Timing.HOST), mismatches, note)
+        return Candidate(name, version, calls[0], 1, Timing.HOST, mismatches, note)
     try:
-        ready = runner(calls, timing)
+        made = prepared(name, version, calls, timing, mismatches=mismatches)
     except RuntimeError:
         if timing is not Timing.GRAPH:
             raise
         torch.cuda.synchronize()
-        ready = runner(calls, Timing.EVENTS)
-    notes = "; ".join(filter(None, [ready.timing.value, note]))
-    return Candidate(name, version, ready, mismatches, notes, peak_mib(calls[0]))
+        made = prepared(name, version, calls, Timing.EVENTS, mismatches=mismatches)
+    made.note = "; ".join(filter(None, [made.timing.value, note]))
+    before = torch.cuda.memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+    calls[0]()
+    torch.cuda.synchronize()
+    made.peak_mib = (torch.cuda.max_memory_allocated() - before) / 2**20  # of one call, beyond what was there before
+    return made
 
 
 def bandwidth(on: torch.device, kinds: Sequence[str]) -> Iterator[Candidate]:
@@ -165,11 +159,8 @@ def bandwidth(on: torch.device, kinds: Sequence[str]) -> Iterator[Candidate]:
             "copy": (functools.partial(target.copy_, source), COPY, "bytes read + written", 2),
             "fill": (functools.partial(target.fill_, 7), "device fill", "bytes written", 1),
         }[kind]
-        cell, ready = (
-            Cell("bandwidth", name, str(COPY_BYTES), bytes_moved=moved * COPY_BYTES),
-            runner([call], Timing.EVENTS),
-        )
-        yield Candidate(f"torch {kind}_", torch.__version__, ready, note=note, cell=cell)
+        cell = Cell("bandwidth", name, str(COPY_BYTES), bytes_moved=moved * COPY_BYTES)
+        yield prepared(f"torch {kind}_", torch.__version__, [call], Timing.EVENTS, note=note, cell=cell)
 
 
 @dataclass
@@ -199,7 +190,8 @@ class Suite:
         if self.verify_only:
             return
         kind = torch.device(device).type
-        shared = {"run": run_id(f"{kind} {cell.suite}"), "device": device}
+        now = datetime.datetime.now(datetime.timezone.utc)
+        shared = {"run": f"{now:%Y%m%dT%H%M%S.%f} {kind} {cell.suite}", "device": device}
         for one in candidates:
             if one.cell and one.cell.cell == COPY:
                 median = np.median([sample.wall for sample in one.samples[1:]])

@@ -30,7 +30,8 @@ CELLS = [types.SimpleNamespace(name=name, quick=name == NAMES[0], device="cpu") 
 def test_cell(suite, cell):
     assert VALUES_DIFFER == 0, "not verified, not timed"
     columns = Cell("normalize", cell.name, "1x2x2x3", dtypes="fp32", memory="out", layout="NHWC")
-    ours, theirs = Candidate("fastnorm", "1", lambda: (1.0, 2.0), 0), Candidate("kornia", "2", lambda: (3.0, 4.0), 5)
+    ours, theirs = Candidate("fastnorm", "1", None, mismatches=0), Candidate("kornia", "2", None, mismatches=5)
+    ours.sample, theirs.sample = lambda: (1.0, 2.0), lambda: (3.0, 4.0)
     suite.compare(columns, [ours, theirs], 3)
 """
 
