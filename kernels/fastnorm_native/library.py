@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import building
-from .records import RECORDS, Instructions
+from .records import RECORD_SIZES, Instructions
 
 
 @dataclass(frozen=True)
@@ -52,12 +52,12 @@ def load(path: Path) -> Library:
         if fingerprint != building.fingerprint():
             raise LibraryError(f"{path} was compiled from other sources")
         functions.fastnorm_record_size.restype = ctypes.c_int64
-        sizes = [functions.fastnorm_record_size(index) for index in range(len(RECORDS))]
+        sizes = [functions.fastnorm_record_size(index) for index in range(len(RECORD_SIZES))]
         failed = functions.fastnorm_self_test()
         best = Instructions(functions.fastnorm_best_instructions())
     except (OSError, AttributeError) as error:  # not for this system, or no library of ours
         raise LibraryError(f"{path} cannot be loaded: {error}") from error
-    if sizes != [ctypes.sizeof(record) for record in RECORDS]:
+    if sizes != list(RECORD_SIZES):
         raise LibraryError(f"{path} has records of other sizes: {sizes}")
     if failed:
         raise LibraryError(f"{path} fails its self-test (number {failed})")

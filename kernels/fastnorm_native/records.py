@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ctypes
 import enum
+import struct
 
 CHANNELS = 3
 CODES = 256
+PATTERN = 18
 
 
 class Instructions(enum.IntEnum):
@@ -21,9 +23,9 @@ class NormalizationRecord(ctypes.Structure):
     """`fastnorm_normalization`."""
 
     _fields_ = (
-        ("mean", ctypes.c_float * CHANNELS),
-        ("scale", ctypes.c_float * CHANNELS),
-        ("scale_rest", ctypes.c_float * CHANNELS),
+        ("mean", ctypes.c_float * PATTERN),
+        ("scale", ctypes.c_float * PATTERN),
+        ("scale_rest", ctypes.c_float * PATTERN),
         ("only_by_table", ctypes.c_int32),
         ("float32", ctypes.c_float * CODES * CHANNELS),
         ("float16", ctypes.c_uint16 * CODES * CHANNELS),
@@ -31,5 +33,10 @@ class NormalizationRecord(ctypes.Structure):
     )
 
 
-# In the order of the header's list.
-RECORDS: tuple[type[ctypes.Structure], ...] = (NormalizationRecord,)
+# These two are made anew for every call, which `struct` does in a microsecond; all fields are 64-bit integers.
+JOB_FIELDS = 12  # pixels, images, height, width, four strides, instructions, threads, streaming, outputs
+OUTPUT_FIELDS = 7  # address, normalization, dtype, four strides
+WORD = struct.calcsize("=q")
+
+# Their sizes in bytes, in the order of the header's list.
+RECORD_SIZES = (ctypes.sizeof(NormalizationRecord), OUTPUT_FIELDS * WORD, JOB_FIELDS * WORD)

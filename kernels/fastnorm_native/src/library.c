@@ -11,6 +11,8 @@ const char *fastnorm_fingerprint(void) { return FASTNORM_FINGERPRINT; }
 int64_t fastnorm_record_size(int32_t record) {
     switch (record) {
     case FASTNORM_NORMALIZATION_RECORD: return sizeof(fastnorm_normalization);
+    case FASTNORM_OUTPUT_RECORD: return sizeof(fastnorm_output);
+    case FASTNORM_NORMALIZE_JOB_RECORD: return sizeof(fastnorm_normalize_job);
     default: return -1;
     }
 }

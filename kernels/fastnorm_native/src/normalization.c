@@ -20,10 +20,13 @@ static bool fast_form_is_exact(const fastnorm_normalization *prepared) {
 
 void fastnorm_prepare(fastnorm_normalization *prepared, const float *mean, const float *std) {
     const floating_point_state before = use_ieee_arithmetic();
+    for (int i = 0; i < FASTNORM_PATTERN; i++) {
+        const int c = i % FASTNORM_CHANNELS;
+        prepared->mean[i] = mean[c];
+        prepared->scale[i] = 1.0f / std[c];
+        prepared->scale_rest[i] = (float)(1.0 / (double)std[c] - (double)prepared->scale[i]);
+    }
     for (int c = 0; c < FASTNORM_CHANNELS; c++) {
-        prepared->mean[c] = mean[c];
-        prepared->scale[c] = 1.0f / std[c];
-        prepared->scale_rest[c] = (float)(1.0 / (double)std[c] - (double)prepared->scale[c]);
         for (int code = 0; code < FASTNORM_CODES; code++) {
             const float q = (float)code / 255.0f, d = q - mean[c], y = d / std[c];
             prepared->float32[c][code] = y;
