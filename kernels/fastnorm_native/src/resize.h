@@ -31,9 +31,8 @@ FASTNORM_EXPORT fastnorm_table *fastnorm_table_new(fastnorm_axis axis, fastnorm_
                                                    int32_t resized, int32_t start, int32_t count, int32_t mirrored,
                                                    int32_t instructions, int32_t *status);
 FASTNORM_EXPORT void fastnorm_table_free(fastnorm_table *table);
-FASTNORM_EXPORT int64_t fastnorm_table_bytes(const fastnorm_table *table);
-// The table as integers of 22 bits behind the point, for tests: fixed[count][width], the weights of the source pixels
-// 0 to width.
+// For tests: how many pixels it makes, and the weights that source pixels 0 to `width` have in each, fixed[count][width].
+FASTNORM_EXPORT int32_t fastnorm_table_count(const fastnorm_table *table);
 FASTNORM_EXPORT void fastnorm_table_unpack(const fastnorm_table *table, int32_t width, int32_t *fixed);
 
 // Where the pixels of an image lie, or those of a part of it: rows and columns counted in the image. Strides in bytes,
@@ -41,48 +40,44 @@ FASTNORM_EXPORT void fastnorm_table_unpack(const fastnorm_table *table, int32_t 
 typedef struct {
     const uint8_t *address; // of the first channel of the part's first pixel
     int64_t row_stride, column_stride, channel_stride;
-    int32_t first_row, rows;
-    int32_t first_column, columns;
+    int64_t first_row, rows;
+    int64_t first_column, columns;
 } fastnorm_pixels;
-
-// One tensor to write: the crop, of one image, by one normalisation.
-typedef struct {
-    void *address;
-    int64_t channel_stride, row_stride, column_stride; // in elements
-    const fastnorm_normalization *normalization;
-    int64_t dtype;
-} fastnorm_output;
 
 // One resized and cropped image: the pixels that the tables make, in a frame of zeros.
 typedef struct {
     const fastnorm_table *columns, *rows;
-    int32_t vertical_first;
-    int32_t rows_mirrored;
-    int32_t row_offset, row_length;       // zeros before the rows, and all rows of the crop
-    int32_t column_offset, column_length; // likewise
-    int32_t outputs;                      // how many tensors show it: that many of the call's outputs, in order
-    int32_t reserved;
+    int64_t vertical_first;
+    int64_t rows_mirrored;
+    int64_t row_offset, row_length;       // zeros before the rows, and all rows of the crop
+    int64_t column_offset, column_length; // likewise
+    int64_t outputs;                      // how many tensors show it: that many of the call's outputs, in order
 } fastnorm_crop;
 
 // One walk over an image's rows that writes all crops. A step takes four rows, whose numbers begin with a multiple of
 // four.
 typedef struct fastnorm_walk fastnorm_walk;
 
-// A walk over an image of `height` rows; the records must outlive it. NULL and why in `status`, before anything is
-// written.
-FASTNORM_EXPORT fastnorm_walk *fastnorm_walk_new(int32_t height, const fastnorm_crop *crops, int32_t count,
+// The tables and normalisations must outlive it. An output is one image: its image stride is not looked at. NULL and why
+// in `status`, before anything is written.
+FASTNORM_EXPORT fastnorm_walk *fastnorm_walk_new(const fastnorm_crop *crops, int32_t count,
                                                  const fastnorm_output *outputs, int32_t instructions,
                                                  int32_t *status);
-// The part of the image that the walk reads: first row, end of the rows, first column, end of the columns. The rows
-// begin at a multiple of four.
+// The part of the image that the walk reads: first row, end of the rows, first column, end of the columns. The first row
+// is a multiple of four; the end may lie up to three rows behind the image's.
 FASTNORM_EXPORT void fastnorm_walk_extent(const fastnorm_walk *walk, int32_t extent[4]);
-// Walks over the steps that lie in `pixels`, which begins where the last call's ended; all of the extent's columns
-// have to be there.
+// Walks over the steps that begin in `pixels`, which holds all of the extent's columns and begins where the last call's
+// ended. Its last step is whole, or ends with the image.
 FASTNORM_EXPORT void fastnorm_walk_rows(fastnorm_walk *walk, const fastnorm_pixels *pixels);
 FASTNORM_EXPORT void fastnorm_walk_free(fastnorm_walk *walk);
 
 // All of it for an image whose pixels lie together. The same status as fastnorm_walk_new.
 FASTNORM_EXPORT int32_t fastnorm_resize(const fastnorm_pixels *pixels, const fastnorm_crop *crops, int32_t count,
                                         const fastnorm_output *outputs, int32_t instructions);
+
+// --- for the self-test and its errors
+
+// Whether all instruction sets up to `instructions` resize a small image as plain C does. 0, or what failed.
+int32_t resize_self_test(int32_t instructions);
 
 #endif

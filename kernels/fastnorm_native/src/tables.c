@@ -85,20 +85,29 @@ static window trimmed(window w, int32_t *fixed) {
     return (window){w.first + lead, w.taps - lead};
 }
 
-// Writes the weights of a resized pixel in fixed point; `exact` has room for as many.
-static window window_of(const resampling *r, int32_t pixel, double *exact, int32_t *fixed) {
-    if (r->identity) {
-        fixed[0] = ONE;
-        return (window){pixel, 1};
-    }
-    const double centre = (pixel + 0.5) * r->scale;
+static double centre_of(const resampling *r, int32_t pixel) { return (pixel + 0.5) * r->scale; }
+
+// The source pixels that are asked for their weight.
+static window window_of(const resampling *r, int32_t pixel) {
+    if (r->identity) return (window){pixel, 1};
+    const double centre = centre_of(r, pixel);
     int32_t first = (int32_t)(centre - r->support + 0.5), stop = (int32_t)(centre + r->support + 0.5);
     if (first < 0) first = 0;
     if (stop > r->source) stop = r->source;
-    const window all = {first, stop - first};
+    return (window){first, stop - first};
+}
+
+// Writes the weights of a resized pixel in fixed point; `exact` has room for as many.
+static window weigh(const resampling *r, int32_t pixel, double *exact, int32_t *fixed) {
+    const window all = window_of(r, pixel);
+    if (r->identity) {
+        fixed[0] = ONE;
+        return all;
+    }
+    const double centre = centre_of(r, pixel);
     double total = 0.0;
     for (int32_t tap = 0; tap < all.taps; tap++) {
-        exact[tap] = r->filter->weight((tap + first - centre + 0.5) * r->inverse);
+        exact[tap] = r->filter->weight((tap + all.first - centre + 0.5) * r->inverse);
         total += exact[tap];
     }
     for (int32_t tap = 0; tap < all.taps; tap++) {
@@ -193,7 +202,7 @@ static int32_t lead_of(fastnorm_axis axis, window w) { return axis == FASTNORM_R
 
 static bool fill(fastnorm_table *table, const resampling *r, const selection *s, double *exact, int32_t *fixed) {
     for (int32_t pixel = 0; pixel < s->count; pixel++) {
-        const window w = window_of(r, selected(s, pixel), exact, fixed);
+        const window w = weigh(r, selected(s, pixel), exact, fixed);
         const int32_t lead = lead_of(s->axis, w), groups = groups_for(lead + w.taps);
         table->start[pixel] = s->axis == FASTNORM_ROWS ? w.first / GROUP : w.first;
         if (s->axis == FASTNORM_ROWS) table->length[pixel] = groups > 0 ? groups : 1;
@@ -229,13 +238,12 @@ static void finish_rows(fastnorm_table *table) {
     }
 }
 
-static int32_t longest(const resampling *r, const selection *s, double *exact, int32_t *fixed) {
+static int32_t longest(const resampling *r, const selection *s) {
     int32_t groups = 1;
-    for (int32_t pixel = 0; pixel < s->count; pixel++) {
-        const window w = window_of(r, s->start + pixel, exact, fixed);
+    for (int32_t pixel = 0; pixel < s->count && !r->identity; pixel++) {
+        const window w = window_of(r, s->start + pixel);
         const int32_t its = groups_for(lead_of(s->axis, w) + w.taps);
         if (its > groups) groups = its;
-        if (r->identity && pixel >= GROUP) break; // all alike
     }
     return groups;
 }
@@ -246,7 +254,7 @@ static fastnorm_status make(fastnorm_table *table, const resampling *r, const se
     int32_t *fixed = malloc(sizeof *fixed * taps);
     fastnorm_status status = FASTNORM_NO_MEMORY;
     if (exact && fixed) {
-        table->groups = longest(r, s, exact, fixed);
+        table->groups = longest(r, s);
         table->start = malloc(sizeof *table->start * padded);
         table->length = s->axis == FASTNORM_ROWS ? malloc(sizeof *table->length * padded) : NULL;
         table->weights = malloc(sizeof *table->weights * padded * (size_t)table->groups * WEIGHT_WORDS);
@@ -290,9 +298,7 @@ void fastnorm_table_free(fastnorm_table *table) {
     free(table);
 }
 
-int64_t fastnorm_table_bytes(const fastnorm_table *table) {
-    return (int64_t)table->count * (table->groups * WEIGHT_WORDS + 2) * (int64_t)sizeof(int32_t);
-}
+int32_t fastnorm_table_count(const fastnorm_table *table) { return table->count; }
 
 void fastnorm_table_unpack(const fastnorm_table *table, int32_t width, int32_t *fixed) {
     memset(fixed, 0, sizeof *fixed * (size_t)width * (size_t)table->count);
