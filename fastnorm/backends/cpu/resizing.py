@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from PIL import Image
 from torch.autograd.graph import increment_version
 
 from fastnorm.backends.base import TargetJob
+from fastnorm.backends.cpu import preprocessing
 from fastnorm.backends.cpu.native import Engine
 from fastnorm.backends.cpu.pillow import Picture
 from fastnorm.runtime import threads
@@ -40,8 +41,23 @@ def takes(job: TargetJob, index: int) -> bool:
     return _can_resize(job.resample.name, columns, rows, geometry.vertical_first) and _is_aligned(output)
 
 
-def preprocess(engine: Engine, images: Sequence[Picture], jobs: Sequence[TargetJob], indices: Sequence[int]) -> None:
-    """Write every job's output for the images `indices`, all of which `takes` has been asked about."""
+def preprocess(engine: Engine, images: Sequence[Picture], jobs: Sequence[TargetJob]) -> None:
+    """Write every job's output; arguments as for `fastnorm.backends.cpu.preprocessing.preprocess`."""
+    if not jobs:
+        return
+    left_out = [index for index in range(len(images)) if not all(takes(job, index) for job in jobs)]
+    walked = [index for index in range(len(images)) if index not in left_out] if left_out else range(len(images))
+    if walked:
+        _walk(engine, images, jobs, walked)
+    for index in left_out:
+        preprocessing.preprocess([images[index]], [_only(job, index) for job in jobs])
+
+
+def _only(job: TargetJob, index: int) -> TargetJob:
+    return replace(job, geometries=job.geometries[index : index + 1], output=job.output[index : index + 1])
+
+
+def _walk(engine: Engine, images: Sequence[Picture], jobs: Sequence[TargetJob], indices: Sequence[int]) -> None:
     views = _shared(jobs)
     parts = min(torch.get_num_threads() // max(1, len(indices)), 64)
     # The largest images first, so that no thread begins one when the others are done.
@@ -97,14 +113,14 @@ def _write_by_strips(engine: Engine, image: Image.Image, crops: Sequence[Crop]) 
     with resize.Walk(engine.library, engine.instructions, crops) as walk:
         first, end, left, right = walk.extent
         rows = max(1, STRIP_BYTES // (4 * (right - left) * resize.STEP)) * resize.STEP
-        strip = Image.new("RGB", (right - left, rows), None)
+        strip = Image.new("RGB", (right - left, min(rows, end - first)), None)
         for row in range(first, min(end, image.height), rows):
             strip.paste(image, (-left, -row))
+            count = min(strip.height, image.height - row)
             lent = arrow.lent_bytes(strip)
-            count = min(rows, image.height - row)
             if lent is not None:
                 walk.take(Pixels(lent.address, 4 * strip.width, 4, 1, row, count, left, strip.width))
-            else:
+            else:  # always so with a Pillow that does not lend
                 codes = np.asarray(strip)
                 walk.take(Pixels(codes.ctypes.data, *codes.strides, row, count, left, strip.width))
 

@@ -67,7 +67,7 @@ FASTNORM_EXPORT fastnorm_walk *fastnorm_walk_new(const fastnorm_crop *crops, int
 // is a multiple of four; the end may lie up to three rows behind the image's.
 FASTNORM_EXPORT void fastnorm_walk_extent(const fastnorm_walk *walk, int32_t extent[4]);
 // Walks over the steps that begin in `pixels`, which holds all of the extent's columns and begins where the last call's
-// ended. Its last step is whole, or ends with the image.
+// ended, with the same strides between columns and channels. Its last step is whole, or ends with the image.
 FASTNORM_EXPORT void fastnorm_walk_rows(fastnorm_walk *walk, const fastnorm_pixels *pixels);
 FASTNORM_EXPORT void fastnorm_walk_free(fastnorm_walk *walk);
 

@@ -48,6 +48,7 @@ typedef struct {
     uint8_t *resized;
     size_t resized_pitch;
     uint32_t *words;
+    size_t words_pitch;
     int32_t pick[GROUP][WEIGHT_WORDS];
 } crop_walk;
 
@@ -156,10 +157,10 @@ static void step_columns_first(crop_walk *w, const uint8_t *const rows[GROUP], i
 static void finish_resized_rows(crop_walk *w, int32_t pixel_bytes, int64_t rows) {
     const uint8_t *four[GROUP];
     for (int i = 0; i < GROUP; i++) four[i] = w->resized + (size_t)i * w->resized_pitch;
-    w->horizontal(four, pixel_bytes, w->crop->columns, w->words, w->ring.pitch);
+    w->horizontal(four, pixel_bytes, w->crop->columns, w->words, w->words_pitch);
     for (int64_t row = 0; row < rows; row++) {
         for (int c = 0; c < FASTNORM_CHANNELS; c++) {
-            const uint32_t *line = w->words + (size_t)c * w->ring.pitch;
+            const uint32_t *line = w->words + (size_t)c * w->words_pitch;
             w->vertical(&line, 1, w->pick[row], w->crop->columns->count, values_of(w, c));
         }
         end_row(w);
@@ -231,7 +232,8 @@ static fastnorm_status new_resized_rows(crop_walk *w) {
     if (!w->crop->vertical_first) return FASTNORM_DONE;
     w->resized_pitch = w->ring.pitch + ROOM_BEHIND;
     w->resized = zeros(GROUP * w->resized_pitch, 1);
-    w->words = zeros(FASTNORM_CHANNELS * rounded_up((size_t)w->crop->columns->count), sizeof *w->words);
+    w->words_pitch = rounded_up((size_t)w->crop->columns->count);
+    w->words = zeros(FASTNORM_CHANNELS * w->words_pitch, sizeof *w->words);
     for (int row = 0; row < GROUP; row++) {
         int32_t weights[GROUP] = {0, 0, 0, 0};
         weights[row] = ONE;
