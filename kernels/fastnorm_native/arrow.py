@@ -23,9 +23,10 @@ _ArrowArray._fields_ = (
     ("private_data", ctypes.c_void_p),
 )
 
-_pointer_of = ctypes.pythonapi.PyCapsule_GetPointer
-_pointer_of.restype = ctypes.POINTER(_ArrowArray)
-_pointer_of.argtypes = (ctypes.py_object, ctypes.c_char_p)
+# A function object of its own: the one that is an attribute of ctypes.pythonapi belongs to all libraries.
+_pointer_of = ctypes.PYFUNCTYPE(ctypes.POINTER(_ArrowArray), ctypes.py_object, ctypes.c_char_p)(
+    ("PyCapsule_GetPointer", ctypes.pythonapi)
+)
 
 
 class Lent(NamedTuple):
