@@ -68,7 +68,7 @@ def normalize(
         threads: How many to use at most; fewer where there is little to do.
     """
     images, _, height, width = planes.shape
-    words = []
+    words: list[int] = []
     written = 0
     for target, output in zip(targets, outputs, strict=True):
         dtype, size = DTYPES[output.dtype]

@@ -8,8 +8,8 @@
 #include "parallel.h"
 
 enum {
-    CHUNK = 2048,      // pixels: 12 KiB of codes, in both arrangements
-    UNIT = 16 * CHUNK, // pixels that a thread takes at once, some tens of microseconds
+    CHUNK = 512,     // pixels: 3 KiB of codes, in both arrangements
+    UNIT = 1 << 15, // pixels that a thread takes at once, some tens of microseconds
     MOST_OUTPUTS = 16  // from one read; more take another
 };
 
@@ -31,8 +31,8 @@ typedef struct {
     int64_t count;         // pixels
     const uint8_t *planes[FASTNORM_CHANNELS];
     const uint8_t *pixels;
-    uint8_t plane_memory[FASTNORM_CHANNELS][CHUNK];
-    uint8_t pixel_memory[FASTNORM_CHANNELS * CHUNK];
+    _Alignas(64) uint8_t plane_memory[FASTNORM_CHANNELS][CHUNK];
+    _Alignas(64) uint8_t pixel_memory[FASTNORM_CHANNELS * CHUNK];
 } chunk;
 
 typedef struct {
