@@ -38,12 +38,12 @@ VNNI_INLINE __m512i by_channel(int32_t pixel_bytes) {
 
 VNNI_INLINE __m128i load(const uint8_t *bytes) { return _mm_loadu_si128((const __m128i *)bytes); }
 
-VNNI_INLINE __m512i four_rows(const uint8_t *const rows[GROUP], size_t at, __m512i order) {
-    __m512i bytes = _mm512_castsi128_si512(load(rows[0] + at));
-    bytes = _mm512_inserti32x4(bytes, load(rows[1] + at), 1);
-    bytes = _mm512_inserti32x4(bytes, load(rows[2] + at), 2);
-    bytes = _mm512_inserti32x4(bytes, load(rows[3] + at), 3);
-    return _mm512_shuffle_epi8(bytes, order);
+// 16 bytes of each row.
+VNNI_INLINE __m512i four_rows(const uint8_t *row0, const uint8_t *row1, const uint8_t *row2, const uint8_t *row3) {
+    __m512i bytes = _mm512_castsi128_si512(load(row0));
+    bytes = _mm512_inserti32x4(bytes, load(row1), 1);
+    bytes = _mm512_inserti32x4(bytes, load(row2), 2);
+    return _mm512_inserti32x4(bytes, load(row3), 3);
 }
 
 // Four output pixels of four rows, as totals of R G B X for each row, to four words of each channel.
@@ -61,18 +61,20 @@ VNNI_INLINE void store(const __m512i pixels[GROUP], uint32_t *words, size_t pitc
 VNNI_INLINE void horizontal_with(const uint8_t *const rows[GROUP], size_t pixel_bytes, int32_t groups,
                                  const fastnorm_table *columns, uint32_t *words, size_t pitch) {
     const __m512i order = by_channel((int32_t)pixel_bytes);
-    const uint8_t *const four[GROUP] = {rows[0], rows[1], rows[2], rows[3]};
+    const uint8_t *row0 = rows[0], *row1 = rows[1], *row2 = rows[2], *row3 = rows[3];
     const int32_t *k = columns->weights, *start = columns->start;
     for (int32_t pixel = 0; pixel < columns->count; pixel += GROUP) {
         __m512i totals[GROUP];
         for (int i = 0; i < GROUP; i++) {
             size_t at = (size_t)start[pixel + i] * pixel_bytes;
             sums s = rounding();
-            for (int32_t group = 0; group < groups; group++) {
-                s = add(s, four_rows(four, at, order), k);
+            int32_t left = groups; // at least one; counted down, which leaves a register more for the rest
+            do {
+                const __m512i bytes = four_rows(row0 + at, row1 + at, row2 + at, row3 + at);
+                s = add(s, _mm512_shuffle_epi8(bytes, order), k);
                 at += GROUP * pixel_bytes;
                 k += WEIGHT_WORDS;
-            }
+            } while (--left > 0);
             totals[i] = total(s);
         }
         store(totals, words + pixel, pitch);
@@ -116,10 +118,7 @@ VNNI static void interleave(const uint8_t *const rows[GROUP], int32_t length, ui
     const __m512i transposed = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
     const __m512i order = by_channel(4);
     for (int32_t i = 0; i < length; i += 16) {
-        __m512i bytes = _mm512_castsi128_si512(load(rows[0] + i));
-        bytes = _mm512_inserti32x4(bytes, load(rows[1] + i), 1);
-        bytes = _mm512_inserti32x4(bytes, load(rows[2] + i), 2);
-        bytes = _mm512_inserti32x4(bytes, load(rows[3] + i), 3);
+        const __m512i bytes = four_rows(rows[0] + i, rows[1] + i, rows[2] + i, rows[3] + i);
         _mm512_storeu_si512(words + i, _mm512_shuffle_epi8(_mm512_permutexvar_epi32(transposed, bytes), order));
     }
 }
