@@ -37,6 +37,9 @@ typedef struct {
 
 extern const passes PORTABLE_PASSES, AVX2_PASSES, VNNI_PASSES;
 
+// Whether the tables are right, and the passes of all instruction sets up to `instructions`: 0, or what is wrong.
+int32_t resize_self_test(int32_t instructions);
+
 static inline uint8_t value_of(int32_t sum) {
     const int32_t value = sum >> FRACTION_BITS;
     return (uint8_t)(value < 0 ? 0 : value > 255 ? 255 : value);

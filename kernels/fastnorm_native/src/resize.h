@@ -75,9 +75,4 @@ FASTNORM_EXPORT void fastnorm_walk_free(fastnorm_walk *walk);
 FASTNORM_EXPORT int32_t fastnorm_resize(const fastnorm_pixels *pixels, const fastnorm_crop *crops, int32_t count,
                                         const fastnorm_output *outputs, int32_t instructions);
 
-// --- for the self-test and its errors
-
-// Whether all instruction sets up to `instructions` resize a small image as plain C does. 0, or what failed.
-int32_t resize_self_test(int32_t instructions);
-
 #endif

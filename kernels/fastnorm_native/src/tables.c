@@ -73,7 +73,7 @@ static resampling resampling_of(const filter *filter, int32_t source, int32_t re
 static int32_t most_taps(const resampling *r) { return r->identity ? 1 : (int32_t)ceil(r->support) * 2 + 1; }
 
 static int32_t fixed_point(double weight) {
-    return (int32_t)((weight < 0 ? -0.5 : 0.5) + weight * ONE); // truncates towards zero
+    return (int32_t)((weight < 0 ? -0.5 : 0.5) + weight * (double)ONE); // truncates towards zero
 }
 
 // Weights that round to zero at either end are left out: they make no difference to the sum.
