@@ -16,7 +16,7 @@ from . import building
 from .records import RECORD_SIZES, Instructions
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Library:
     """A loaded library that has passed its self-test."""
 

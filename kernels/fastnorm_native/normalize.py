@@ -17,8 +17,8 @@ Triple = tuple[float, float, float]
 # As src/fastnorm.h numbers them, with the sizes of their elements in bytes.
 DTYPES = {torch.float32: (0, 4), torch.float16: (1, 2), torch.bfloat16: (2, 2)}
 
-# Output bytes for each thread: starting one takes about as long as writing an eighth of them.
-BYTES_PER_THREAD = 1 << 20
+# The least that a thread has to write: starting one takes about as long as writing a quarter of this.
+BYTES_PER_THREAD = 2 << 20
 # From this many output bytes on, stores go past the caches, which would not hold them until they are read.
 STREAMING_BYTES = 16 << 20
 
@@ -82,7 +82,7 @@ def normalize(
         width,
         *planes.stride(),
         instructions,
-        min(threads, 1 + written // BYTES_PER_THREAD),
+        min(threads, max(1, written // BYTES_PER_THREAD)),
         written >= STREAMING_BYTES,
         len(outputs),
         *words,
