@@ -145,7 +145,9 @@ def can_resize(filter_name: str, columns: Axis, rows: Axis, vertical_first: bool
     return 4 * depth * (line + 64) <= MOST_RING_BYTES
 
 
-def resize(library: Library, instructions: Instructions, pixels: Pixels, crops: Sequence[Crop]) -> None:
+def resize(
+    library: Library, instructions: Instructions, pixels: Pixels, crops: Sequence[Crop], bands: int = 1
+) -> None:
     """Fill all outputs from an image.
 
     Args:
@@ -153,19 +155,20 @@ def resize(library: Library, instructions: Instructions, pixels: Pixels, crops: 
         instructions: Those that the tables are packed for, at most `library.best`.
         pixels: The whole image.
         crops: At least one, for which `can_resize` holds.
+        bands: Into how many bands of rows each crop is cut, with a thread for each; at most the rows of the shortest.
 
     Raises:
         MemoryError: Nothing has been written.
     """
     status = _functions(library).fastnorm_resize(
-        _PIXELS.pack(*pixels), _packed(crops), len(crops), _packed_outputs(crops), instructions
+        _PIXELS.pack(*pixels), _packed(crops), len(crops), _packed_outputs(crops), bands, instructions
     )
     if status != _DONE:
         raise _error(status, "resizing")
 
 
 class Walk:
-    """The same, part by part; a context manager.
+    """The same, part by part, for all rows of the crops or one of several bands; a context manager.
 
     Example:
         with Walk(library, instructions, crops) as walk:
@@ -173,12 +176,14 @@ class Walk:
                 walk.take(pixels_of(first_row, 64))
     """
 
-    def __init__(self, library: Library, instructions: Instructions, crops: Sequence[Crop]) -> None:
+    def __init__(
+        self, library: Library, instructions: Instructions, crops: Sequence[Crop], band: int = 0, bands: int = 1
+    ) -> None:
         self._functions = _functions(library)
         self._kept = (_packed(crops), _packed_outputs(crops), crops)  # C keeps pointers to them
         status = ctypes.c_int32()
         self._address = self._functions.fastnorm_walk_new(
-            self._kept[0], len(crops), self._kept[1], instructions, ctypes.byref(status)
+            self._kept[0], len(crops), self._kept[1], band, bands, instructions, ctypes.byref(status)
         )
         if self._address is None:
             raise _error(status.value, "resizing")
@@ -243,14 +248,14 @@ def _functions(library: Library) -> ctypes.CDLL:
     functions.fastnorm_table_unpack.argtypes = (address, integer, address)
     functions.fastnorm_table_unpack.restype = None
     functions.fastnorm_walk_new.restype = address
-    functions.fastnorm_walk_new.argtypes = (address, integer, address, integer, address)
+    functions.fastnorm_walk_new.argtypes = (address, integer, address, integer, integer, integer, address)
     functions.fastnorm_walk_extent.argtypes = (address, address)
     functions.fastnorm_walk_extent.restype = None
     functions.fastnorm_walk_rows.argtypes = (address, address)
     functions.fastnorm_walk_rows.restype = None
     functions.fastnorm_walk_free.argtypes = (address,)
     functions.fastnorm_walk_free.restype = None
-    functions.fastnorm_resize.argtypes = (address, address, integer, address, integer)
+    functions.fastnorm_resize.argtypes = (address, address, integer, address, integer, integer)
     return functions
 
 

@@ -24,8 +24,7 @@ from fastnorm.backends.cpu.native import Engine
 from fastnorm.backends.cpu.pillow import Picture
 from fastnorm.runtime import threads
 from fastnorm.spec.filters import Filter
-from fastnorm.spec.geometry import Geometry, Span
-from fastnorm.spec.normalization import CHANNELS
+from fastnorm.spec.geometry import Geometry
 
 # An image of several memory blocks is copied in strips of this many bytes, which stay in a core's cache.
 STRIP_BYTES = 1 << 20
@@ -36,9 +35,8 @@ BAND_PIXELS = 1 << 18
 
 def takes(job: TargetJob, index: int) -> bool:
     """Whether the walk takes an image for this target."""
-    geometry, output = job.geometries[index], job.output
-    columns, rows = _axis(geometry.columns, geometry, "width"), _axis(geometry.rows, geometry, "height")
-    return _can_resize(job.resample.name, columns, rows, geometry.vertical_first) and _is_aligned(output)
+    geometry = job.geometries[index]
+    return _can_resize(job.resample.name, *_axes(geometry), geometry.vertical_first) and _is_aligned(job.output)
 
 
 def preprocess(engine: Engine, images: Sequence[Picture], jobs: Sequence[TargetJob]) -> None:
@@ -59,16 +57,10 @@ def _only(job: TargetJob, index: int) -> TargetJob:
 
 def _walk(engine: Engine, images: Sequence[Picture], jobs: Sequence[TargetJob], indices: Sequence[int]) -> None:
     views = _shared(jobs)
-    parts = min(torch.get_num_threads() // max(1, len(indices)), 64)
+    spare = torch.get_num_threads() // len(indices)  # threads for each image
     # The largest images first, so that no thread begins one when the others are done.
     by_size = sorted(indices, key=lambda index: math.prod(views[0].geometries[index].source), reverse=True)
-    work: list[Callable[[], None]] = []
-    for index in by_size:
-        cuts = min(parts, math.prod(views[0].geometries[index].source) // BAND_PIXELS)
-        cuts = min(cuts, *(view.geometries[index].rows.count for view in views))
-        for band in range(max(1, cuts)):
-            work.append(functools.partial(_write, engine, images[index], views, index, band, max(1, cuts)))
-    threads.run(work)
+    threads.run([work for index in by_size for work in _work(engine, images[index], views, index, spare)])
     increment_version([job.output for job in jobs])  # autograd learns of writes that torch has not seen
 
 
@@ -93,24 +85,35 @@ def _shared(jobs: Sequence[TargetJob]) -> list[_View]:
     return views
 
 
-def _write(engine: Engine, image: Picture, views: Sequence[_View], index: int, band: int, bands: int) -> None:
-    """Write band number `band` of one image's crops; each is cut into as many bands of rows."""
-    crops = [_crop(engine, view, index, band, bands) for view in views]
+def _work(
+    engine: Engine, image: Picture, views: Sequence[_View], index: int, spare: int
+) -> list[Callable[[], None]]:
+    """What there is to do for one image, for as many threads as it is worth."""
+    bands = min(spare, math.prod(views[0].geometries[index].source) // BAND_PIXELS)
+    bands = max(1, min(bands, *(view.geometries[index].rows.count for view in views)))
     if isinstance(image, torch.Tensor):
         height, width, _ = image.shape
         pixels = Pixels(image.data_ptr(), *image.stride(), 0, height, 0, width)
-        resize.resize(engine.library, engine.instructions, pixels, crops)
-        return
+        return [functools.partial(_write, engine, pixels, image, views, index, bands)]
     lent = arrow.lent_bytes(image)
     if lent is not None and lent.length == 4 * image.width * image.height:
         pixels = Pixels(lent.address, 4 * image.width, 4, 1, 0, image.height, 0, image.width)
-        resize.resize(engine.library, engine.instructions, pixels, crops)
-    else:
-        _write_by_strips(engine, image, crops)
+        return [functools.partial(_write, engine, pixels, lent, views, index, bands)]
+    return [functools.partial(_write_by_strips, engine, image, views, index, band, bands) for band in range(bands)]
 
 
-def _write_by_strips(engine: Engine, image: Image.Image, crops: Sequence[Crop]) -> None:
-    with resize.Walk(engine.library, engine.instructions, crops) as walk:
+def _write(engine: Engine, pixels: Pixels, owner: object, views: Sequence[_View], index: int, bands: int) -> None:
+    del owner  # kept alive so long
+    crops = [_crop(engine, view, index) for view in views]
+    resize.resize(engine.library, engine.instructions, pixels, crops, bands)
+
+
+def _write_by_strips(
+    engine: Engine, image: Image.Image, views: Sequence[_View], index: int, band: int, bands: int
+) -> None:
+    """Write a band of every crop of an image whose memory is not to be had, but for copies of parts of it."""
+    crops = [_crop(engine, view, index) for view in views]
+    with resize.Walk(engine.library, engine.instructions, crops, band, bands) as walk:
         first, end, left, right = walk.extent
         rows = max(1, STRIP_BYTES // (4 * (right - left) * resize.STEP)) * resize.STEP
         strip = Image.new("RGB", (right - left, min(rows, end - first)), None)
@@ -128,63 +131,41 @@ def _write_by_strips(engine: Engine, image: Image.Image, crops: Sequence[Crop]) 
 # --- records
 
 
-def _crop(engine: Engine, view: _View, index: int, band: int, bands: int) -> Crop:
+def _crop(engine: Engine, view: _View, index: int) -> Crop:
     geometry, resample = view.geometries[index], view.resample.name
-    rows, row = _band(geometry.rows, band, bands)
-    columns = geometry.columns
+    rows, columns = geometry.rows, geometry.columns
+    column_axis, row_axis = _axes(geometry)
     return Crop(
-        resize.columns_table(
-            engine.library,
-            engine.instructions,
-            resample,
-            Axis(geometry.source.width, geometry.resized.width, columns.start, columns.count),
-            columns.mirrored,
-        ),
-        resize.rows_table(
-            engine.library,
-            engine.instructions,
-            resample,
-            Axis(geometry.source.height, geometry.resized.height, rows.start, rows.count),
-        ),
+        resize.columns_table(engine.library, engine.instructions, resample, column_axis, columns.mirrored),
+        resize.rows_table(engine.library, engine.instructions, resample, row_axis),
         geometry.vertical_first,
         rows.mirrored,
         rows.offset,
         rows.length,
         columns.offset,
         columns.length,
-        [_output(engine, job, index, row) for job in view.jobs],
+        [_output(engine, job, index) for job in view.jobs],
     )
 
 
-def _output(engine: Engine, job: TargetJob, index: int, row: int) -> Output:
-    """Image `index` of an output, from `row` on."""
+def _output(engine: Engine, job: TargetJob, index: int) -> Output:
     dtype, size = DTYPES[job.output.dtype]
     strides = job.output.stride()
     normalization = prepared(engine.library, job.normalization.mean, job.normalization.std)
-    address = job.output.data_ptr() + size * (index * strides[0] + row * strides[2])
-    return Output(address, normalization.address, dtype, *strides)
+    return Output(job.output.data_ptr() + size * index * strides[0], normalization.address, dtype, *strides)
 
 
-def _band(rows: Span, band: int, bands: int) -> tuple[Span, int]:
-    """Band number `band` of the shown rows, counted as they are shown, and the crop's row that it begins with.
-
-    Padding goes to the band beside it.
-    """
-    if bands == 1:
-        return rows, 0
-    low, high = rows.count * band // bands, rows.count * (band + 1) // bands
-    start = rows.stop - high if rows.mirrored else rows.start + low
-    begin = 0 if band == 0 else rows.offset + low
-    end = rows.length if band == bands - 1 else rows.offset + high
-    return Span(start, high - low, rows.offset + low - begin, end - begin, rows.mirrored), begin
-
-
-def _axis(span: Span, geometry: Geometry, side: str) -> Axis:
-    return Axis(getattr(geometry.source, side), getattr(geometry.resized, side), span.start, span.count)
+def _axes(geometry: Geometry) -> tuple[Axis, Axis]:
+    """The columns and the rows."""
+    source, resized, rows, columns = geometry.source, geometry.resized, geometry.rows, geometry.columns
+    return (
+        Axis(source.width, resized.width, columns.start, columns.count),
+        Axis(source.height, resized.height, rows.start, rows.count),
+    )
 
 
 _can_resize = functools.lru_cache(maxsize=1024)(resize.can_resize)
 
 
 def _is_aligned(output: torch.Tensor) -> bool:
-    return output.data_ptr() % output.element_size() == 0 and output.shape[-3] == CHANNELS
+    return output.data_ptr() % output.element_size() == 0

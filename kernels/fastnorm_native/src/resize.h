@@ -58,11 +58,12 @@ typedef struct {
 // four.
 typedef struct fastnorm_walk fastnorm_walk;
 
-// The tables and normalisations must outlive it. An output is one image: its image stride is not looked at. NULL and why
-// in `status`, before anything is written.
+// Band `band` of `bands`: each crop's rows are cut into so many bands, none of them empty, which threads may write at the
+// same time. The records must outlive the walk. An output is one image: its image stride is not looked at. NULL and why in
+// `status`, before anything is written.
 FASTNORM_EXPORT fastnorm_walk *fastnorm_walk_new(const fastnorm_crop *crops, int32_t count,
-                                                 const fastnorm_output *outputs, int32_t instructions,
-                                                 int32_t *status);
+                                                 const fastnorm_output *outputs, int32_t band, int32_t bands,
+                                                 int32_t instructions, int32_t *status);
 // The part of the image that the walk reads: first row, end of the rows, first column, end of the columns. The first row
 // is a multiple of four; the end may lie up to three rows behind the image's.
 FASTNORM_EXPORT void fastnorm_walk_extent(const fastnorm_walk *walk, int32_t extent[4]);
@@ -71,8 +72,8 @@ FASTNORM_EXPORT void fastnorm_walk_extent(const fastnorm_walk *walk, int32_t ext
 FASTNORM_EXPORT void fastnorm_walk_rows(fastnorm_walk *walk, const fastnorm_pixels *pixels);
 FASTNORM_EXPORT void fastnorm_walk_free(fastnorm_walk *walk);
 
-// All of it for an image whose pixels lie together. The same status as fastnorm_walk_new.
+// All of it for an image whose pixels lie together, a thread for each band. The same status as fastnorm_walk_new.
 FASTNORM_EXPORT int32_t fastnorm_resize(const fastnorm_pixels *pixels, const fastnorm_crop *crops, int32_t count,
-                                        const fastnorm_output *outputs, int32_t instructions);
+                                        const fastnorm_output *outputs, int32_t bands, int32_t instructions);
 
 #endif

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "floating_point.h"
+#include "parallel.h"
 #include "passes.h"
 #include "rows_in.h"
 
@@ -30,7 +31,7 @@ typedef struct {
 typedef struct {
     uint8_t *values;
     size_t pitch;
-    int64_t rows, filled, written; // written: of the crop, without its padding
+    int64_t rows, filled, written; // written: of the band
 } block;
 
 typedef struct {
@@ -40,7 +41,9 @@ typedef struct {
     interleaving *interleave;
     ring ring;
     const uint32_t **lines; // of a window
-    int64_t next;           // row that is made next
+    // Rows of the table: the band's, and the one that is made next.
+    int64_t begin, end, next;
+    int64_t first_group, last_group; // that the band is made of
     block block;
     fastnorm_normalize_job *normalizing;
     const fastnorm_output *outputs;
@@ -93,18 +96,20 @@ static void normalize_rows(crop_walk *w, const uint8_t *values, size_t row_step,
 static void write_block(crop_walk *w) {
     const fastnorm_crop *crop = w->crop;
     block *b = &w->block;
-    const int64_t first = crop->row_offset + (crop->rows_mirrored ? crop->rows->count - 1 - b->written : b->written);
+    const int64_t row = w->begin + b->written;
+    const int64_t first = crop->row_offset + (crop->rows_mirrored ? crop->rows->count - 1 - row : row);
     normalize_rows(w, b->values, b->pitch, first, b->filled, crop->rows_mirrored ? -1 : 1);
     b->written += b->filled;
     b->filled = 0;
 }
 
-// The zeros above and below what the crop shows; the block is still empty.
+// The zeros above and below what the crop shows, by the first band and the last; the block is still empty.
 static void write_padding(crop_walk *w) {
     const fastnorm_crop *crop = w->crop;
-    const int64_t below = crop->row_offset + crop->rows->count;
-    if (crop->row_offset > 0) normalize_rows(w, w->block.values, 0, 0, crop->row_offset, 1);
-    if (crop->row_length > below) normalize_rows(w, w->block.values, 0, below, crop->row_length - below, 1);
+    const int64_t above = w->begin == 0 ? crop->row_offset : 0, end = crop->row_offset + crop->rows->count;
+    const int64_t below = w->end == crop->rows->count ? crop->row_length - end : 0;
+    if (above > 0) normalize_rows(w, w->block.values, 0, 0, above, 1);
+    if (below > 0) normalize_rows(w, w->block.values, 0, end, below, 1);
 }
 
 // --- the passes
@@ -134,12 +139,12 @@ static void end_row(crop_walk *w) {
         memset(values_of(w, c) + shown, 0, (size_t)right);
     }
     w->block.filled++;
-    if (w->block.filled == w->block.rows || w->block.written + w->block.filled == crop->rows->count) write_block(w);
+    if (w->block.filled == w->block.rows || w->begin + w->block.written + w->block.filled == w->end) write_block(w);
 }
 
 static bool is_ready(const crop_walk *w, int64_t groups) {
     const fastnorm_table *rows = w->crop->rows;
-    return w->next < rows->count && rows->start[w->next] + rows->length[w->next] <= groups;
+    return w->next < w->end && rows->start[w->next] + rows->length[w->next] <= groups;
 }
 
 static void step_columns_first(crop_walk *w, const uint8_t *const rows[GROUP], int32_t pixel_bytes, int64_t step) {
@@ -172,9 +177,9 @@ static void step_rows_first(crop_walk *w, const uint8_t *const rows[GROUP], int3
     const int32_t length = (columns->stop - columns->first) * pixel_bytes;
     w->interleave(rows, length, group_of(w, step));
     for (; is_ready(w, step + 1); w->next++) {
-        const int64_t waiting = w->next % GROUP;
+        const int64_t waiting = (w->next - w->begin) % GROUP;
         resize_window(w, w->next, 0, length, w->resized + (size_t)waiting * w->resized_pitch);
-        if (waiting == GROUP - 1 || w->next + 1 == w->crop->rows->count) {
+        if (waiting == GROUP - 1 || w->next + 1 == w->end) {
             finish_resized_rows(w, pixel_bytes, waiting + 1);
         }
     }
@@ -182,8 +187,7 @@ static void step_rows_first(crop_walk *w, const uint8_t *const rows[GROUP], int3
 
 static void step_crop(fastnorm_walk *walk, crop_walk *w, const uint8_t *const rows[GROUP], int32_t pixel_bytes,
                       int64_t step) {
-    const fastnorm_table *range = w->crop->rows;
-    if (step < range->first / GROUP || step > (range->stop - 1) / GROUP) return;
+    if (step < w->first_group || step > w->last_group) return;
     const int64_t left = (w->crop->columns->first - walk->extent.first) * pixel_bytes;
     const uint8_t *const from[GROUP] = {rows[0] + left, rows[1] + left, rows[2] + left, rows[3] + left};
     if (w->crop->vertical_first) {
@@ -246,7 +250,7 @@ static int64_t block_rows(const crop_walk *w) {
     const int64_t fitting = BLOCK_BYTES / (FASTNORM_CHANNELS * (int64_t)w->block.pitch);
     const int64_t rows = fitting < MOST_BLOCK_ROWS ? fitting : MOST_BLOCK_ROWS;
     if (rows < 1) return 1;
-    return rows < w->crop->rows->count ? rows : w->crop->rows->count;
+    return rows < w->end - w->begin ? rows : w->end - w->begin;
 }
 
 static fastnorm_status new_block(crop_walk *w, int32_t instructions) {
@@ -271,6 +275,17 @@ static fastnorm_status new_block(crop_walk *w, int32_t instructions) {
     return FASTNORM_DONE;
 }
 
+static void choose_band(crop_walk *w, int32_t band, int32_t bands) {
+    const fastnorm_table *rows = w->crop->rows;
+    w->begin = w->next = (int64_t)rows->count * band / bands;
+    w->end = (int64_t)rows->count * (band + 1) / bands;
+    for (int64_t row = w->begin; row < w->end; row++) {
+        const int64_t first = rows->start[row], last = first + rows->length[row] - 1;
+        if (row == w->begin || first < w->first_group) w->first_group = first;
+        if (row == w->begin || last > w->last_group) w->last_group = last;
+    }
+}
+
 static fastnorm_status set_up(crop_walk *w, int32_t instructions) {
     choose_passes(w, instructions);
     fastnorm_status status = new_ring(w);
@@ -279,18 +294,17 @@ static fastnorm_status set_up(crop_walk *w, int32_t instructions) {
     return status;
 }
 
-static void extend(fastnorm_walk *walk, const fastnorm_crop *crop, bool is_first) {
-    const fastnorm_table *rows = crop->rows, *columns = crop->columns;
+static void extend(fastnorm_walk *walk, const crop_walk *w, bool is_first) {
+    const fastnorm_table *columns = w->crop->columns;
     row_extent *e = &walk->extent;
-    const int64_t first_step = rows->first / GROUP, last_step = (rows->stop - 1) / GROUP;
     const int64_t first = is_first || columns->first < e->first ? columns->first : e->first;
     const int64_t stop = is_first ? columns->stop : e->first + e->columns;
     const int64_t reach = is_first ? 0 : e->first + e->room, its = (int64_t)columns->first + columns->reach;
     e->columns = (columns->stop > stop ? columns->stop : stop) - first;
     e->room = (its > reach ? its : reach) - first;
     e->first = first;
-    if (is_first || first_step < walk->first_step) walk->first_step = first_step;
-    if (is_first || last_step > walk->last_step) walk->last_step = last_step;
+    if (is_first || w->first_group < walk->first_step) walk->first_step = w->first_group;
+    if (is_first || w->last_group > walk->last_step) walk->last_step = w->last_group;
 }
 
 static size_t row_memory(const fastnorm_walk *walk) {
@@ -298,12 +312,13 @@ static size_t row_memory(const fastnorm_walk *walk) {
 }
 
 static fastnorm_status set_up_all(fastnorm_walk *walk, const fastnorm_crop *crops, const fastnorm_output *outputs,
-                                  int32_t instructions) {
+                                  int32_t band, int32_t bands, int32_t instructions) {
     for (int32_t i = 0; i < walk->count; i++) {
         walk->crops[i].crop = &crops[i];
         walk->crops[i].outputs = outputs;
         outputs += crops[i].outputs;
-        extend(walk, &crops[i], i == 0);
+        choose_band(&walk->crops[i], band, bands);
+        extend(walk, &walk->crops[i], i == 0);
         const fastnorm_status status = set_up(&walk->crops[i], instructions);
         if (status != FASTNORM_DONE) return status;
     }
@@ -312,13 +327,13 @@ static fastnorm_status set_up_all(fastnorm_walk *walk, const fastnorm_crop *crop
 }
 
 fastnorm_walk *fastnorm_walk_new(const fastnorm_crop *crops, int32_t count, const fastnorm_output *outputs,
-                                 int32_t instructions, int32_t *status) {
+                                 int32_t band, int32_t bands, int32_t instructions, int32_t *status) {
     fastnorm_walk *walk = calloc(1, sizeof *walk);
     *status = FASTNORM_NO_MEMORY;
     if (walk) walk->crops = calloc((size_t)count, sizeof *walk->crops);
     if (walk && walk->crops) {
         walk->count = count;
-        *status = (int32_t)set_up_all(walk, crops, outputs, instructions);
+        *status = (int32_t)set_up_all(walk, crops, outputs, band, bands, instructions);
     }
     if (*status == FASTNORM_DONE) return walk;
     fastnorm_walk_free(walk);
@@ -375,12 +390,26 @@ void fastnorm_walk_rows(fastnorm_walk *walk, const fastnorm_pixels *pixels) {
     restore_arithmetic(before);
 }
 
+typedef struct {
+    const fastnorm_pixels *pixels;
+    fastnorm_walk **walks;
+} band_work;
+
+static void walk_band(const void *argument, int64_t band) {
+    const band_work *work = argument;
+    fastnorm_walk_rows(work->walks[band], work->pixels);
+}
+
 int32_t fastnorm_resize(const fastnorm_pixels *pixels, const fastnorm_crop *crops, int32_t count,
-                        const fastnorm_output *outputs, int32_t instructions) {
-    int32_t status;
-    fastnorm_walk *walk = fastnorm_walk_new(crops, count, outputs, instructions, &status);
-    if (!walk) return status;
-    fastnorm_walk_rows(walk, pixels);
-    fastnorm_walk_free(walk);
-    return FASTNORM_DONE;
+                        const fastnorm_output *outputs, int32_t bands, int32_t instructions) {
+    fastnorm_walk **walks = calloc((size_t)bands, sizeof *walks);
+    int32_t status = walks ? FASTNORM_DONE : FASTNORM_NO_MEMORY;
+    for (int32_t band = 0; band < bands && status == FASTNORM_DONE; band++) {
+        walks[band] = fastnorm_walk_new(crops, count, outputs, band, bands, instructions, &status);
+    }
+    const band_work work = {pixels, walks};
+    if (status == FASTNORM_DONE) run_units(walk_band, &work, bands, bands);
+    for (int32_t band = 0; walks && band < bands; band++) fastnorm_walk_free(walks[band]);
+    free(walks);
+    return status;
 }
