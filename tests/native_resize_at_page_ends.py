@@ -5,10 +5,10 @@ import itertools
 import mmap
 import sys
 
-import fastnorm_native
 import torch
 
 import fastnorm
+import fastnorm_native
 from fastnorm import reference
 from fastnorm.backends.base import TargetJob
 from fastnorm.backends.cpu import native, resizing

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "resize.h"
+#include "tables.h"
 
 enum { MOST_CROPS = 3, MOST_SIDE = 60 };
 
@@ -117,6 +117,8 @@ static fastnorm_table *table_of(const target *t, fastnorm_axis axis, int64_t sou
     fastnorm_table *table = fastnorm_table_new(axis, t->filter, (int32_t)source, s->resized, s->start, s->count,
                                                axis == FASTNORM_COLUMNS && s->mirrored, instructions, &status);
     check((table != NULL) == (status == FASTNORM_DONE), "a table without a status");
+    // No filter makes sums so large; plain C has to do for a table that says so.
+    if (table && any(0, 3) == 0) table->high_sums_fit_int16 = false;
     return table;
 }
 

@@ -8,18 +8,15 @@ import subprocess
 import sys
 from pathlib import Path
 
-import fastnorm_native
 import numpy as np
 import pytest
 import torch
-from fastnorm_native import Instructions, arrow, building, resize
-from fastnorm_native.normalize import prepared
-from fastnorm_native.resize import Axis
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
 import fastnorm
+import fastnorm_native
 from fastnorm import reference
 from fastnorm.backends.base import TargetJob
 from fastnorm.backends.cpu import native, preprocessing, resizing
@@ -27,6 +24,9 @@ from fastnorm.backends.cpu.native import Engine
 from fastnorm.backends.eager import resize_and_crop
 from fastnorm.spec.filters import BICUBIC, BILINEAR, BOX, FILTERS, LANCZOS, coefficients
 from fastnorm.spec.geometry import CropRule, Geometry, PassOrder, Size, Span, geometry
+from fastnorm_native import Instructions, arrow, building, resize
+from fastnorm_native.normalize import prepared
+from fastnorm_native.resize import Axis
 from helpers import DTYPES, assert_same_bits, available_instructions, cpu_path, dtype_name, poisoned, random_pixels
 
 LIBRARY = fastnorm_native.library()
@@ -64,7 +64,7 @@ def axes(draw):
 def as_matrix(axis, kernel):
     """The reference's table, [pixel][source pixel]."""
     table = coefficients(axis.source, axis.resized, kernel)
-    matrix = np.zeros((axis.count, axis.source), np.int32)
+    matrix = np.zeros((axis.length, axis.source), np.int32)
     for pixel, row in enumerate(matrix, axis.start):
         first, count = table.first[pixel], table.count[pixel]
         row[first : first + count] = table.fixed[pixel, :count]
@@ -250,7 +250,7 @@ def test_every_value_is_the_references(instructions, call):
         (Size(4000, 1), Size(3, 1)),
         (Size(1, 1), Size(70, 90)),
         (Size(3, 70), Size(90, 2)),
-        (Size(127, 129), Size(1, 1)),  # weights just above 1/2 of a limb's unit: the largest sums of limbs
+        (Size(127, 129), Size(1, 1)),  # weights just above half a unit of the high limb, each of which counts as one
         (Size(64, 64), Size(63, 65)),
     ],
     ids=lambda size: f"{size.width}x{size.height}",
@@ -267,7 +267,7 @@ def test_values_where_sums_and_windows_are_largest(instructions, kernel, content
 @given(data=st.data())
 @settings(max_examples=25)
 def test_pixels_are_the_installed_pillows(instructions, kernel, data):
-    """Through no code of this library but the walk: Pillow resizes, one axis a call, so that its order does not matter."""
+    """Through no code of this library but the walk: Pillow resizes, an axis a call, so that its order does not matter."""
     length = st.integers(1, 40) | st.integers(1, 400)
     source, size = (Size(data.draw(length), data.draw(length)) for _ in range(2))
     vertical_first = data.draw(st.booleans())
@@ -296,15 +296,18 @@ def small_blocks():
 def tall_and_wide(source):
     """A target in either pass order, cropped so that strips begin inside the image."""
     rows, columns = Span(5, 50, 2, 55), Span(9, 40, 0, 40).mirror()
-    return [job(source, Size(70, 60), kernel, crop=(rows, columns), vertical_first=v) for kernel, v in
-            ((BICUBIC, False), (LANCZOS, True))]  # fmt: skip
+    return [
+        job(source, Size(70, 60), kernel, crop=(rows, columns), vertical_first=vertical_first)
+        for kernel, vertical_first in ((BICUBIC, False), (LANCZOS, True))
+    ]
 
 
 @every_instruction_set
+@pytest.mark.usefixtures("small_blocks")
 @pytest.mark.parametrize("lends", [True, False], ids=["pillow lends", "pillow copies"])
 @pytest.mark.parametrize("strip", [1, 3000, 1 << 20], ids="{} bytes a strip".format)
 @pytest.mark.parametrize("number", [1, 3], ids="{} threads".format)
-def test_images_in_several_blocks(instructions, lends, strip, number, small_blocks, threads, monkeypatch):
+def test_images_in_several_blocks(instructions, lends, strip, number, threads, monkeypatch):
     threads(number)
     monkeypatch.setattr(resizing, "BAND_PIXELS", 1000)
     monkeypatch.setattr(resizing, "STRIP_BYTES", strip)
@@ -458,7 +461,7 @@ def test_what_the_host_lets_through_the_native_code_takes(axis, other, kernel, v
     crop = resize.Crop(
         resize.columns_table(LIBRARY, instructions, kernel.name, axis),
         resize.rows_table(LIBRARY, instructions, kernel.name, other),
-        vertical_first, False, 0, other.count, 0, axis.count, [output],
+        vertical_first, False, 0, other.length, 0, axis.length, [output],
     )  # fmt: skip
     with resize.Walk(LIBRARY, instructions, [crop]) as walk:
         first, end, left, right = walk.extent

@@ -36,12 +36,12 @@ _DONE, _NO_MEMORY = 0, 1
 
 
 class Axis(NamedTuple):
-    """Pixels `start` to `start + count` of an axis that is resized from `source` to `resized` pixels."""
+    """Pixels `start` to `start + length` of an axis that is resized from `source` to `resized` pixels."""
 
     source: int
     resized: int
     start: int
-    count: int
+    length: int
 
 
 class Table:
@@ -140,14 +140,12 @@ def can_resize(filter_name: str, columns: Axis, rows: Axis, vertical_first: bool
         return False
     depth = 1 << (_most_groups(filter_name, rows) - 1).bit_length()
     # Before the columns are resized, a row has those that the crop is made of, of up to 4 bytes.
-    reach = math.ceil(columns.count * columns.source / columns.resized) + 4 * (_most_groups(filter_name, columns) + 2)
-    line = 4 * reach if vertical_first else 3 * (columns.count + 64)
+    reach = math.ceil(columns.length * columns.source / columns.resized) + 4 * (_most_groups(filter_name, columns) + 2)
+    line = 4 * reach if vertical_first else 3 * (columns.length + 64)
     return 4 * depth * (line + 64) <= MOST_RING_BYTES
 
 
-def resize(
-    library: Library, instructions: Instructions, pixels: Pixels, crops: Sequence[Crop], bands: int = 1
-) -> None:
+def resize(library: Library, instructions: Instructions, pixels: Pixels, crops: Sequence[Crop], bands: int = 1) -> None:
     """Fill all outputs from an image.
 
     Args:
@@ -277,4 +275,4 @@ def _most_groups(filter_name: str, axis: Axis) -> int:
 
 
 def _about_bytes(filter_name: str, axis: Axis) -> int:
-    return 12 * axis.count * _most_groups(filter_name, axis)
+    return 12 * axis.length * _most_groups(filter_name, axis)

@@ -12,9 +12,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from fastnorm_native import arrow, resize
-from fastnorm_native.normalize import DTYPES, prepared
-from fastnorm_native.resize import Axis, Crop, Output, Pixels
 from PIL import Image
 from torch.autograd.graph import increment_version
 
@@ -25,11 +22,14 @@ from fastnorm.backends.cpu.pillow import Picture
 from fastnorm.runtime import threads
 from fastnorm.spec.filters import Filter
 from fastnorm.spec.geometry import Geometry
+from fastnorm_native import arrow, resize
+from fastnorm_native.normalize import DTYPES, prepared
+from fastnorm_native.resize import Axis, Crop, Output, Pixels
 
 # An image of several memory blocks is copied in strips of this many bytes, which stay in a core's cache.
 STRIP_BYTES = 1 << 20
-# An image is cut into bands for several threads where each gets as many source pixels: half a millisecond of work, which
-# is some times what it takes to start a thread.
+# An image is cut into bands for several threads where each gets as many source pixels: half a millisecond of work,
+# which is some times what it takes to start a thread.
 BAND_PIXELS = 1 << 18
 
 
@@ -85,15 +85,13 @@ def _shared(jobs: Sequence[TargetJob]) -> list[_View]:
     return views
 
 
-def _work(
-    engine: Engine, image: Picture, views: Sequence[_View], index: int, spare: int
-) -> list[Callable[[], None]]:
+def _work(engine: Engine, image: Picture, views: Sequence[_View], index: int, spare: int) -> list[Callable[[], None]]:
     """What there is to do for one image, for as many threads as it is worth."""
     bands = min(spare, math.prod(views[0].geometries[index].source) // BAND_PIXELS)
     bands = max(1, min(bands, *(view.geometries[index].rows.count for view in views)))
     if isinstance(image, torch.Tensor):
         height, width, _ = image.shape
-        pixels = Pixels(image.data_ptr(), *image.stride(), 0, height, 0, width)
+        pixels = Pixels(image.data_ptr(), *_three(image.stride()), 0, height, 0, width)
         return [functools.partial(_write, engine, pixels, image, views, index, bands)]
     lent = arrow.lent_bytes(image)
     if lent is not None and lent.length == 4 * image.width * image.height:
@@ -125,10 +123,15 @@ def _write_by_strips(
                 walk.take(Pixels(lent.address, 4 * strip.width, 4, 1, row, count, left, strip.width))
             else:  # always so with a Pillow that does not lend
                 codes = np.asarray(strip)
-                walk.take(Pixels(codes.ctypes.data, *codes.strides, row, count, left, strip.width))
+                walk.take(Pixels(codes.ctypes.data, *_three(codes.strides), row, count, left, strip.width))
 
 
 # --- records
+
+
+def _three(strides: Sequence[int]) -> tuple[int, int, int]:
+    rows, columns, channels = strides
+    return rows, columns, channels
 
 
 def _crop(engine: Engine, view: _View, index: int) -> Crop:

@@ -31,7 +31,8 @@ struct fastnorm_table {
     int32_t reach;       // columns: source pixels from `first` on that groups cover
     int32_t depth;       // rows: how many groups there are between the oldest that is still needed and the newest
     // HIGH_AND_LOW: the sums of |hi| over taps 0 and 1 of all groups of a window, and over taps 2 and 3, are at most
-    // 128. Products with bytes then add up to 255 * 128 < 2^15, in any order.
+    // 128. Products with bytes then add up to 255 * 128 < 2^15, in any order. The filters' sums stay near 100; each
+    // table is asked all the same.
     bool high_sums_fit_int16;
     int32_t *start;   // of each window: columns: source pixel, counted from `first`; rows: group, counted from row 0
     int32_t *length;  // rows: groups of each window
