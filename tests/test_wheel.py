@@ -19,18 +19,20 @@ def names(tmp_path_factory):
         return archive.namelist()
 
 
-def test_the_wheel_has_both_packages_with_their_typing_markers_and_nothing_beside_them(names):
+def test_the_wheel_has_the_three_packages_with_their_typing_markers_and_nothing_beside_them(names):
     assert {name.partition("/")[0].partition("-")[0] for name in names} == {
         "fastnorm",
         "fastnorm_kernels",
+        "fastnorm_native",
         "fastnorm_triton",
     }
-    assert {"fastnorm/py.typed", "fastnorm_kernels/py.typed", "fastnorm/__init__.py"} <= set(names)
+    typed = {f"{package}/py.typed" for package in ("fastnorm", "fastnorm_kernels", "fastnorm_native")}
+    assert {*typed, "fastnorm/__init__.py"} <= set(names)
 
 
 def test_every_file_of_the_packages_is_in_the_wheel(names):
     tracked = subprocess.run(
-        ["git", "ls-files", "fastnorm", "kernels/fastnorm_kernels"],
+        ["git", "ls-files", "fastnorm", "kernels"],
         cwd=ROOT,
         capture_output=True,
         text=True,
