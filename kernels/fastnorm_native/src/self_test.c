@@ -3,8 +3,9 @@
 #include "fastnorm.h"
 #include "floating_point.h"
 #include "half.h"
+#include "passes.h"
 
-enum { PASSED, WRONG_DIVISION };
+enum { PASSED, WRONG_DIVISION, WRONG_RESIZING };
 
 static int32_t test_division(void) {
     for (int code = 0; code < FASTNORM_CODES; code++) {
@@ -15,7 +16,8 @@ static int32_t test_division(void) {
 
 int32_t fastnorm_self_test(void) {
     const floating_point_state before = use_ieee_arithmetic();
-    const int32_t result = test_division();
+    int32_t result = test_division();
+    if (result == PASSED && resize_self_test(cpu_instructions()) != 0) result = WRONG_RESIZING;
     restore_arithmetic(before);
     return result;
 }
