@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import NamedTuple
 
-from .library import Library
+from .loading import Library
 from .records import Instructions
 
 # As src/resize.h numbers them, with the distance from which a filter is zero, in output pixels.
