@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -231,7 +231,7 @@ def job(source, size, kernel=BILINEAR, target=fastnorm.VAE, crop=None, vertical_
 @every_instruction_set
 @given(call=calls())
 def test_every_value_is_the_references(instructions, call):
-    """Any sizes, filters, crops, mirrors, padding and pass orders, any memory on both sides, several targets at once."""
+    """Any sizes, filters, crops, mirrors, padding and pass orders, any memory on both sides, one target or several."""
     pixels, form, wanted = call
     image, before = FORMS[form](pixels.clone()), pixels.clone()
     write(instructions, image, wanted)
@@ -265,9 +265,8 @@ def test_values_where_sums_and_windows_are_largest(instructions, kernel, content
 @every_instruction_set
 @every_filter
 @given(data=st.data())
-@settings(max_examples=25)
 def test_pixels_are_the_installed_pillows(instructions, kernel, data):
-    """Through no code of this library but the walk: Pillow resizes, an axis a call, so that its order does not matter."""
+    """Through no code of ours but the walk. Pillow resizes an axis a call, so that its order does not matter."""
     length = st.integers(1, 40) | st.integers(1, 400)
     source, size = (Size(data.draw(length), data.draw(length)) for _ in range(2))
     vertical_first = data.draw(st.booleans())

@@ -50,8 +50,8 @@ class Table:
     def __init__(
         self, library: Library, instructions: Instructions, filter_name: str, kind: int, axis: Axis, mirrored: bool
     ) -> None:
-        self._functions = _functions(library)
         self.address: int | None = None
+        self._functions = _functions(library)
         status = ctypes.c_int32()
         self.address = self._functions.fastnorm_table_new(
             kind, FILTERS[filter_name][0], *axis, mirrored, instructions, ctypes.byref(status)
