@@ -4,7 +4,8 @@ The wheel is then for this platform and every Python 3, since the code is called
 elsewhere than on Linux on x86-64, the wheel is pure: it holds the C sources, and torch and Pillow do the work.
 
     CC                        the compiler, which then has to work; default: cc or clang, if there is one
-    FASTNORM_WHEEL_PLATFORM   the wheel's platform tag, such as manylinux_2_17_x86_64; default: this machine's
+    FASTNORM_WHEEL_PLATFORM   the wheel's platform tag, such as manylinux_2_17_x86_64; default: this machine's;
+                              any: a pure wheel, for all platforms
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 PACKAGE = "kernels/fastnorm_native"
+PURE = "any"
 
 
 class NativeBuildHook(BuildHookInterface):
@@ -31,22 +33,30 @@ class NativeBuildHook(BuildHookInterface):
         package = Path(self.root) / PACKAGE
         building = _load(package / "building.py")
         library = package / building.LIBRARY_NAME
-        why = building.unsupported()
-        if not why:
-            try:
-                building.build(library)
-            except building.BuildError as error:
-                why = str(error)
+        platform = os.environ.get("FASTNORM_WHEEL_PLATFORM", "")
+        why = "" if platform == PURE else _build(building, library)
+        if why and (platform or os.environ.get("CC")):
+            raise SystemExit(f"no native code, which CC or FASTNORM_WHEEL_PLATFORM asks for: {why}")
         if why:
-            library.unlink(missing_ok=True)  # another build's
-            if os.environ.get("CC") or os.environ.get("FASTNORM_WHEEL_PLATFORM"):
-                raise SystemExit(f"no native code, which CC or FASTNORM_WHEEL_PLATFORM asks for: {why}")
             self.app.display_warning(f"a pure wheel, which is slower on the CPU: {why}")
+        if why or platform == PURE:
+            library.unlink(missing_ok=True)  # another build's
             return
-        platform = os.environ.get("FASTNORM_WHEEL_PLATFORM") or sysconfig.get_platform()
+        platform = platform or sysconfig.get_platform()
         build_data["pure_python"] = False
         build_data["tag"] = f"py3-none-{platform.replace('-', '_').replace('.', '_')}"
         build_data["artifacts"].append(f"/{PACKAGE}/{building.LIBRARY_NAME}")  # although git ignores it
+
+
+def _build(building: ModuleType, library: Path) -> str:
+    """Compile the library; why there is none, or ""."""
+    why: str = building.unsupported()
+    if not why:
+        try:
+            building.build(library)
+        except building.BuildError as error:
+            why = str(error)
+    return why
 
 
 def _load(path: Path) -> ModuleType:

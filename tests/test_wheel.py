@@ -87,6 +87,13 @@ def test_without_a_compiler_the_wheel_is_pure_and_works(checkout, tmp_path, monk
     assert "no C compiler found" in run_installed(wheel, tmp_path / "installed", NORMALIZE)
 
 
+def test_a_pure_wheel_can_be_asked_for(checkout, tmp_path):
+    wheel, _ = build(checkout, tmp_path, FASTNORM_WHEEL_PLATFORM="any")
+    assert wheel.name.endswith("-py3-none-any.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        assert [name for name in archive.namelist() if name.endswith(".so")] == []
+
+
 @pytest.mark.parametrize("asked", [{"CC": "/no/compiler"}, {"CC": "false"}])
 def test_a_compiler_that_was_asked_for_has_to_work(checkout, tmp_path, asked):
     wheel, done = build(checkout, tmp_path, **asked)
