@@ -3,7 +3,7 @@
 library()  # None where there is no native code; status() says why
 """
 
-from .library import Library, library, status
+from .loading import Library, library, status
 from .records import Instructions
 
 __all__ = ["Instructions", "Library", "library", "status"]

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import torch
 
-from .library import Library
+from .loading import Library
 from .records import CHANNELS, JOB_FIELDS, OUTPUT_FIELDS, Instructions, NormalizationRecord
 
 Triple = tuple[float, float, float]
@@ -40,12 +40,8 @@ def prepared(library: Library, mean: Triple, std: Triple) -> PreparedNormalizati
 
 
 def can_normalize(planes: torch.Tensor, outputs: Sequence[torch.Tensor]) -> bool:
-    """Whether `normalize` takes these tensors: four axes, memory that holds the values as they are, aligned outputs."""
-    return (
-        planes.dim() == 4
-        and not planes.is_neg()
-        and all(output.data_ptr() % DTYPES[output.dtype][1] == 0 and not output.is_neg() for output in outputs)
-    )
+    """Whether `normalize` takes these tensors: four axes, and outputs whose elements are aligned in memory."""
+    return planes.dim() == 4 and all(output.data_ptr() % DTYPES[output.dtype][1] == 0 for output in outputs)
 
 
 def normalize(

@@ -11,7 +11,7 @@ enum { LANES = 8, GROUP = 16 }; // values in a vector; pixels in three vectors o
 
 // --- R G B R G B ... and planes
 //
-// Three vectors a, b, c hold 16 pixels. At byte i modulo 16, one of the three has a code of the wanted channel: two blends
+// Three vectors a, b, c hold 16 pixels. At each byte, one of the three has a code of the wanted channel: two blends
 // collect these codes, and pixel p's lies at byte (3 p + channel) modulo 16.
 
 AVX2 INLINE __m128i bytes_of_channel(int channel) {

@@ -29,6 +29,9 @@ typedef struct {
 
 extern const normalize_kernels normalize_portable, normalize_avx2, normalize_vnni;
 
+// Whether every kernel of the instruction sets up to the best one gives every code's value.
+bool normalize_self_test(int32_t best_instructions);
+
 void split_portable(const uint8_t *pixels, int64_t count, uint8_t *const planes[FASTNORM_CHANNELS]);
 void join_portable(const uint8_t *const planes[FASTNORM_CHANNELS], int64_t count, uint8_t *pixels);
 void split_avx2(const uint8_t *pixels, int64_t count, uint8_t *const planes[FASTNORM_CHANNELS]);

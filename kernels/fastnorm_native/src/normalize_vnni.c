@@ -1,5 +1,5 @@
-// Normalising, 16 values at a time, with AVX-512. The file is named after the instruction set as a whole: normalising needs
-// no dot products.
+// Normalising, 16 values at a time, with AVX-512. The file is named after the instruction set as a whole: normalising
+// needs no dot products.
 #include <immintrin.h>
 
 #include "floating_point.h"

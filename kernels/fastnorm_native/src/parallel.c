@@ -1,5 +1,5 @@
-// Threads take unit after unit until none is left, so that one which another process keeps from running holds up no more
-// than the unit that it has. They begin and end with the call: nothing is left behind that a fork would break.
+// Threads take unit after unit until none is left, so that one which another process keeps from running holds up no
+// more than the unit that it has. They begin and end with the call: nothing is left behind that a fork would break.
 #define _POSIX_C_SOURCE 200809L
 #include "parallel.h"
 

@@ -3,9 +3,10 @@
 #include "fastnorm.h"
 #include "floating_point.h"
 #include "half.h"
+#include "normalize_kernels.h"
 #include "passes.h"
 
-enum { PASSED, WRONG_DIVISION, WRONG_RESIZING };
+enum { PASSED, WRONG_DIVISION, WRONG_NORMALIZING, WRONG_RESIZING };
 
 static int32_t test_division(void) {
     for (int code = 0; code < FASTNORM_CODES; code++) {
@@ -17,6 +18,7 @@ static int32_t test_division(void) {
 int32_t fastnorm_self_test(void) {
     const floating_point_state before = use_ieee_arithmetic();
     int32_t result = test_division();
+    if (result == PASSED && !normalize_self_test(cpu_instructions())) result = WRONG_NORMALIZING;
     if (result == PASSED && resize_self_test(cpu_instructions()) != 0) result = WRONG_RESIZING;
     restore_arithmetic(before);
     return result;

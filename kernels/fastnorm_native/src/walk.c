@@ -9,7 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "floating_point.h"
 #include "parallel.h"
 #include "passes.h"
 #include "rows_in.h"
@@ -381,13 +380,11 @@ static void take_step(fastnorm_walk *walk, const fastnorm_pixels *pixels, int64_
 void fastnorm_walk_rows(fastnorm_walk *walk, const fastnorm_pixels *pixels) {
     const int64_t begin = (pixels->first_row + GROUP - 1) / GROUP;
     const int64_t end = (pixels->first_row + pixels->rows + GROUP - 1) / GROUP;
-    const floating_point_state before = use_ieee_arithmetic();
     for (int64_t step = begin > walk->first_step ? begin : walk->first_step; step < end; step++) {
         if (step > walk->last_step) break;
         for (int32_t i = 0; i < walk->count && step == walk->first_step; i++) write_padding(&walk->crops[i]);
         take_step(walk, pixels, step);
     }
-    restore_arithmetic(before);
 }
 
 typedef struct {
