@@ -250,6 +250,36 @@ def test_tables_of_more_than_two_to_the_thirty_first_numbers_are_read(arch):
     assert lines[tile].tolist() == [r | g << 8 | b << 16] * resize.TILE
 
 
+@pytest.mark.parametrize("kind", [Pixels.INTERLEAVED, Pixels.PLANAR], ids=lambda kind: kind.name)
+def test_lines_as_long_as_words_take(kind, arch):
+    """The last tile of the longest lines of which four steps are multiplied as 32 bits; the table copies pixels."""
+    pitch, lines, last = 2**27 - resize.TILE, 17, slice(-resize.TILE, None)
+    table = lazy(planning.table_bytes(pitch, 4, split=True) // 4, dtype=torch.int32)
+    target = lazy(lines, pitch, dtype=torch.int32)
+    image = random_pixels(lines, resize.TILE + 3, 3)
+    pixels = image if kind is Pixels.INTERLEAVED else image.permute(2, 0, 1).contiguous().permute(1, 2, 0)
+    row, pixel, channel = pixels.stride()
+    starts, tile = table[:pitch][last], table[-24 * resize.TILE // 4 :]
+    starts.copy_(torch.arange(resize.TILE))
+    tile.zero_()
+    tile[4 * resize.TILE :].view(torch.int8).view(resize.TILE, 8)[:, 4] = 2**22 >> 16
+    job = resize.LineJob(pixels.data_ptr(), pixel, row, channel, lines, table.data_ptr(), 4, pitch, 0)
+    records = planning.records_of(resize.LineJob, [job])
+    jobs = torch.from_numpy(records.view(np.int64)).view(1, -1)
+    launch = resize._along_lines(kind, records, slice(None)).launch(jobs, target, target)
+    x, y, _ = launch.grid
+    memory = Memory()
+    for name, tensor in (("records", jobs), ("starts", starts), ("coefficients", tile)):
+        memory.add_tensor(name, tensor)
+    memory.add("image", pixels.data_ptr(), image.numel(), slack=4)
+    for line in range(lines):
+        memory.add_tensor(f"line {line}", target[line, last], writable=True, due=True)
+    bridge.run(launch, arch, memory, (jobs, target), programs=[x * (block + 1) - 1 for block in range(y)])
+    memory.check_written()
+    r, g, b = image[:, : resize.TILE].int().unbind(2)
+    assert torch.equal(target[:, last], r | g << 8 | b << 16)
+
+
 def test_a_read_past_the_end_would_be_seen(arch):
     """What these tests rest on: only the tile that is registered may be touched."""
     x, output = lazy(1, 3, 1024, 1024), lazy(1, 3, 1024, 1024, dtype=torch.float32)

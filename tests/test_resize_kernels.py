@@ -249,6 +249,13 @@ def test_a_tile_may_end_after_any_row_or_column(dtype, step):
         check([image], Target(whole(columns, rows, vertical_first=step == 1), BILINEAR, dtype=dtype))
 
 
+@pytest.mark.parametrize("layout", [padded_rows, odd_planes], ids=lambda layout: layout.__name__)
+def test_blocks_of_lines_end_with_the_last_line(layout):
+    """So the last two overlap; an image of fewer lines than a block goes byte by byte."""
+    for height in (1, 4, 14, 15, 16, 17, 20, 31, 32, 33):
+        check([layout(saturated(height, 41))], Target(whole(height, 16), BICUBIC), Target(whole(height, 30), BILINEAR))
+
+
 def test_outputs_with_strides_of_their_own():
     images = [noise(20, 30), noise(33, 20)]
     target, places = Target(whole(16, 24)), [slice(0, 24), slice(3, 27)]
