@@ -124,6 +124,10 @@ def checks():
     found["mirrored"] = functools.partial(
         resizing.test_mirrored_images, True, True, resizing.PassOrder.HORIZONTAL_FIRST
     )
+    for layout in (resizing.padded_rows, resizing.odd_planes):
+        found[f"blocks {layout.__name__}"] = functools.partial(
+            resizing.test_blocks_of_lines_end_with_the_last_line, layout
+        )
     for kernel in (BOX, BILINEAR, BICUBIC):
         found[f"tables {kernel.name}"] = functools.partial(
             resizing.test_tables_made_on_the_device_are_the_hosts, kernel
