@@ -111,9 +111,12 @@ def renormalized(
 
 def pixels(values: torch.Tensor, source: Normalization) -> torch.Tensor:
     """Normalised values in units of full scale, as float32."""
-    # + 0.0 makes 0.0 of -0.0, so that no sum is -0.0, of which minimum and maximum may make either zero.
-    mean = channel_constants(source.mean, values.device) + 0.0
-    return values.to(torch.float32) * channel_constants(source.std, values.device) + mean
+    return values.to(torch.float32) * channel_constants(source.std, values.device) + pixel_mean(source, values.device)
+
+
+def pixel_mean(source: Normalization, device: torch.device) -> torch.Tensor:
+    """The mean as it is added: 0.0 for -0.0, so that no sum is -0.0, of which a minimum may make either zero."""
+    return channel_constants(source.mean, device) + 0.0
 
 
 def resize_and_crop(image: torch.Tensor, geometry: Geometry, resample: Filter) -> torch.Tensor:

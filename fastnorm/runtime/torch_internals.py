@@ -35,6 +35,7 @@ def _openmp(function: str) -> Callable[[int], None] | None:
 _set_openmp_threads = _openmp("omp_set_num_threads")
 _guards = _module("torch._C._dynamo.guards")
 _functorch = getattr(torch._C, "_functorch", None)
+_unpack_dual: Callable[[torch.Tensor], Any] = torch.autograd.forward_ad.unpack_dual
 _dispatch_modes: Callable[[], int] = getattr(torch._C, "_len_torch_dispatch_stack", lambda: 0)
 _is_tracing: Callable[[], bool] = getattr(torch._C, "_is_tracing", lambda: False)
 _is_functional: Callable[[torch.Tensor], bool] = getattr(torch, "_is_functional_tensor", lambda _: False)
@@ -58,6 +59,11 @@ def is_observed(tensor: object) -> bool:
 def is_batched(tensor: torch.Tensor) -> bool:
     """Whether `torch.vmap` shows one part of it at a time."""
     return not torch.compiler.is_compiling() and _is_batched(tensor)
+
+
+def has_tangent(tensor: torch.Tensor) -> bool:
+    """Whether forward-mode differentiation follows it. A public part of torch, without annotations."""
+    return not torch.compiler.is_compiling() and _unpack_dual(tensor).tangent is not None
 
 
 def allocator(device: str) -> Callable[[tuple[int, ...], tuple[int, ...], torch.dtype], torch.Tensor]:
