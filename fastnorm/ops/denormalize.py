@@ -41,8 +41,8 @@ def denormalize(
     once to the dtype: what diffusers' `VaeImageProcessor.denormalize` gives for `fastnorm.VAE`. For values that are
     not clamped: `renormalize(tensor, normalization, fastnorm.Normalization(0.0, 1.0))`.
 
-    float32 values of any of the presets give all 256 codes of every channel back. float16 and bfloat16 have not kept
-    all of them apart: see "From normalised tensors" in the documentation.
+    float32 and float16 values of any of the presets give all 256 codes of every channel back; bfloat16 ones all but a
+    single code, 253 of `fastnorm.CLIP`'s blue channel, which shares its value with 254.
 
     Args:
         tensor: Normalised values, float32, float16 or bfloat16, shape (N, 3, H, W), or (3, H, W) for one image, with
