@@ -11,7 +11,7 @@ from fastnorm.backends import eager, select
 from fastnorm.images.values import check_values
 from fastnorm.memory.outputs import check_memory, check_output
 from fastnorm.ops import inverse_op
-from fastnorm.runtime.torch_internals import has_tangent, is_observed
+from fastnorm.runtime.torch_internals import is_followed_in_steps, is_observed
 from fastnorm.spec.arguments import OUTPUT_DTYPES, PIXEL_DTYPES, check_normalization, resolve_dtype
 from fastnorm.spec.normalization import Normalization
 
@@ -141,7 +141,7 @@ class _Ways(NamedTuple):
 
     write: Callable[..., None]  # by the device's backend, into an output
     as_operator: Callable[..., torch.Tensor]  # for whoever watches torch's operations, and for gradients
-    in_steps: Callable[..., torch.Tensor]  # in torch's own operations, which forward-mode differentiation follows
+    in_steps: Callable[..., torch.Tensor]  # in torch's own operations, where only these are followed
 
 
 def _run(
@@ -152,7 +152,7 @@ def _run(
     out: torch.Tensor | None,
 ) -> torch.Tensor:
     if is_observed(values) or _is_differentiated(values):
-        compute = ways.in_steps if has_tangent(values) else ways.as_operator
+        compute = ways.in_steps if is_followed_in_steps(values) else ways.as_operator
         result = compute(values, *normalizations, dtype)
         return result if out is None else out.copy_(result)
     output = inverse_op.output_for(values, dtype) if out is None else out
@@ -161,4 +161,4 @@ def _run(
 
 
 def _is_differentiated(values: torch.Tensor) -> bool:
-    return (values.requires_grad and torch.is_grad_enabled()) or has_tangent(values)
+    return (values.requires_grad and torch.is_grad_enabled()) or is_followed_in_steps(values)

@@ -16,7 +16,7 @@ then one rounding to the output's dtype. Compile with `enable_fp_fusion=False`: 
 import triton
 import triton.language as tl
 
-from ._normalize_kernels import _each_pixel, _float32, _round_to
+from ._normalize_kernels import _INTERPRETED, _each_pixel, _float32, _round_to
 
 _TWO_TO_23 = tl.constexpr(8388608.0)
 
@@ -62,9 +62,17 @@ def _to_unit(p):
 
 
 @triton.jit
+def _widen(y):
+    if _INTERPRETED and y.dtype == tl.bfloat16:  # whose subnormal numbers the interpreter converts to others
+        return (y.to(tl.uint16, bitcast=True).to(tl.uint32) << 16).to(tl.float32, bitcast=True)
+    else:
+        return y.to(tl.float32)
+
+
+@triton.jit
 def _convert(y, channel, SOURCE: tl.constexpr, TARGET: tl.constexpr, DTYPE: tl.constexpr):
     """SOURCE: three means, three stds. TARGET: None, or whether to multiply, three means, three stds or reciprocals."""
-    t = y.to(tl.float32) * _of_channel(channel, SOURCE, 3)
+    t = _widen(y) * _of_channel(channel, SOURCE, 3)
     p = t + _of_channel(channel, SOURCE, 0)
     if TARGET is None:
         if DTYPE == tl.uint8:
