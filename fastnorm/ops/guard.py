@@ -40,7 +40,7 @@ def guard(tensor: torch.Tensor, normalization: Normalization) -> torch.Tensor:
         >>> (clip,) = fastnorm.fused_normalize(batch, [fastnorm.CLIP])
         >>> guard(clip, fastnorm.CLIP) is clip
         True
-        >>> guard(batch.float() / 127.5 - 1, fastnorm.CLIP)
+        >>> guard(batch.float() / 127.5 - 1, fastnorm.CLIP)  # doctest: +ELLIPSIS
         Traceback (most recent call last):
         ValueError: tensor: ... they are values of fastnorm.VAE = fastnorm.SIGLIP: fastnorm.renormalize(...)
 
@@ -178,16 +178,19 @@ def _made_in_half(normalization: Normalization, precision: torch.dtype) -> torch
 
 
 def _published(x: torch.Tensor, mean: torch.Tensor, std: torch.Tensor, dtype: torch.dtype) -> list[torch.Tensor]:
-    """The published orders of normalising pixel values, each operation rounded to a half type."""
-    scaled_mean, scaled_std = (mean * MAX_CODE).to(dtype), (std * MAX_CODE).to(dtype)
-    x, mean, std = x.to(dtype), mean.to(dtype), std.to(dtype)
+    """The published orders of normalising pixel values, each operation rounded to a half type.
+
+    Constants are multiplied by 255 in float32, or as they are in the half type.
+    """
+    wide, x, mean, std = (mean, std), x.to(dtype), mean.to(dtype), std.to(dtype)
     made = [
         (x / MAX_CODE - mean) / std,
         (x * (1 / MAX_CODE) - mean) / std,
         (x / MAX_CODE - mean) * (1 / std),
-        (x - scaled_mean) / scaled_std,
-        x * (1 / scaled_std) - mean / std,
     ]
+    for m, s in (wide, (mean, std)):
+        scaled_mean, scaled_std = (m.float() * MAX_CODE).to(dtype), (s.float() * MAX_CODE).to(dtype)
+        made += [(x - scaled_mean) / scaled_std, x * (1 / scaled_std) - mean / std]
     if bool((mean == 0.5).all() and (std == 0.5).all()):
         made += [each.expand(CHANNELS, -1) for each in (x / (MAX_CODE / 2) - 1, 2 * (x / MAX_CODE) - 1)]
     return made
