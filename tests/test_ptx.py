@@ -96,6 +96,19 @@ def test_narrowing_rounds_to_nearest_even(convert, dtype):
     assert (got[~number] == 0x7FFF).all()
 
 
+@pytest.mark.parametrize(
+    ("kind", "convert", "dtype"),
+    [("bf16", arithmetic.from_bf16_bits, torch.bfloat16), ("f16", arithmetic.from_fp16_bits, torch.float16)],
+)
+def test_widening_is_exact(kind, convert, dtype):
+    bits = np.arange(1 << 16, dtype=np.uint16)
+    expected = torch.from_numpy(bits).view(dtype).float()
+    assert torch.equal(torch.from_numpy(convert(bits)).nan_to_num(nan=7.0), expected.nan_to_num(nan=7.0))
+    chosen = bits[::64].astype(np.int32)
+    got = run(f"ld.global.b16 %rs1, [%rd4]; cvt.f32.{kind} %r2, %rs1; st.global.b32 [%rd5], %r2;", chosen, threads=1024)
+    assert torch.equal(torch.from_numpy(got.view(np.float32)).nan_to_num(nan=7.0), expected[::64].nan_to_num(nan=7.0))
+
+
 @pytest.mark.parametrize("dtype", [np.int32, np.uint32, np.int64, np.uint64])
 def test_integers_are_divided_towards_zero_and_multiplied_in_full(dtype):
     limits, generator = np.iinfo(dtype), np.random.default_rng(0)

@@ -35,6 +35,16 @@ def fp16_bits(x):
     return np.where(np.isnan(x), 0x7FFF, x.astype(np.float16).view(np.uint16)).astype(np.uint32)
 
 
+def from_bf16_bits(bits):
+    """The float32 that a bfloat16 is, from its bits in a uint16."""
+    return (bits.astype(np.uint32) << np.uint32(16)).view(np.float32)
+
+
+def from_fp16_bits(bits):
+    """The float32 that a float16 is, from its bits in a uint16."""
+    return bits.view(np.float16).astype(np.float32)
+
+
 def to_integer(x, dtype):
     """What cvt.rzi does: truncates, saturates, and makes 0 of NaN."""
     limits = np.iinfo(dtype)

@@ -36,6 +36,7 @@ _COMPARISONS = {
     "ge": np.greater_equal,
 }
 _NARROWINGS = {"bf16": arithmetic.bf16_bits, "f16": arithmetic.fp16_bits}
+_WIDENINGS = {"bf16": arithmetic.from_bf16_bits, "f16": arithmetic.from_fp16_bits}
 
 
 def _float_comparison(name):
@@ -224,6 +225,8 @@ class Translator:
                 return None
             return self._apply(arithmetic.pack_bytes, operands[0], operands[1:], [np.int32, np.int32, np.uint32])
         _, *rounding, to, kind = operation
+        if kind in _WIDENINGS and to == "f32" and not rounding:
+            return self._apply(_WIDENINGS[kind], operands[0], operands[1:], [np.uint16])
         if to.removesuffix("x2") in _NARROWINGS:
             return self._narrow(to, operands) if (rounding, kind) == (["rn"], "f32") else None
         result, source = number_of(to), number_of(kind)
