@@ -13,7 +13,8 @@ import torch
 import fastnorm
 from fastnorm.backends import select
 from fastnorm.backends.cuda import backend as cuda
-from helpers import assert_same_bits, random_pixels
+from fastnorm.cli._text import plural
+from helpers import assert_same_bits, cpu_path, random_pixels
 
 pytestmark = pytest.mark.compat
 
@@ -199,7 +200,11 @@ def test_other_devices_take_the_torch_path():
 
 
 def test_the_path_s_name():
-    assert select.path_name(torch.device("cpu")) == f"torch on CPU, {torch.get_num_threads()} threads"
+    threads = torch.get_num_threads()
+    with cpu_path("torch"):
+        assert select.path_name(torch.device("cpu")) == f"torch on CPU, {plural(threads, 'thread')}"
+    with cpu_path("portable"):
+        assert select.path_name(torch.device("cpu")) == f"native code (portable) on CPU, {plural(threads, 'thread')}"
     assert select.path_name(torch.device("meta")) == "eager torch on meta"
 
 

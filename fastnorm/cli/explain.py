@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 import torch
 
+from fastnorm.backends.select import path_name
+from fastnorm.cli._devices import open_device, print_advice
 from fastnorm.cli._targets import by_name, same_preset
 from fastnorm.cli._text import paragraph, print_table
 from fastnorm.spec.arguments import OUTPUT_DTYPES
@@ -15,13 +17,17 @@ from fastnorm.spec.presets import TARGET_SOURCES
 from fastnorm.verify import oracle
 
 _CHANNELS = "RGB"
+_CPU = torch.device("cpu")
 
 
 def run(args: argparse.Namespace) -> int:
+    open_device(_CPU.type)
     if args.target is None:
         _print_presets()
     else:
         _print_one(by_name(args.target), args.target, args.value)
+    print(f"\nWithout a GPU, what computes here is: {path_name(_CPU)}")
+    print_advice(_CPU)
     return 0
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fastnorm.backends.base import TargetJob
+from fastnorm.backends.cpu import native
 from fastnorm.backends.cpu.inverse import denormalize, renormalize
 from fastnorm.backends.cpu.normalization import normalize
 from fastnorm.images.batch import Images
@@ -14,6 +15,10 @@ __all__ = ["denormalize", "normalize", "preprocess", "renormalize"]
 
 def preprocess(images: Images, jobs: Sequence[TargetJob]) -> None:
     """Fill every job's output."""
-    from fastnorm.backends.cpu import preprocessing  # imports PIL, which normalising does without
+    from fastnorm.backends.cpu import preprocessing, resizing  # import PIL, which normalising does without
 
-    preprocessing.preprocess(images.views(), jobs)
+    engine = native.engine()
+    if engine is None:
+        preprocessing.preprocess(images.views(), jobs)
+    else:
+        resizing.preprocess(engine, images.views(), jobs)
