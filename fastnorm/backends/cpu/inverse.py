@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import torch
 
-from fastnorm.backends.cpu.normalization import PIECE
+from fastnorm.backends.cpu.torch_normalization import PIECE
 from fastnorm.backends.eager import FULL_SCALE, channel_constants, pixel_mean
 from fastnorm.runtime import threads
 from fastnorm.spec.normalization import Normalization
