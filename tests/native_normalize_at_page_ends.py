@@ -1,32 +1,13 @@
 """Normalises images that begin and end where readable memory does; test_native_normalize runs it."""
 
-import ctypes
 import itertools
-import mmap
 import sys
 
 import torch
 
 import fastnorm
+from guarded_pages import PROT_READ, guarded, protect
 from helpers import DTYPES, available_instructions, cpu_path
-
-PAGE = mmap.PAGESIZE
-PROT_NONE, PROT_READ, PROT_WRITE = 0, 1, 2
-
-
-def protect(address, length, how):
-    mprotect = ctypes.CDLL(None, use_errno=True).mprotect
-    mprotect.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
-    if mprotect(address, length, how):
-        raise OSError(ctypes.get_errno(), "mprotect")
-
-
-def guarded(pages):
-    """Bytes between two pages that cannot be touched."""
-    buffer = torch.frombuffer(mmap.mmap(-1, (pages + 2) * PAGE), dtype=torch.uint8)
-    for first in (buffer.data_ptr(), buffer.data_ptr() + (pages + 1) * PAGE):
-        protect(first, PAGE, PROT_NONE)
-    return buffer[PAGE:-PAGE]
 
 
 def at_ends(memory, shape):

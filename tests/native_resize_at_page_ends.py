@@ -1,8 +1,6 @@
 """Resizes images that begin and end where readable memory does, into outputs that do; test_native_resize runs it."""
 
-import ctypes
 import itertools
-import mmap
 import sys
 
 import torch
@@ -15,24 +13,7 @@ from fastnorm.backends.cpu import native, resizing
 from fastnorm.backends.eager import resize_and_crop
 from fastnorm.spec.filters import BICUBIC
 from fastnorm.spec.geometry import Geometry, Size, Span
-
-PAGE = mmap.PAGESIZE
-PROT_NONE, PROT_READ, PROT_WRITE = 0, 1, 2
-
-
-def protect(address, length, how):
-    mprotect = ctypes.CDLL(None, use_errno=True).mprotect
-    mprotect.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
-    if mprotect(address, length, how):
-        raise OSError(ctypes.get_errno(), "mprotect")
-
-
-def guarded(pages):
-    """Bytes between two pages that cannot be touched."""
-    buffer = torch.frombuffer(mmap.mmap(-1, (pages + 2) * PAGE), dtype=torch.uint8)
-    for first in (buffer.data_ptr(), buffer.data_ptr() + (pages + 1) * PAGE):
-        protect(first, PAGE, PROT_NONE)
-    return buffer[PAGE:-PAGE]
+from guarded_pages import PROT_READ, guarded, protect
 
 
 def views(memory, height, width):

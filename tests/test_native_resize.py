@@ -24,10 +24,11 @@ from fastnorm.backends.cpu.native import Engine
 from fastnorm.backends.eager import resize_and_crop
 from fastnorm.spec.filters import BICUBIC, BILINEAR, BOX, FILTERS, LANCZOS, coefficients
 from fastnorm.spec.geometry import CropRule, Geometry, PassOrder, Size, Span, geometry
-from fastnorm_native import Instructions, arrow, building, resize
+from fastnorm_native import Instructions, arrow, resize
 from fastnorm_native.normalize import prepared
 from fastnorm_native.resize import Axis
 from helpers import DTYPES, assert_same_bits, available_instructions, cpu_path, dtype_name, poisoned, random_pixels
+from native_driver import compiled
 
 LIBRARY = fastnorm_native.library()
 pytestmark = [
@@ -83,6 +84,14 @@ def test_tables_are_the_references(instructions, kernel, axis):
     for mirrored in (False, True):
         columns = resize.columns_table(LIBRARY, instructions, kernel.name, axis, mirrored)
         assert np.array_equal(columns.unpacked(axis.source), expected[::-1] if mirrored else expected)
+
+
+def test_all_filters_and_their_supports_are_known():
+    """Another one, of a later version, takes Pillow's path."""
+    assert {name: support for name, (_, support) in resize.FILTERS.items()} == {
+        f.name: f.support for f in FILTERS.values()
+    }
+    assert not resize.can_resize("another", Axis(2, 1, 0, 1), Axis(2, 1, 0, 1), False)
 
 
 def test_tables_are_made_once_unless_they_are_large():
@@ -527,28 +536,19 @@ def test_nothing_is_read_or_written_beyond_the_memory_of_images_and_outputs():
     assert lines == ["same"] * len(INSTRUCTIONS) * int(count)
 
 
-def compiled_driver(tmp_path, *flags):
-    """tests/native_resize_driver.c with all sources of the library."""
-    driver = tmp_path / "driver"
-    source = Path(__file__).with_name("native_resize_driver.c")
-    command = [*building.compiler(), *building.FLAGS, *building.WARNINGS, "-g", *flags, f"-I{building.SOURCES}"]
-    command += ["-o", str(driver), str(source), *map(str, building.sources()), "-lm"]
-    subprocess.run(command, check=True, capture_output=True, text=True)
-    return driver
-
-
-def test_sanitizers_find_nothing(tmp_path):
-    """Hundreds of walks in memory of exactly the size that is needed, on every instruction set."""
-    driver = compiled_driver(tmp_path, "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
-    done = subprocess.run([str(driver), "300"], capture_output=True, text=True, check=False)
+@pytest.mark.parametrize(("sanitizer", "walks"), [("address,undefined", 300), ("thread", 20)])
+def test_sanitizers_find_nothing(sanitizer, walks, tmp_path):
+    """Walks in memory of exactly the size that is needed, on every instruction set, in several bands."""
+    driver = compiled("native_resize_driver.c", tmp_path, "-O1", f"-fsanitize={sanitizer}", "-fno-sanitize-recover=all")
+    done = subprocess.run([str(driver), str(walks)], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == f"{300 * len(INSTRUCTIONS)} walks\n"
+    assert done.stdout == f"{walks * len(INSTRUCTIONS)} walks\n"
 
 
 def test_every_allocation_may_fail(tmp_path):
     """Each in its turn: the call says so, has written nothing, and leaves nothing behind."""
     wrapped = [f"-Wl,--wrap={name}" for name in ("malloc", "calloc", "aligned_alloc")]
-    driver = compiled_driver(tmp_path, "-O1", "-DFAIL", "-fsanitize=address", *wrapped)
+    driver = compiled("native_resize_driver.c", tmp_path, "-O1", "-DFAIL", "-fsanitize=address", *wrapped)
     done = subprocess.run([str(driver), "3"], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert int(done.stdout.split()[0]) > 30
