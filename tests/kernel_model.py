@@ -102,14 +102,8 @@ class Work:
         return times | {"DRAM": 1e6 * self.traffic / gpu.bytes_a_second}
 
 
-def operations_of(launch, arch, repetitions):
-    """Warps' operations; `repetitions` are of programs, of the loops and of the loops in those."""
-    compiled = compiling.compile_launch(launch, compiling.ARCHS[arch])
-    total = collections.Counter()
-    for times, found in zip(repetitions, machine_code.operations(compiled), strict=False):
-        for operation, count in found.items():
-            total[operation] += count * times * OPTIONS["num_warps"]
-    return total
+def operations_of(launch, arch):
+    return machine_code.operations(compiling.compile_launch(launch, compiling.ARCHS[arch]))
 
 
 def sectors_a_request(counts, kind):
@@ -127,7 +121,9 @@ def normalising(x, outputs, arch):
     scale = launch.grid[0] / len(SOME_PROGRAMS)
     sectors = scale * sum(access.sectors for access in counts.accesses.values())
     traffic = x.numel() + sum(output.numel() * output.element_size() for output in outputs)
-    operations = operations_of(launch, arch, (launch.grid[0],))
+    (found,) = operations_of(launch, arch)  # no loops
+    warps = launch.grid[0] * OPTIONS["num_warps"]
+    operations = collections.Counter({operation: count * warps for operation, count in found.items()})
     return Work(operations, sectors, traffic, sectors_a_request(counts, "ld"), sectors_a_request(counts, "st"))
 
 
@@ -142,7 +138,7 @@ def resizing(layout, dtype, arch):
         sectors = sum(access.sectors for access in counts.accesses.values())
         first = name == "_along_lines_kernel"
         traffic = image.numel() if first else sum(b.output.numel() * b.output.element_size() for b in branches)
-        operations = operations_of(launch, arch, offline_resize.repetitions(launch))
+        operations = offline_resize.executed(launch, operations_of(launch, arch))
         per_load, per_store = (sectors_a_request(counts, kind) for kind in ("ld", "st"))
         yield ("first pass" if first else "second pass"), Work(operations, sectors, traffic, per_load, per_store)
 

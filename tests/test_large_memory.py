@@ -147,10 +147,10 @@ def test_outputs_lie_anywhere(places, dtype, arch):
 @pytest.mark.parametrize(
     ("row", "pixel", "channel"),
     [
-        (2**29 + 12, 3, 1),  # by words, a row's offset up to 2^34
-        (2**30 - 1, 3, 1),  # the last step of which four are multiplied as 32 bits
-        (2**30 - 1, 1, 2**34 + 1),
-        (2**30, 3, 1),
+        (2**28 + 12, 3, 1),  # by words, a row's offset up to 2^33
+        (2**29 - 1, 3, 1),  # the last step of which four are multiplied as 32 bits
+        (2**29 - 1, 1, 2**34 + 1),
+        (2**29, 3, 1),
         (2**32 + 12, 3, 1),
         (60, 1, 5 * 2**30),
         (2**31 - 1, 1, 2**36),
@@ -198,25 +198,33 @@ PITCH, TAPS = 2**24, 140  # a table of more than 2^31 numbers
 
 @pytest.mark.parametrize("split", [False, True], ids=["pairs", "split"])
 def test_tables_of_more_than_two_to_the_thirty_first_numbers_are_made(split, arch):
-    table = lazy(PITCH * (TAPS + 1), dtype=torch.int32)
+    table = lazy(planning.table_bytes(PITCH, TAPS, split) // 4, dtype=torch.int32)
     job = resize.TableJob(table.data_ptr(), PITCH, TAPS, 35 * PITCH, PITCH, Weight.BICUBIC, 0, 1, 0, PITCH - 1, split)
     records = planning.records_of(resize.TableJob, [job])
     launch = resize._make_tables(records, torch.from_numpy(records.view(np.int64)).view(1, -1))
-    size = TAPS * PITCH
-    pairs = table[PITCH:].view(-1, PITCH, 2)
-    low = table[PITCH:].view(torch.int16)[:size].view(-1, PITCH, 4)
-    high = table[PITCH:].view(torch.int8)[2 * size : 3 * size].view(-1, PITCH, 4)
+    tiles = PITCH // resize.TILE
+    pairs = table[PITCH:][: TAPS * PITCH].view(-1, PITCH, 2)
+    eights = table[PITCH:].view(tiles, -1, 3, 2 * resize.TILE) if split else None
     memory = Memory()
     memory.add_tensor("records", launch.jobs)
-    for tile in (slice(0, resize.TILE), slice(-resize.TILE, None)):
-        memory.add_tensor("starts", table[:PITCH][tile], writable=True, due=True)
-        for number, taps in enumerate((*low, *high) if split else pairs):
-            memory.add_tensor(f"taps, part {number}", taps[tile], writable=True, due=True)
+    for tile in (0, tiles - 1):
+        pixels = slice(tile * resize.TILE, (tile + 1) * resize.TILE)
+        memory.add_tensor("starts", table[:PITCH][pixels], writable=True, due=True)
+        for number, taps in enumerate(eights[tile] if split else pairs[:, pixels]):
+            memory.add_tensor(
+                f"taps, part {number}", taps, writable=True, due=not split
+            )  # not the first four of eights
     bridge.run(launch, arch, memory, (launch.jobs,), programs=[0, launch.grid[0] - 1])
     memory.check_written()
     for pixel in (0, 17, PITCH - 1):
-        parts = (low[:, pixel].int() & 0xFFFF) + (high[:, pixel].int() << 16)
-        assert abs(int((parts if split else pairs[:, pixel]).sum()) - 2**22) < TAPS
+        if split:
+            tile, column = divmod(pixel, resize.TILE)
+            low = eights[tile, :, :2].view(torch.int16).view(-1, 2, resize.TILE, 4)[:, :, column].reshape(-1)[4:]
+            high = eights[tile, :, 2].view(torch.int8).view(-1, resize.TILE, 8)[:, column].reshape(-1)[4:]
+            fixed = (low.int() & 0xFFFF) + (high.int() << 16)
+        else:
+            fixed = pairs[:, pixel]
+        assert abs(int(fixed.sum()) - 2**22) < TAPS
         assert int(table[pixel]) == min(max(35 * pixel - 52, 0), 35 * PITCH - TAPS)
 
 
@@ -240,6 +248,36 @@ def test_tables_of_more_than_two_to_the_thirty_first_numbers_are_read(arch):
     bridge.run(launch, arch, memory, (jobs, lines), programs=[launch.grid[0] - 1])
     r, g, b = image[-1, :3].tolist()
     assert lines[tile].tolist() == [r | g << 8 | b << 16] * resize.TILE
+
+
+@pytest.mark.parametrize("kind", [Pixels.INTERLEAVED, Pixels.PLANAR], ids=lambda kind: kind.name)
+def test_lines_as_long_as_words_take(kind, arch):
+    """The last tile of the longest lines of which four steps are multiplied as 32 bits; the table copies pixels."""
+    pitch, lines, last = 2**27 - resize.TILE, 17, slice(-resize.TILE, None)
+    table = lazy(planning.table_bytes(pitch, 4, split=True) // 4, dtype=torch.int32)
+    target = lazy(lines, pitch, dtype=torch.int32)
+    image = random_pixels(lines, resize.TILE + 3, 3)
+    pixels = image if kind is Pixels.INTERLEAVED else image.permute(2, 0, 1).contiguous().permute(1, 2, 0)
+    row, pixel, channel = pixels.stride()
+    starts, tile = table[:pitch][last], table[-24 * resize.TILE // 4 :]
+    starts.copy_(torch.arange(resize.TILE))
+    tile.zero_()
+    tile[4 * resize.TILE :].view(torch.int8).view(resize.TILE, 8)[:, 4] = 2**22 >> 16
+    job = resize.LineJob(pixels.data_ptr(), pixel, row, channel, lines, table.data_ptr(), 4, pitch, 0)
+    records = planning.records_of(resize.LineJob, [job])
+    jobs = torch.from_numpy(records.view(np.int64)).view(1, -1)
+    launch = resize._along_lines(kind, records, slice(None)).launch(jobs, target, target)
+    x, y, _ = launch.grid
+    memory = Memory()
+    for name, tensor in (("records", jobs), ("starts", starts), ("coefficients", tile)):
+        memory.add_tensor(name, tensor)
+    memory.add("image", pixels.data_ptr(), image.numel(), slack=4)
+    for line in range(lines):
+        memory.add_tensor(f"line {line}", target[line, last], writable=True, due=True)
+    bridge.run(launch, arch, memory, (jobs, target), programs=[x * (block + 1) - 1 for block in range(y)])
+    memory.check_written()
+    r, g, b = image[:, : resize.TILE].int().unbind(2)
+    assert torch.equal(target[:, last], r | g << 8 | b << 16)
 
 
 def test_a_read_past_the_end_would_be_seen(arch):

@@ -72,7 +72,7 @@ def test_values_keep_to_their_threads(reports, arch, variant):
 @every_arch
 @pytest.mark.parametrize("variant", [INTERLEAVED, PLANAR])
 def test_the_first_pass_reads_words(reports, arch, variant):
-    """Pixels four bytes at a time, coefficients two at a time; a pixel of the intermediate is one store."""
+    """Four or eight bytes at a time; a pixel of the intermediate is one store."""
     row = reports[arch, variant]
     assert not set(row["loads"]) & {"8", "16"}
     assert set(row["stores"]) == {"32"}
@@ -108,22 +108,25 @@ def test_outputs_are_addressed_in_64_bits_on_amd(rows, arch):
     assert row["wide_stores"] == 3
 
 
-# Of a multiprocessor's 64 K registers, 64 a thread leave room for 8 programs of 4 warps, 72 for 7, 96 for 5: the loads
-# of one are hidden behind the work of the others, of which the first pass needs less, with 26 or more loads of a thread
-# under way at a time. The tables take a few programs in all. Of AMD's GPUs, CDNA has 512 for each
-# lane and RDNA 1,536: 100 leave room for 5 waves and for 15.
+# Of a multiprocessor's 64 K registers, 64 a thread leave room for 8 programs of 4 warps, 72 for 7, 88 and 96 for 5: the
+# loads of one are hidden behind the work of the others, of which the first pass needs less, with 15 or more loads of a
+# thread under way at a time. The tables take a few programs in all. Of AMD's GPUs, CDNA has 512 for each lane: 100
+# leave room for 5 waves, 115 for 4; and RDNA has 1,536: 144, which Triton 3.6 takes, leave room for 10.
 @every_arch
 @pytest.mark.parametrize(
-    ("variant", "most"), [(INTERLEAVED, 88), (PLANAR, 96), (FP32, 96), (FP16, 64), (BF16, 64), (TABLES, 80)]
+    ("variant", "most"), [(INTERLEAVED, 96), (PLANAR, 96), (FP32, 96), (FP16, 64), (BF16, 64), (TABLES, 80)]
 )
 def test_registers_leave_room_for_other_programs(reports, arch, variant, most):
-    assert reports[arch, variant]["registers"] <= (most if arch in NVIDIA else 100)
+    if arch in AMD:
+        most = 144 if arch == "gfx1100" else 115 if variant == PLANAR else 100
+    assert reports[arch, variant]["registers"] <= most
 
 
 def test_instructions_of_the_inner_loops_on_sm_90(reports):
     """A first-pass step is twice four taps of four pixels.
 
-    That is 72 dot products, 24 words cut out of two, and 24 loads; of interleaved pixels, 48 steps that sort channels.
+    That is 72 dot products, 24 words cut out of two, and 27 loads; of interleaved pixels, 48 steps that sort channels,
+    and loads of two words at a time, 15 in all, of which 24 steps choose.
 
     A second-pass step is two taps: of eight pixels in float32, 48 dot products; else of four, 24 bytes and products.
     """
@@ -132,13 +135,13 @@ def test_instructions_of_the_inner_loops_on_sm_90(reports):
         found = reports["sm_90", variant]["loops"]
         return [loop["instructions"] for loop in found if loop["depth"] == max(loop["depth"] for loop in found)]
 
-    assert max(inner(INTERLEAVED)) <= 228
-    assert max(inner(PLANAR)) <= 185
+    assert max(inner(INTERLEAVED)) <= 212
+    assert max(inner(PLANAR)) <= 163
     assert max(inner(FP32)) <= 92
     assert sum(inner(BF16)) <= 130
 
 
-@pytest.mark.parametrize(("layout", "most"), [("NHWC", 106e6), ("NCHW", 111e6)])
+@pytest.mark.parametrize(("layout", "most"), [("NHWC", 99.5e6), ("NCHW", 94e6)])
 def test_instructions_of_an_image_on_sm_90(rows, layout, most):
     """1024 x 1024 to the VAE's 512 and CLIP's 224: about 26 million products, of which the first pass
     makes four with three instructions."""

@@ -10,6 +10,16 @@ pixel value times integer coefficient, rounds, and stores uint8 again:
     clip((2**21 + sum(source value * coefficient)) >> 22, 0, 255)
 
 An axis that keeps its size needs no pass: every filter's table is then the identity.
+
+The way back, for every normalised value y, again in float32 and in this order:
+
+    t = y * std[c];  p = t + mean[c]  the pixel, 1.0 being full scale
+
+    as uint8:          v = p * 255, then the nearest of the integers 0 to 255, halves to even; NaN is 0
+    as a float:        p within 0 to 1; NaN stays NaN
+    renormalised:      d = p - target mean[c];  z = d / target std[c]
+
+then one rounding to nearest even to the output's dtype. Renormalised values are not clipped.
 """
 
 from __future__ import annotations
@@ -70,6 +80,43 @@ def normalized(
 def channel_constants(values: tuple[float, float, float], device: torch.device) -> torch.Tensor:
     """Three per-channel constants, rounded to float32, shaped to broadcast over (..., 3, H, W)."""
     return torch.tensor(values, dtype=torch.float32, device=device).view(3, 1, 1)
+
+
+def denormalize(values: torch.Tensor, source: Normalization, output: torch.Tensor) -> None:
+    """Fill a uint8 or float output from normalised values (..., 3, H, W)."""
+    output.copy_(denormalized(values, source, output.dtype))
+
+
+def renormalize(values: torch.Tensor, source: Normalization, target: Normalization, output: torch.Tensor) -> None:
+    """Fill a float output from values (..., 3, H, W) of another normalisation."""
+    output.copy_(renormalized(values, source, target, output.dtype))
+
+
+def denormalized(values: torch.Tensor, source: Normalization, dtype: torch.dtype) -> torch.Tensor:
+    """Pixels as a new tensor, on the device where the values are; a float dtype can be differentiated."""
+    p = pixels(values, source)  # reads 4, writes 4, twice
+    if dtype is not torch.uint8:
+        return p.clamp(0, 1).to(dtype)
+    v = p * FULL_SCALE  # reads 4, writes 4, as the next three do
+    return v.nan_to_num(nan=0.0).clamp(0, FULL_SCALE).round().to(torch.uint8)
+
+
+def renormalized(
+    values: torch.Tensor, source: Normalization, target: Normalization, dtype: torch.dtype
+) -> torch.Tensor:
+    """What `target` gives where `source` gave `values`, as a new tensor; it can be differentiated."""
+    d = pixels(values, source) - channel_constants(target.mean, values.device)
+    return (d / channel_constants(target.std, values.device)).to(dtype)
+
+
+def pixels(values: torch.Tensor, source: Normalization) -> torch.Tensor:
+    """Normalised values in units of full scale, as float32."""
+    return values.to(torch.float32) * channel_constants(source.std, values.device) + pixel_mean(source, values.device)
+
+
+def pixel_mean(source: Normalization, device: torch.device) -> torch.Tensor:
+    """The mean as it is added: 0.0 for -0.0, so that no sum is -0.0, of which a minimum may make either zero."""
+    return channel_constants(source.mean, device) + 0.0
 
 
 def resize_and_crop(image: torch.Tensor, geometry: Geometry, resample: Filter) -> torch.Tensor:

@@ -32,6 +32,16 @@ def preprocess(images: Images, jobs: Sequence[TargetJob]) -> None:
     backend_for(images.device).preprocess(images, jobs)
 
 
+def denormalize(values: torch.Tensor, source: Normalization, output: torch.Tensor) -> None:
+    """`Backend.denormalize` of the backend that serves the tensors' device."""
+    backend_for(values.device).denormalize(values, source, output)
+
+
+def renormalize(values: torch.Tensor, source: Normalization, target: Normalization, output: torch.Tensor) -> None:
+    """`Backend.renormalize` of the backend that serves the tensors' device."""
+    backend_for(values.device).renormalize(values, source, target, output)
+
+
 def path_name(device: torch.device) -> str:
     """Which path serves tensors on `device`: "Triton on NVIDIA H200", "native code (avx2) on CPU, 8 threads"."""
     if device.type == "cuda":

@@ -126,14 +126,28 @@ def _weight(x, kind):
     return tl.where(kind == _BOX, box, tl.where(kind == _BILINEAR, bilinear, bicubic))
 
 
+@triton.jit
+def _product(x, y):
+    """x * y for numbers from 0 to 2^32: with a sum, one instruction instead of five."""
+    return (tl.cast(x, tl.uint32).to(tl.uint64) * tl.cast(y, tl.uint32).to(tl.uint64)).to(tl.int64)
+
+
+@triton.jit
+def _eight_ptr(table, pitch, taps, COLS: tl.constexpr):
+    """Where a program's first eight begins, in a table whose coefficients are split: see `_tables_kernel`."""
+    tile = _product(tl.program_id(0) * ((taps >> 3) + 1), COLS * 24)
+    return (table + pitch.to(tl.int64) * 4 + tile).to(tl.pointer_type(tl.int64))
+
+
 @triton.jit(do_not_specialize_on_alignment=["jobs_ptr"], launch_metadata=_launch_metadata)
 def _tables_kernel(jobs_ptr, PIXELS: tl.constexpr, TAPS: tl.constexpr):
     """Pillow's coefficients: weights in float64, divided by their sum, rounded to fixed point.
 
     Program (i, _, job) owns pixels [i * PIXELS, (i + 1) * PIXELS) of one table, all taps. A table begins with the first
-    tap of each of its `pitch` pixels, in int32. Then come the coefficients, which one load fetches for several taps: in
-    int32 as (pairs, pitch, 2); or, if `split`, their lower 16 bits as (fours, pitch, 4), and then likewise what is
-    above these, which is a signed byte since no coefficient comes to 2.
+    tap of each of its `pitch` pixels, in int32. Then come the coefficients: in int32 as (pairs, pitch, 2); or, if
+    `split`, one program's after the other's, by eights of taps, in the first of which the first four are left out. An
+    eight is the lower 16 bits of its coefficients as (2, PIXELS, 4), then what is above these as (PIXELS, 8): signed
+    bytes, since no coefficient comes to 2. So the loads of a step lie at fixed distances from one another.
     """
     table, pitch, taps, source, resized, kind, origin, direction, low, high, split = _table_job(jobs_ptr)
     pixel = tl.program_id(0) * PIXELS + tl.arange(0, PIXELS)
@@ -167,20 +181,20 @@ def _tables_kernel(jobs_ptr, PIXELS: tl.constexpr, TAPS: tl.constexpr):
             counts = (x >= first[None, :]) & (x < stop[None, :]) & (shown == at)[None, :]
             fixed = tl.where(counts, fixed, 0)
             if split:
-                low_ptr = (table_ptr + pitch).to(tl.pointer_type(tl.int16))
-                high_ptr = (low_ptr + taps.to(tl.int64) * pitch).to(tl.pointer_type(tl.int8))
-                place = ((tap // 4).to(tl.int64) * pitch + pixel[None, :]) * 4 + tap % 4
-                tl.store(low_ptr + place, fixed.to(tl.int16), mask=tap < taps)
-                tl.store(high_ptr + place, (fixed >> 16).to(tl.int8), mask=tap < taps)
+                slot = tap + 4
+                eight = _eight_ptr(table, pitch, taps, PIXELS) + (slot // 8).to(tl.int64) * (3 * PIXELS)
+                lower = (slot % 8 // 4 * PIXELS + tl.arange(0, PIXELS)[None, :]) * 4 + slot % 4
+                upper = (2 * PIXELS + tl.arange(0, PIXELS)[None, :]) * 8 + slot % 8
+                tl.store(eight.to(tl.pointer_type(tl.int16)) + lower, fixed.to(tl.int16), mask=tap < taps)
+                tl.store(eight.to(tl.pointer_type(tl.int8)) + upper, (fixed >> 16).to(tl.int8), mask=tap < taps)
             else:
                 place = pitch + ((tap // 2).to(tl.int64) * pitch + pixel[None, :]) * 2 + tap % 2
                 tl.store(table_ptr + place, fixed, mask=tap < taps)
 
 
 @triton.jit
-def _aligned(address):
-    """The aligned word that holds the byte before each address, and at which of its bits the address is: 8 to 32."""
-    before = address - 1
+def _aligned(before):
+    """The aligned word of the byte before some pixels, and at which of its bits these begin: 8 to 32."""
     return before & -4, (before.to(tl.uint32) & 3) * 8 + 8
 
 
@@ -212,10 +226,8 @@ def _permuted(x, y, SELECTOR: tl.constexpr):
 
 
 @triton.jit
-def _four_taps(low_ptr, high_ptr, TURNS: tl.constexpr):
+def _four_taps(low, high, TURNS: tl.constexpr):
     """Four coefficients, as `_add_taps` takes them: for dot products, two words of lower halves and one of the rest."""
-    low = tl.load(low_ptr)
-    high = tl.load(high_ptr)
     low01 = low.to(tl.int32)
     low23 = (low >> 32).to(tl.int32)
     if _COMPILED and is_cuda():
@@ -261,52 +273,67 @@ def _channels(x0, x1, x2):
 
 
 @triton.jit
-def _word_ptr(address, turn, turn_step, TURNS: tl.constexpr):
-    """`_aligned` for all turns of the pixels of the first one, which begin at the same byte of a word."""
-    word, shift = _aligned(address)
-    word = _after(_each_turn(word, TURNS), turn, turn_step)
-    return word.to(tl.pointer_type(tl.uint32)), _each_turn(shift, TURNS)
-
-
-@triton.jit
-def _interleaved_step(w0, word_ptr, shift, low_ptr, high_ptr, rl, rh, gl, gh, bl, bh, TURNS: tl.constexpr):
-    w1 = tl.load(word_ptr + 1)
-    w2 = tl.load(word_ptr + 2)
-    w3 = tl.load(word_ptr + 3)
+def _interleaved_step(w0, w1, w2, w3, shift, low, high, rl, rh, gl, gh, bl, bh, TURNS: tl.constexpr):
     r, g, b = _channels(_funnel(w0, w1, shift), _funnel(w1, w2, shift), _funnel(w2, w3, shift))
-    k0, k1, k2, k3 = _four_taps(low_ptr, high_ptr, TURNS)
+    k0, k1, k2, k3 = _four_taps(low, high, TURNS)
     rl, rh = _add_taps(rl, rh, r, k0, k1, k2, k3)
     gl, gh = _add_taps(gl, gh, g, k0, k1, k2, k3)
     bl, bh = _add_taps(bl, bh, b, k0, k1, k2, k3)
-    return w3, rl, rh, gl, gh, bl, bh
+    return rl, rh, gl, gh, bl, bh
 
 
 @triton.jit
-def _sum_interleaved(total, address, turn, turn_step, low_ptr, high_ptr, pitch, taps, TURNS: tl.constexpr):
+def _two_words(ptr):
+    two = tl.load(ptr)
+    return two.to(tl.uint32), (two >> 32).to(tl.uint32)
+
+
+@triton.jit
+def _sum_interleaved(total, before, turn, low, high, eight_ptr, taps, COLS: tl.constexpr, TURNS: tl.constexpr):
     """Three channels' sums, four pixels a step: twelve bytes, cut out of four aligned words, the last of which is kept.
 
     Each word that is read holds a byte of the pixels. Only the first might not, where they begin with the word after
-    it: then it is not read, and all of it is shifted out. After the first step there are two at a time, which share the
-    work on addresses.
+    it: then it is not read, and all of it is shifted out. After the first step there are two at a time, of words that
+    are loaded by twos, one of which holds a byte of the pixels: half as many loads, of which neighbours read words far
+    apart. Where the next word is the second of two it is loaded alone, and then the last of each step is kept.
     """
-    word_ptr, shift = _word_ptr(address, turn, turn_step, TURNS)
-    w = tl.load(word_ptr, mask=shift != 32, other=0)
+    word, shift = _aligned(before)
+    word = _each_turn(word, TURNS) + turn
+    shift = _each_turn(shift, TURNS)
+    word_ptr = word.to(tl.pointer_type(tl.uint32))
+    w0 = tl.load(word_ptr, mask=shift != 32, other=0)
+    w1 = tl.load(word_ptr + 1)
+    w2 = tl.load(word_ptr + 2)
+    w3 = tl.load(word_ptr + 3)
     none = tl.zeros(total.shape, tl.int32)
-    w, rl, rh, gl, gh, bl, bh = _interleaved_step(
-        w, word_ptr, shift, low_ptr, high_ptr, total, none, total, none, total, none, TURNS
+    rl, rh, gl, gh, bl, bh = _interleaved_step(
+        w0, w1, w2, w3, shift, low, high, total, none, total, none, total, none, TURNS
     )
-    for _ in range(4, taps, 8):
-        low_ptr += pitch
-        high_ptr += pitch
-        w, rl, rh, gl, gh, bl, bh = _interleaved_step(
-            w, word_ptr + 3, shift, low_ptr, high_ptr, rl, rh, gl, gh, bl, bh, TURNS
-        )
-        low_ptr += pitch
-        high_ptr += pitch
-        word_ptr += 6
-        w, rl, rh, gl, gh, bl, bh = _interleaved_step(
-            w, word_ptr, shift, low_ptr, high_ptr, rl, rh, gl, gh, bl, bh, TURNS
-        )
+    if taps > 4:
+        second = word & 4 != 0
+        kept = tl.load(word_ptr + 4, mask=second, other=0)
+        two_ptr = ((word + 20) & -8).to(tl.pointer_type(tl.uint64))
+        for _ in range(4, taps, 8):
+            eight_ptr += 3 * COLS
+            a, b = _two_words(two_ptr)
+            c, d = _two_words(two_ptr + 1)
+            e, f = _two_words(two_ptr + 2)
+            two_ptr += 3
+            w4 = tl.where(second, kept, a)
+            w5 = tl.where(second, a, b)
+            w6 = tl.where(second, b, c)
+            w7 = tl.where(second, c, d)
+            w8 = tl.where(second, d, e)
+            w9 = tl.where(second, e, f)
+            high0, high1 = _two_taps(eight_ptr + 2 * COLS)
+            rl, rh, gl, gh, bl, bh = _interleaved_step(
+                w3, w4, w5, w6, shift, tl.load(eight_ptr), high0, rl, rh, gl, gh, bl, bh, TURNS
+            )
+            rl, rh, gl, gh, bl, bh = _interleaved_step(
+                w6, w7, w8, w9, shift, tl.load(eight_ptr + COLS), high1, rl, rh, gl, gh, bl, bh, TURNS
+            )
+            w3 = w9
+            kept = f
     return rl + (rh << 16), gl + (gh << 16), bl + (bh << 16)
 
 
@@ -329,13 +356,11 @@ def _plane_words(word, to_g, to_b):
 
 
 @triton.jit
-def _planar_step(
-    r_ptr, g_ptr, b_ptr, rs, gs, bs, r0, g0, b0, low_ptr, high_ptr, rl, rh, gl, gh, bl, bh, TURNS: tl.constexpr
-):
+def _planar_step(r_ptr, g_ptr, b_ptr, rs, gs, bs, r0, g0, b0, low, high, rl, rh, gl, gh, bl, bh, TURNS: tl.constexpr):
     r1 = tl.load(r_ptr)
     g1 = tl.load(g_ptr)
     b1 = tl.load(b_ptr)
-    k0, k1, k2, k3 = _four_taps(low_ptr, high_ptr, TURNS)
+    k0, k1, k2, k3 = _four_taps(low, high, TURNS)
     rl, rh = _add_taps(rl, rh, _funnel(r0, r1, rs), k0, k1, k2, k3)
     gl, gh = _add_taps(gl, gh, _funnel(g0, g1, gs), k0, k1, k2, k3)
     bl, bh = _add_taps(bl, bh, _funnel(b0, b1, bs), k0, k1, k2, k3)
@@ -343,17 +368,17 @@ def _planar_step(
 
 
 @triton.jit
-def _sum_planar(total, address, channel_step, turn, turn_step, low_ptr, high_ptr, pitch, taps, TURNS: tl.constexpr):
+def _sum_planar(total, before, channel_step, turn, low, high, eight_ptr, taps, COLS: tl.constexpr, TURNS: tl.constexpr):
     """Three channels' sums, four pixels a step: likewise cut out of two aligned words of each plane."""
-    r_word, rs = _aligned(address)
-    g_word, gs = _aligned(address + channel_step)
-    b_word, bs = _aligned(address + 2 * channel_step)
+    r_word, rs = _aligned(before)
+    g_word, gs = _aligned(before + channel_step)
+    b_word, bs = _aligned(before + 2 * channel_step)
     to_g = _each_turn(g_word - r_word, TURNS)
     to_b = _each_turn(b_word - r_word, TURNS)
     rs = _each_turn(rs, TURNS)
     gs = _each_turn(gs, TURNS)
     bs = _each_turn(bs, TURNS)
-    word = _after(_each_turn(r_word, TURNS), turn, turn_step)
+    word = _each_turn(r_word, TURNS) + turn
     r_ptr, g_ptr, b_ptr = _plane_words(word, to_g, to_b)
     r = tl.load(r_ptr, mask=rs != 32, other=0)
     g = tl.load(g_ptr, mask=gs != 32, other=0)
@@ -361,21 +386,21 @@ def _sum_planar(total, address, channel_step, turn, turn_step, low_ptr, high_ptr
     none = tl.zeros(total.shape, tl.int32)
     r, g, b, rl, rh, gl, gh, bl, bh = _planar_step(
         r_ptr + 1, g_ptr + 1, b_ptr + 1, rs, gs, bs, r, g, b,
-        low_ptr, high_ptr, total, none, total, none, total, none, TURNS
+        low, high, total, none, total, none, total, none, TURNS
     )  # fmt: skip
     for _ in range(4, taps, 8):
         word = _moved(word, 8)
         r_ptr, g_ptr, b_ptr = _plane_words(word, to_g, to_b)
-        low_ptr += pitch
-        high_ptr += pitch
+        eight_ptr += 3 * COLS
+        high0, high1 = _two_taps(eight_ptr + 2 * COLS)
         r, g, b, rl, rh, gl, gh, bl, bh = _planar_step(
-            r_ptr, g_ptr, b_ptr, rs, gs, bs, r, g, b, low_ptr, high_ptr, rl, rh, gl, gh, bl, bh, TURNS
-        )
-        low_ptr += pitch
-        high_ptr += pitch
+            r_ptr, g_ptr, b_ptr, rs, gs, bs, r, g, b,
+            tl.load(eight_ptr), high0, rl, rh, gl, gh, bl, bh, TURNS
+        )  # fmt: skip
         r, g, b, rl, rh, gl, gh, bl, bh = _planar_step(
-            r_ptr + 1, g_ptr + 1, b_ptr + 1, rs, gs, bs, r, g, b, low_ptr, high_ptr, rl, rh, gl, gh, bl, bh, TURNS
-        )
+            r_ptr + 1, g_ptr + 1, b_ptr + 1, rs, gs, bs, r, g, b,
+            tl.load(eight_ptr + COLS), high1, rl, rh, gl, gh, bl, bh, TURNS
+        )  # fmt: skip
     return rl + (rh << 16), gl + (gh << 16), bl + (bh << 16)
 
 
@@ -388,12 +413,6 @@ def _sum_strided(total, address, coefficient_ptr, pitch, taps, step, TURNS: tl.c
         total += _each_turn(coefficient, TURNS) * code.to(tl.int32)
         address += step
     return total
-
-
-@triton.jit
-def _product(x, y):
-    """x * y for numbers from 0 to 2^32: with a sum, one instruction instead of five."""
-    return (x.to(tl.uint32).to(tl.uint64) * y.to(tl.uint32).to(tl.uint64)).to(tl.int64)
 
 
 @triton.jit
@@ -443,38 +462,45 @@ def _along_lines_kernel(jobs_ptr, intermediate_ptr, PIXELS: tl.constexpr, LINES:
         # A tile is flat, line after line, so that neighbouring threads have neighbouring pixels. It is taken in turns
         # of four lines: all turns of a pixel begin at the same byte of a word, whatever the step between lines.
         pixel = tl.arange(0, 4 * COLS)
+        line = pixel // COLS
+        column = tl.program_id(0) * COLS + pixel % COLS
         turn = tl.arange(0, TURNS)
         turn = tl.broadcast_to(turn[:, None], (TURNS, 4 * COLS)).reshape((TURNS * 4 * COLS,))
-        column = tl.program_id(0) * COLS + pixel % COLS
-        start = tl.load(table.to(tl.pointer_type(tl.int32)) + column).to(tl.int64)
-        coefficients = table + pitch.to(tl.int64) * 4
+        start = tl.load(table.to(tl.pointer_type(tl.int32)) + column)
         half = tl.full((TURNS * 4 * COLS,), _HALF, tl.int32)
-        for block in range(tl.program_id(1) * LINES, lines, tl.num_programs(1) * LINES):
-            # Past the last line, a line is computed again, with the same result.
-            line = tl.minimum(pixel // COLS, lines - 1 - block)
-            last = (lines - 1 - block - line) >> 2
-            line += block
-            address = source + start * step + line.to(tl.int64) * line_step
-            again = tl.minimum(turn, _each_turn(last, TURNS))
-            if PIXELS == _STRIDED:
-                address = _each_turn(address, TURNS) + again.to(tl.int64) * (4 * line_step)
-                coefficient_ptr = coefficients.to(tl.pointer_type(tl.int32)) + 2 * column
-                r = _sum_strided(half, address, coefficient_ptr, pitch, taps, step, TURNS)
-                g = _sum_strided(half, address + channel_step, coefficient_ptr, pitch, taps, step, TURNS)
-                b = _sum_strided(half, address + 2 * channel_step, coefficient_ptr, pitch, taps, step, TURNS)
-            else:
-                low_ptr = coefficients.to(tl.pointer_type(tl.int64)) + column
-                high_ptr = (coefficients + pitch.to(tl.int64) * taps * 2).to(tl.pointer_type(tl.int32)) + column
-                turn_step = (4 * line_step).to(tl.uint32)
+        target = intermediate_ptr.to(tl.int64) + (intermediate + column) * 4
+        if PIXELS == _STRIDED:
+            coefficient_ptr = (table + pitch.to(tl.int64) * 4).to(tl.pointer_type(tl.int32)) + 2 * column
+            first_byte = _each_turn(source + start.to(tl.int64) * step, TURNS)
+            target = _each_turn(target, TURNS)
+            for block in range(tl.program_id(1) * LINES, lines, tl.num_programs(1) * LINES):
+                # Past the last line, a line is computed again, with the same result.
+                at = tl.minimum(block + _each_turn(line, TURNS) + 4 * turn, lines - 1).to(tl.int64)
+                byte = first_byte + at * line_step
+                r = _sum_strided(half, byte, coefficient_ptr, pitch, taps, step, TURNS)
+                g = _sum_strided(half, byte + channel_step, coefficient_ptr, pitch, taps, step, TURNS)
+                b = _sum_strided(half, byte + 2 * channel_step, coefficient_ptr, pitch, taps, step, TURNS)
+                tl.store((target + at * pitch * 4).to(tl.pointer_type(tl.int32)), _pixel(r, g, b))
+        else:
+            STEP: tl.constexpr = 3 if PIXELS == _INTERLEAVED else 1
+            before = _after(source - 1, start, tl.full((1,), STEP, tl.int32))
+            before = _after(before, line, line_step.to(tl.uint32))
+            target = _after(target, line, 4 * pitch)
+            turn_before = turn * (4 * line_step.to(tl.int32)).to(tl.int64)
+            turn_target = turn * (16 * pitch).to(tl.int64)
+            eight_ptr = _eight_ptr(table, pitch, taps, COLS) + pixel % COLS
+            low = tl.load(eight_ptr + COLS)
+            high = tl.load((eight_ptr + 2 * COLS).to(tl.pointer_type(tl.int32)) + 1)
+            for block in range(tl.program_id(1) * LINES, lines, tl.num_programs(1) * LINES):
+                # The last block ends with the last line, and does some lines of the one before it again.
+                first = tl.minimum(block, lines - LINES)
+                at = _after(before, first, line_step.to(tl.uint32))
                 if PIXELS == _INTERLEAVED:
-                    r, g, b = _sum_interleaved(half, address, again, turn_step, low_ptr, high_ptr, pitch, taps, TURNS)
+                    r, g, b = _sum_interleaved(half, at, turn_before, low, high, eight_ptr, taps, COLS, TURNS)
                 else:
-                    r, g, b = _sum_planar(
-                        half, address, channel_step, again, turn_step, low_ptr, high_ptr, pitch, taps, TURNS
-                    )
-            target = intermediate_ptr.to(tl.int64) + (intermediate + _product(line, pitch) + column) * 4
-            target = _after(_each_turn(target, TURNS), again, (16 * pitch).to(tl.uint32))
-            tl.store(target.to(tl.pointer_type(tl.int32)), _pixel(r, g, b))
+                    r, g, b = _sum_planar(half, at, channel_step, turn_before, low, high, eight_ptr, taps, COLS, TURNS)
+                pixel_target = _each_turn(_after(target, first, 4 * pitch), TURNS) + turn_target
+                tl.store(pixel_target.to(tl.pointer_type(tl.int32)), _pixel(r, g, b))
 
 
 @triton.jit

@@ -33,9 +33,9 @@ class LineJob(NamedTuple):
     step: int  # bytes from pixel to pixel of a line
     line_step: int  # bytes from line to line
     channel_step: int  # bytes from channel to channel
-    lines: int
+    lines: int  # if read by words, LINES or more
     table: int  # address
-    taps: int  # if read by words, GROUP and a multiple of 2 * GROUP
+    taps: int  # if read by words, GROUP and a multiple of EIGHT
     pitch: int  # pixels from line to line of the intermediate, and from pair to pair of the table
     intermediate: int  # where its lines begin in the intermediate, in pixels
 

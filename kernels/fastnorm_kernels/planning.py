@@ -34,7 +34,9 @@ TILE = 32  # pixels along a line of any kernel's tile, and across in the second 
 MAX_JOBS = 65535  # per launch, on the last axis of its grid
 MAX_PIXELS = 2**28  # of the intermediate, which is 1 GiB: jobs beyond them come in launches of their own
 
-GROUP = 4  # taps that a first pass by words takes first; then it takes twice as many at a time
+LINES = 16  # of a first-pass tile: a thread has four, for which it loads its coefficients once
+GROUP = 4  # taps that a first pass by words takes first
+EIGHT = 2 * GROUP  # taps that it then takes at a time
 PAIR = 2  # taps that the second pass takes at a time
 SLACK = 2.0**-26  # pixels; more than float64 is off by, less than what makes a coefficient other than zero
 WEIGHTS = {weight.name.lower(): weight for weight in Weight}
@@ -133,13 +135,14 @@ class Jobs:
             self.stores.append(store)
 
         taps = _taps(along, target)
-        kind = Pixels.STRIDED if geometry.vertical_first else _pixels(source, taps)
-        if kind is not Pixels.STRIDED:
-            taps = _word_taps(taps)
         pitch = _round_up(along.length, TILE)
         across_taps = _round_up(_taps(across, target), PAIR)
         top = _start(across, across_taps, across.start)
         bottom = _start(across, across_taps, across.last) + across_taps
+        lines = min(bottom, across.source) - top
+        kind = Pixels.STRIDED if geometry.vertical_first else _pixels(source, lines, taps, pitch)
+        if kind is not Pixels.STRIDED:
+            taps = _word_taps(taps)
         self.line_kinds.append(kind)
         self.lines.append(
             LineJob(
@@ -147,7 +150,7 @@ class Jobs:
                 step=step,
                 line_step=line_step,
                 channel_step=source.channel_stride,
-                lines=min(bottom, across.source) - top,
+                lines=lines,
                 table=self._table(along, taps, target, split=kind is not Pixels.STRIDED),
                 taps=taps,
                 pitch=pitch,
@@ -181,12 +184,12 @@ class Jobs:
             return number
         number = self._numbers[key] = len(self._numbers)
         job = _table_job(number, axis, taps, split)
-        self.table_words.append(job.pitch // 2 + -(-taps // 2) * job.pitch)
+        self.table_words.append(table_bytes(job.pitch, taps, split) // 8)
         if axis.filter in WEIGHTS:
             self.tables.append(job)
         else:
             table = target.coefficients(axis.source, axis.resized)
-            self.given[number] = _table(job, table, self.table_words[number])
+            self.given[number] = _table(job, table)
         return number
 
 
@@ -251,9 +254,14 @@ def _table_job(number: int, axis: Axis, taps: int, split: bool) -> TableJob:
     )
 
 
-def _table(job: TableJob, coefficients: Coefficients, words: int) -> Words:
+def table_bytes(pitch: int, taps: int, split: bool) -> int:
+    """The size of a table: the first taps, then the coefficients by eights or by pairs, as `_tables_kernel` says."""
+    return 4 * pitch + (24 * pitch * (taps // EIGHT + 1) if split else 8 * pitch * -(-taps // PAIR))
+
+
+def _table(job: TableJob, coefficients: Coefficients) -> Words:
     """The memory of the table that `_tables_kernel` would make of these coefficients."""
-    memory = np.zeros(words, dtype=np.int64)
+    memory = np.zeros(table_bytes(job.pitch, job.taps, job.split) // 8, dtype=np.int64)
     numbers = memory.view(np.int32)
     shown = job.origin + job.direction * np.arange(job.pitch)
     at = shown.clip(job.low, job.high)
@@ -264,21 +272,26 @@ def _table(job: TableJob, coefficients: Coefficients, words: int) -> Words:
     pixel, tap = np.nonzero(fixed)
     tap_of_start = tap + (first - start)[pixel]
     if job.split:
-        size = job.taps * job.pitch
-        low = numbers[job.pitch :].view(np.uint16)[:size].reshape(-1, job.pitch, GROUP)
-        high = numbers[job.pitch + size // 2 :].view(np.uint8)[:size].reshape(-1, job.pitch, GROUP)
-        place = tap_of_start // GROUP, pixel, tap_of_start % GROUP
-        low[place] = fixed[pixel, tap] & 0xFFFF
-        high[place] = fixed[pixel, tap] >> 16 & 0xFF
+        eights = numbers[job.pitch :].view(np.uint8).reshape(-1, job.taps // EIGHT + 1, 3, 8 * TILE)
+        low = eights[:, :, :2].view(np.uint16).reshape(*eights.shape[:2], 2, TILE, GROUP)
+        high = eights[:, :, 2].reshape(*eights.shape[:2], TILE, EIGHT)
+        tile, column = pixel // TILE, pixel % TILE
+        slot = tap_of_start + GROUP
+        low[tile, slot // EIGHT, slot % EIGHT // GROUP, column, slot % GROUP] = fixed[pixel, tap] & 0xFFFF
+        high[tile, slot // EIGHT, column, slot % EIGHT] = fixed[pixel, tap] >> 16 & 0xFF
     else:
         pairs = numbers[job.pitch :].reshape(-1, job.pitch, PAIR)
         pairs[tap_of_start // PAIR, pixel, tap_of_start % PAIR] = fixed[pixel, tap]
     return memory
 
 
-def _pixels(source: Source, taps: int) -> Pixels:
-    """How the first pass reads the rows of an image: by words, if so many taps leave room for whole groups."""
-    if _word_taps(taps) <= source.width and 0 <= source.row_stride < 2**30:
+def _pixels(source: Source, lines: int, taps: int, pitch: int) -> Pixels:
+    """How the first pass reads the rows of an image: by words, if lines fill a block and taps leave room for eights.
+
+    Four times the steps between lines, of the image and of the intermediate, then have to fit into 32 bits.
+    """
+    fits = 0 <= source.row_stride < 2**29 and pitch < 2**27
+    if fits and lines >= LINES and _word_taps(taps) <= source.width:
         if (source.pixel_stride, source.channel_stride) == (3, 1):
             return Pixels.INTERLEAVED
         if source.pixel_stride == 1:
@@ -288,7 +301,7 @@ def _pixels(source: Source, taps: int) -> Pixels:
 
 def _word_taps(taps: int) -> int:
     """So many taps or more, as a first pass by words takes them."""
-    return GROUP + _round_up(max(taps - GROUP, 0), 2 * GROUP)
+    return GROUP + _round_up(max(taps - GROUP, 0), EIGHT)
 
 
 def vector_of(output: torch.Tensor) -> int:

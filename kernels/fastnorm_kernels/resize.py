@@ -23,6 +23,7 @@ from . import _resize_kernels as kernels
 from .jobs import LineJob, OutputJob, Pixels, TableJob
 from .launching import OPTIONS
 from .planning import (
+    LINES,
     MAX_JOBS,
     TILE,
     Jobs,
@@ -39,7 +40,6 @@ from .planning import (
     vector_of,
 )
 
-LINES = 16  # of a first-pass tile: a thread has four, for which it loads its coefficients once
 TABLE_TAPS = 16  # of a tile of a table
 # First-pass programs to aim for: several rounds of what a large GPU holds at once, so that the last one counts little.
 PROGRAMS = 8192

@@ -14,7 +14,8 @@ import torch
 from ptx.interpreter import Counts, Kernel
 from ptx.memory import Memory
 
-WORD = 4  # bytes; the first resizing pass reads aligned words, of which images hold a part
+# Bytes. The first resizing pass reads aligned words, of which images hold a part; of interleaved pixels two at a time.
+WORD, TWO_WORDS = 4, 8
 
 
 def compile_to_ptx_only():
@@ -97,19 +98,21 @@ class Resizing:
                 2 * source.channel_stride,
             )
             low, high = (sum(limit(0, step) for step in steps) for limit in (min, max))
-            self.memory.add(f"image {index}", source.address + low, high - low + 1, slack=WORD)
+            slack = TWO_WORDS if source.pixel_stride == 3 else WORD
+            self.memory.add(f"image {index}", source.address + low, high - low + 1, slack=slack)
         for index, branch in enumerate(branches):
             self.memory.add_tensor(f"output {index}", branch.output, writable=True, due=True)
 
     def run(self, launch, arch, **options):
-        from fastnorm_kernels import resize
+        from fastnorm_kernels import planning, resize
 
         memory, kernel = self.memory, launch.kernel.__name__
         self.launches += 1
         self._add_once("records", launch.jobs.data_ptr(), 8 * launch.jobs.numel())
         if kernel == "_tables_kernel":
             for job in itertools.starmap(resize.TableJob, launch.jobs.tolist()):
-                self._add_once("table", job.table, _table_bytes(job.pitch, job.taps), writable=True)
+                size = planning.table_bytes(job.pitch, job.taps, job.split)
+                self._add_once("table", job.table, size, writable=True)
         else:
             intermediate = launch.tensors[0]
             if intermediate.data_ptr() not in memory:
@@ -119,11 +122,12 @@ class Resizing:
                 memory.add("intermediate", intermediate.data_ptr(), size, writable=True, undefined=True)
         if kernel == "_along_lines_kernel":
             for job in itertools.starmap(resize.LineJob, launch.jobs.tolist()):
-                self._add_once("uploaded table", job.table, _table_bytes(job.pitch, job.taps))
+                split = launch.constants["PIXELS"] != planning.Pixels.STRIDED
+                self._add_once("uploaded table", job.table, planning.table_bytes(job.pitch, job.taps, split))
         if kernel == "_across_lines_kernel":
             values = launch.tensors[1]
             for job in itertools.starmap(resize.OutputJob, launch.jobs.tolist()):
-                self._add_once("uploaded table", job.table, _table_bytes(job.table_pitch, job.taps))
+                self._add_once("uploaded table", job.table, planning.table_bytes(job.table_pitch, job.taps, False))
                 size = values.element_size()
                 self._add_once("values", values.data_ptr() + job.values * size, 3 * 256 * size)
         run(launch, arch, memory, (launch.jobs, *launch.tensors), **options)
@@ -131,10 +135,6 @@ class Resizing:
     def _add_once(self, name, address, size, **options):
         if address not in self.memory:
             self.memory.add(name, address, size, **options)
-
-
-def _table_bytes(pitch, taps):
-    return 8 * (pitch // 2 + -(-taps // 2) * pitch)
 
 
 def install(arch):

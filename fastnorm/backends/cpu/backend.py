@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 from fastnorm.backends.base import TargetJob
 from fastnorm.backends.cpu import native
+from fastnorm.backends.cpu.inverse import denormalize, renormalize
 from fastnorm.backends.cpu.normalization import normalize
 from fastnorm.images.batch import Images
 
-__all__ = ["normalize", "preprocess"]
+__all__ = ["denormalize", "normalize", "preprocess", "renormalize"]
 
 
 def preprocess(images: Images, jobs: Sequence[TargetJob]) -> None:

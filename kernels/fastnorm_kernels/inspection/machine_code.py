@@ -40,6 +40,9 @@ _LLVM_FLOAT64 = re.compile(r"= f(add|sub|mul|div)(?: [a-z]+)* double |call doubl
 _LIBERTIES = {"fast", "contract", "reassoc", "arcp", "afn"}
 
 
+_Span = tuple[int, int]
+
+
 @dataclasses.dataclass(frozen=True)
 class Loop:
     """A loop of NVIDIA's machine code; `instructions` are one iteration's, without those of loops inside it."""
@@ -55,7 +58,7 @@ def count(compiled: CompiledKernel) -> dict[str, Any]:
 
 def loops(compiled: CompiledKernel) -> list[Loop]:
     """The loops of code for NVIDIA's GPUs, in the order in which they begin."""
-    _, spans = _flow(compiled)
+    _, spans, _ = _flow(compiled)
     inside = {span: [other for other in spans if _encloses(span, other)] for span in spans}
     depth = {span: 1 + sum(span in others for others in inside.values()) for span in spans}
     return [
@@ -68,34 +71,44 @@ def loops(compiled: CompiledKernel) -> list[Loop]:
 
 
 def operations(compiled: CompiledKernel) -> list[collections.Counter[str]]:
-    """The operations of code for NVIDIA's GPUs, such as IMAD, by how many loops they stand in."""
-    names, spans = _flow(compiled)
-    depths = [sum(first <= position < stop for first, stop in spans) for position in range(len(names))]
-    by_depth = [collections.Counter[str]() for _ in range(max(depths) + 1)]
-    for name, depth in zip(names, depths, strict=True):
-        by_depth[depth][name.split(".")[0]] += 1
-    return by_depth
+    """The operations of code for NVIDIA's GPUs, such as IMAD, by where they stand.
+
+    First those outside of all loops; those that a branch skips together with an outermost loop; those of these loops;
+    those that a branch skips together with a loop in them; and so on.
+    """
+    names, spans, skips = _flow(compiled)
+    depth = [sum(first <= position < stop for first, stop in spans) for position in range(len(names))]
+    found = [collections.Counter[str]() for _ in range(2 * max(depth) + 1)]
+    for position, name in enumerate(names):
+        skipped = any(
+            first <= position < stop and any(depth[inside] == depth[position] + 1 for inside in range(first, stop))
+            for first, stop in skips
+        )
+        found[2 * depth[position] + skipped][name.split(".")[0]] += 1
+    return found
 
 
-def _flow(compiled: CompiledKernel) -> tuple[list[str], list[tuple[int, int]]]:
-    """All operations but NOP, and the loops: from the first operation to after the last."""
+def _flow(compiled: CompiledKernel) -> tuple[list[str], list[_Span], list[_Span]]:
+    """All operations but NOP, the loops, and what a branch may skip: from the first operation to after the last."""
     sass, _ = _disassemble(compiled.asm["cubin"])
     labels: dict[str, int] = {}
     names: list[str] = []
-    spans: list[tuple[int, int]] = []
+    branches: list[tuple[int, str]] = []
     for label, operation, target in _SASS_FLOW.findall(sass):
         if label:
             labels[label] = len(names)
             continue
         if operation != "NOP":
             names.append(operation)
-        # A branch to itself is the padding after the code's end.
-        if operation == "BRA" and labels.get(target, len(names)) < len(names) - 1:
-            spans.append((labels[target], len(names)))
-    return names, sorted(spans, key=lambda span: (span[0], -span[1]))
+        if operation == "BRA":
+            branches.append((len(names), target))
+    # A branch to itself is the padding after the code's end.
+    loops = [(labels[target], after) for after, target in branches if labels.get(target, after) < after - 1]
+    skips = [(after, labels[target]) for after, target in branches if labels.get(target, after) > after]
+    return names, sorted(loops, key=lambda span: (span[0], -span[1])), skips
 
 
-def _encloses(span: tuple[int, int], other: tuple[int, int]) -> bool:
+def _encloses(span: _Span, other: _Span) -> bool:
     return span != other and span[0] <= other[0] and other[1] <= span[1]
 
 

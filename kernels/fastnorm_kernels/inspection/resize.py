@@ -3,12 +3,13 @@
     python -m fastnorm_kernels.inspection.resize --arch sm_90 --layout NHWC --dtype fp32
 
 prints one JSON line a launch, for one image of 1024 x 1024 to the Stable Diffusion VAE's 512 (bilinear) and CLIP's 224
-(bicubic). `thread_instructions` counts what all threads together execute: the straight part of the code and each loop
-as often as the launch's records say.
+(bicubic). `thread_instructions` counts what all threads together execute: the straight part of the code, each loop and
+what is skipped with it, as often as the launch's records say.
 """
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import json
 import signal
@@ -21,11 +22,11 @@ import torch
 
 from ..jobs import LineJob, OutputJob
 from ..launching import OPTIONS
-from ..planning import GROUP, PAIR, TILE, ResizeTarget, Source
-from ..resize import LINES, PassLaunch, launches
+from ..planning import EIGHT, GROUP, LINES, PAIR, TILE, ResizeTarget, Source
+from ..resize import PassLaunch, launches
 from .arguments import DTYPES, Parser
 from .compiling import ARCHS, LAYOUTS, compile_launch
-from .machine_code import Loop, count, loops
+from .machine_code import count, loops, operations
 
 FILTERS = {"bilinear": 1.0, "bicubic": 2.0}  # support in pixels
 VAE = (512, "bilinear", (0.5,) * 3, (0.5,) * 3)
@@ -47,37 +48,37 @@ def report(launch: PassLaunch, arch: str) -> dict[str, Any]:
         "loops": [dataclasses.asdict(loop) for loop in found],
     }
     if found and launch.kernel.__name__ != "_tables_kernel":  # which takes the same time however large the batch
-        row["thread_instructions"] = thread_instructions(launch, counts["instructions"], found)
+        row["thread_instructions"] = 32 * executed(launch, operations(compiled)).total()
     return row
 
 
-def thread_instructions(launch: PassLaunch, instructions: int, found: list[Loop]) -> int:
-    """What all threads execute of a first or second pass, except where a program finds that it has nothing to do."""
-    outer = sum(loop.instructions for loop in found if loop.depth == 1)
-    inner = sum(loop.instructions for loop in found if loop.depth == 2)
-    straight = instructions - sum(loop.instructions for loop in found)
-    times = repetitions(launch)
-    executed = sum(n * count for n, count in zip((straight, outer, inner), times, strict=True))
-    return executed * OPTIONS["num_warps"] * 32
+def executed(launch: PassLaunch, found: list[collections.Counter[str]]) -> collections.Counter[str]:
+    """What all warps execute of a first or second pass, except where a program finds that it has nothing to do."""
+    total = collections.Counter[str]()
+    for times, part in zip(repetitions(launch), found, strict=False):
+        for operation, number in part.items():
+            total[operation] += times * number * OPTIONS["num_warps"]
+    return total
 
 
-def repetitions(launch: PassLaunch) -> tuple[int, int, int]:
-    """How often all programs together execute the straight part of the code, its loops, and the loops in those."""
-    straight = outer = inner = 0
+def repetitions(launch: PassLaunch) -> tuple[int, int, int, int, int]:
+    """How often all programs together execute each part of the code, in the order of `machine_code.operations`."""
+    straight = outer = around = inner = 0
     for record in launch.jobs.tolist():
         if launch.kernel.__name__ == "_along_lines_kernel":
             job = LineJob(*record)
             columns, blocks = job.pitch // TILE, -(-job.lines // LINES)
             straight += columns * min(launch.grid[1], blocks)
             outer += columns * blocks
-            # By words, the first GROUP taps come before the loop, which takes twice as many at a time.
-            inner += columns * blocks * (job.taps - GROUP) // (2 * GROUP)
+            # By words, the first GROUP taps come before the loop.
+            around += columns * blocks * (job.taps > GROUP)
+            inner += columns * blocks * (job.taps - GROUP) // EIGHT
         else:
             output = OutputJob(*record)
             tiles = -(-output.along // TILE) * -(-output.across // TILE)
             straight += tiles
             outer += tiles * output.taps // PAIR
-    return straight, outer, inner
+    return straight, straight, outer, around, inner
 
 
 def example(layout: str, dtype: torch.dtype, images: int = 1) -> list[PassLaunch]:
