@@ -85,7 +85,8 @@ def chart(bars: Sequence[Bar], axis: str, log: bool = False, limit: float | None
     start, scale = (1.0, math.log) if log else (0.0, float)
     ends = [start, limit or start, *(end for bar in bars for end in (bar.value, bar.low, bar.high))]
     first, last, step = scale(min(ends)), scale(max(ends)), next(n for n in _ROUND if n >= max(ends) / 5)
-    ticks = [n for n in _ROUND if min(ends) <= n <= max(ends)] if log else [n * step for n in range(6)]
+    steps = _ROUND[::3] if log and last - first > math.log(50) else _ROUND  # where many would overlap, powers of ten
+    ticks = [n for n in steps if min(ends) <= n <= max(ends)] if log else [n * step for n in range(6)]
 
     def place(value: float) -> float:
         return 100 * (scale(value) - first) / ((last - first) or 1)

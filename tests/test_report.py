@@ -206,6 +206,11 @@ def test_goals_of_one_thread_are_those_of_their_instructions_and_of_cpu_time():
     }
 
 
+def test_the_page_shows_what_a_goal_was_judged_by():
+    page = report.page(frame([PHOTOGRAPH, peer(PHOTOGRAPH, "DALI CPU", 99.0, cpu_ms=9.0)]))
+    assert re.search(r"DALI CPU, CPU time</td><td>4\.50x</td>", page)
+
+
 def test_goals_beside_busy_processes_are_about_no_other_cell():
     busy = changed(CPU, suite="contended", cell="16x512x512 NHWC fp32+fp32 out, 2 busy a core")
     assert judged([busy, peer(busy, "eager torch", 40.0)]) == {
@@ -331,6 +336,8 @@ def test_bars_lie_where_their_values_are():
     assert chart["bars"][0][2] == "left: 0.00%; width: 100.00%"
     assert chart["ticks"][0] == ("0.1x", "left: 0.00%")
     assert chart["ticks"][-1] == ("1000x", "left: 100.00%")
+    assert [text for text, _ in chart["ticks"]] == ["0.1x", "1x", "10x", "100x", "1000x"]
+    assert [text for text, _ in report.chart([bar(9.0, 9.0, 9.0)], "axis", log=True)["ticks"]] == ["1x", "2x", "5x"]
     chart = report.chart([bar(30.0, 20.0, 40.0)], "axis", limit=50.0)
     assert chart["line"] == "left: 100.00%"
     assert chart["bars"][0][1:] == ("left: 0.00%; width: 60.00%", "left: 40.00%; width: 40.00%")
