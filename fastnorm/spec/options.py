@@ -7,10 +7,12 @@ from typing import Literal, get_args
 Alpha = Literal["error", "drop", "white"]
 Exif = Literal["ignore", "apply", "error"]
 Layout = Literal["auto", "NHWC", "NCHW", "HWC", "CHW"]
+Arithmetic = Literal["pillow", "torch"]
 FilterName = Literal["bilinear", "bicubic", "lanczos", "box", "hamming"]
 Placement = Literal["torchvision", "transformers", "random"]
 
 ALPHA_CHOICES: tuple[Alpha, ...] = get_args(Alpha)
+ARITHMETICS: tuple[Arithmetic, ...] = get_args(Arithmetic)
 FILTER_NAMES: tuple[FilterName, ...] = get_args(FilterName)
 EXIF_CHOICES: tuple[Exif, ...] = get_args(Exif)
 
@@ -20,6 +22,15 @@ def check_alpha(alpha: object) -> None:
         raise ValueError(
             f"alpha: got {alpha!r}, expected 'error', 'drop' (as torchvision pipelines, which call convert('RGB')) or "
             f"'white' (as transformers' image processors)"
+        )
+
+
+def check_arithmetic(arithmetic: object) -> None:
+    if arithmetic not in ARITHMETICS:
+        raise ValueError(
+            f"arithmetic: got {arithmetic!r}, expected 'pillow' (Image.resize) or 'torch' (antialiased interpolate on a "
+            f"CPU), both of uint8 values; resizing floats, as DINOv3's processor does, is not reproduced: its results "
+            f"depend on the CPU"
         )
 
 

@@ -24,7 +24,7 @@ from .jobs import LineJob, OutputJob, Pixels, TableJob, Weight
 # What these classes of fastnorm's have to offer is what is used of them here; nothing of fastnorm's is imported.
 Geometry = Any  # source and resized (height, width), rows and columns (spans), vertical_first
 Span = Any  # start, count, offset, length, mirrored
-Filter = Any  # name, support
+Filter = Any  # name, support, arithmetic
 Coefficients = Any  # first, count, fixed
 
 Words = npt.NDArray[np.int64]
@@ -200,8 +200,16 @@ def axes_of(geometry: Geometry, target: ResizeTarget) -> tuple[Axis, Axis]:
 
 def _axis(source: int, resized: int, span: Span, kernel: Filter) -> Axis:
     # An axis that keeps its size has one table, whatever the filter: the identity, which one tap makes.
-    name, support = ("box", 0.5) if source == resized else (kernel.name, kernel.support)
+    name, support = ("box", 0.5) if source == resized else (_name(kernel), kernel.support)
     return Axis(source, resized, name, support, span.start, span.count, span.offset, span.length, span.mirrored)
+
+
+def _name(kernel: Filter) -> str:
+    """A filter's name, by which WEIGHTS finds it; torch's tables are the host's, since all of one decides how each
+
+    weight is rounded.
+    """
+    return kernel.name if kernel.arithmetic == "pillow" else f"{kernel.arithmetic} {kernel.name}"
 
 
 def _window(axis: Axis, pixel: int) -> tuple[int, int]:

@@ -187,6 +187,7 @@ def _kept_plan(
                 (
                     id(target.geometries),
                     target.filter.name,
+                    target.filter.arithmetic,
                     target.mean,
                     target.std,
                     target.output.dtype,
