@@ -4,13 +4,13 @@ For every uint8 pixel value x and channel c, in IEEE float32 with correctly roun
 
     q = x / 255;  d = q - mean[c];  y = d / std[c];  then one rounding to nearest even to the output's dtype
 
-Resizing is Pillow's `Image.resize` of a uint8 image, or torch's antialiased `interpolate` of a uint8 tensor on a CPU,
-which differs in the coefficients alone (see `fastnorm.spec.filters`). Two passes, one along each axis. Each adds up integer
+Resizing is Pillow's `Image.resize` of a uint8 image, in integers. Two passes, one along each axis. Each adds up integer
 pixel value times integer coefficient, rounds, and stores uint8 again:
 
     clip((2**21 + sum(source value * coefficient)) >> 22, 0, 255)
 
-An axis that keeps its size needs no pass: every filter's table is then the identity.
+An axis that keeps its size needs no pass: every filter's table is then the identity. torch's antialiased `interpolate`
+of a uint8 tensor on a CPU is the same with other coefficients (see `fastnorm.spec.filters`), rows first.
 """
 
 from __future__ import annotations

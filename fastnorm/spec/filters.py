@@ -133,7 +133,9 @@ def weights_around(centre: Doubles, scale: float, source: int, resample: Filter)
 
 def fixed_point(weight: Doubles, bits: int = FRACTION_BITS) -> Integers:
     """Rounded to integers of which 2**bits is 1.0."""
-    return (np.where(weight < 0, -0.5, 0.5) + weight * (1 << bits)).astype(np.int32)  # truncates towards zero, as C does
+    return (np.where(weight < 0, -0.5, 0.5) + weight * (1 << bits)).astype(
+        np.int32
+    )  # truncates towards zero, as C does
 
 
 def int16_fixed_point(weight: Doubles) -> Integers:

@@ -28,9 +28,9 @@ def check_alpha(alpha: object) -> None:
 def check_arithmetic(arithmetic: object) -> None:
     if arithmetic not in ARITHMETICS:
         raise ValueError(
-            f"arithmetic: got {arithmetic!r}, expected 'pillow' (Image.resize) or 'torch' (antialiased interpolate on a "
-            f"CPU), both of uint8 values; resizing floats, as DINOv3's processor does, is not reproduced: its results "
-            f"depend on the CPU"
+            f"arithmetic: got {arithmetic!r}, expected 'pillow' (Image.resize) or 'torch' (antialiased interpolate of "
+            f"uint8 tensors on a CPU); what resizes floats, as DINOv3's processor does, gives other values on another "
+            f"CPU: it is not reproduced"
         )
 
 

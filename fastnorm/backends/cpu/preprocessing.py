@@ -13,8 +13,8 @@ from collections.abc import Sequence
 import torch
 
 from fastnorm.backends.base import TargetJob
-from fastnorm.backends.cpu.normalization import normalize
 from fastnorm.backends.cpu import pillow, torch_resize
+from fastnorm.backends.cpu.normalization import normalize
 from fastnorm.backends.cpu.pillow import Picture
 from fastnorm.memory import host_cache
 from fastnorm.runtime import threads
