@@ -50,7 +50,7 @@ every_filter = pytest.mark.parametrize("kernel", HAS.values(), ids=HAS)
 
 def test_torch_has_the_filters_that_it_is_known_to_have():
     version = tuple(map(int, torch.__version__.split(".")[:2]))
-    assert set(HAS) == ({"bilinear", "bicubic", "lanczos"} if version >= (2, 14) else {"bilinear", "bicubic"})
+    assert set(HAS) == ({"bilinear", "bicubic", "lanczos"} if version >= (2, 12) else {"bilinear", "bicubic"})
 
 
 def interpolated(pixels, size, kernel, memory="NHWC"):

@@ -202,7 +202,7 @@ LANCZOS = Filter("lanczos", 3.0, _lanczos)
 
 FILTERS: Mapping[str, Filter] = {f.name: f for f in (BOX, BILINEAR, HAMMING, BICUBIC, LANCZOS)}
 
-# torch has lanczos since 2.14.
+# torch has lanczos since 2.12.
 TORCH_FILTERS: Mapping[str, Filter] = {f.name: replace(f, arithmetic="torch") for f in (BILINEAR, BICUBIC, LANCZOS)}
 
 FILTERS_OF: Mapping[Arithmetic, Mapping[str, Filter]] = {"pillow": FILTERS, "torch": TORCH_FILTERS}

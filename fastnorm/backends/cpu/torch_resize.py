@@ -70,6 +70,6 @@ def _has(name: str) -> bool:
         return False
     try:
         _interpolated(torch.zeros((2, 2, 3), dtype=torch.uint8, device="cpu"), 2, 1, TORCH_FILTERS[name])
-    except ValueError:  # lanczos, before 2.14
+    except ValueError:  # lanczos, before 2.12
         return False
     return True
