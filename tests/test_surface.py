@@ -66,7 +66,7 @@ def test_public_names():
             "images, targets, *, out, positions, dtype, device, layout, alpha, exif, flip, flip_before_crop, "
             "pillow_version, return_offsets",
         ),
-        (fastnorm.Target, "normalization, size, resample, crop, pad, dtype, memory_format, alpha, arithmetic"),
+        (fastnorm.Target, "normalization, size, resample, crop, pad, dtype, memory_format, alpha, *, arithmetic"),
         (fastnorm.Crop, "size, position"),
         (fastnorm.PackedImages, "buffer, offsets, sizes"),
         (fastnorm.Normalization, "mean, std, name, *, order, allow_unusual"),

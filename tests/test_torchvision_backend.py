@@ -123,6 +123,16 @@ def test_neither_the_arithmetic_nor_the_order_alone_is_enough(model):
     assert (of_order - wanted).abs().max() < 1e-6
 
 
+def test_padding_is_on_torchvisions_side():
+    """A crop of an image that is smaller: the odd row is where CenterCrop has it, and not where the Pil classes do."""
+    image = Image.fromarray(random_pixels(10, 13, 3).numpy())
+    processor = CLIPImageProcessor(do_resize=False, crop_size={"height": 21, "width": 20})
+    targets = [Target(fused(CLIP), crop=Crop((21, 20), rule)) for rule in ("torchvision", "transformers")]
+    same, other = fastnorm.fused_preprocess([image], targets)
+    assert_same_bits(same, published(processor, [image]))
+    assert not torch.equal(other, same)
+
+
 @pytest.mark.parametrize("form", ["array", "CHW tensor", "HWC tensor"])
 def test_images_in_other_forms(form):
     """transformers takes a channels-first tensor as it is, and so may torch's vector code for planes."""

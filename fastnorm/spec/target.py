@@ -125,6 +125,7 @@ class Target:
         dtype: torch.dtype | None = None,
         memory_format: torch.memory_format | None = None,
         alpha: Alpha | None = None,
+        *,
         arithmetic: Arithmetic = "pillow",
     ) -> None:
         check_normalization(normalization, "normalization")
