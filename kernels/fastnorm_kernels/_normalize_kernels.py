@@ -56,11 +56,11 @@ def _fma(x, y, z):
 
 
 @triton.jit
-def _start(x, KIND: tl.constexpr):
+def _start(x, START: tl.constexpr):
     """What a target's form begins with, from pixel values as float32; what several targets share is computed once."""
-    if KIND // _FORMS == _CODE:
+    if START == _CODE:
         return x
-    elif KIND // _FORMS == _PRODUCT:
+    elif START == _PRODUCT:
         return x * _INVERSE_255
     else:
         return _fma(x, _INVERSE_255, x * _INVERSE_255_REST)  # x / 255
@@ -75,10 +75,12 @@ def _float32(VALUE: tl.constexpr):
 @triton.jit
 def _apply(x, KIND: tl.constexpr, a, b, c):
     """A target's form, from pixel values as float32; see `division.Form` for what the constants are."""
-    q = _start(x, KIND)
-    if KIND % _FORMS == _FMA:
+    START: tl.constexpr = KIND // _FORMS
+    FORM: tl.constexpr = KIND - START * _FORMS
+    q = _start(x, START)
+    if FORM == _FMA:
         return _fma(q, a, b)
-    elif KIND % _FORMS == _RECIPROCAL:
+    elif FORM == _RECIPROCAL:
         d = q - a
         return _fma(d, b, d * c)
     else:
