@@ -60,7 +60,7 @@ def run_kernel(batch, targets, outputs, layout="auto"):
         return
     # The interpreter computes with numpy, which warns where IEEE arithmetic overflows to infinity as it should.
     with np.errstate(over="ignore"):
-        fastnorm_kernels.normalize(as_planes(batch, layout), [(t.mean, t.std) for t in targets], outputs)
+        fastnorm_kernels.normalize(as_planes(batch, layout), [(t.mean, t.std, t.order) for t in targets], outputs)
 
 
 def run_public(batch, targets, outputs, layout="auto"):

@@ -1,5 +1,6 @@
 """The commands as a user meets them: what they print, what they write, their exit statuses."""
 
+import dataclasses
 import json
 import os
 import resource
@@ -29,7 +30,7 @@ from fastnorm.runtime import timing
 from fastnorm.spec.arguments import OUTPUT_DTYPES
 from fastnorm.spec.normalization import PRESET_SOURCES, PRESETS
 from fastnorm.spec.options import ALPHA_CHOICES, EXIF_CHOICES
-from fastnorm.spec.presets import TARGET_SOURCES
+from fastnorm.spec.presets import TARGET_PRESETS, TARGET_SOURCES
 from fastnorm.verify import check, oracle, pillow_chain, published, resizing
 
 QUICK = ["--size", "64", "--clip-size", "32", "--rounds", "1", "--device", "cpu"]
@@ -781,6 +782,39 @@ def test_explain_says_whose_bits_the_targets_give(capsys):
     for name, source in TARGET_SOURCES.items():
         assert f"\n{name} " in text
         assert source in " ".join(text.split())
+
+
+def test_explain_says_whose_arithmetic_and_which_order_the_targets_have(capsys):
+    assert main(["explain"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    for name, target in TARGET_PRESETS.items():
+        (row,) = (line for line in lines if line.startswith(f"{name} ") and "to_tensor" in line)
+        assert f"{target.size} " in row
+        assert all(f" {word} " in row for word in (target.resample, target.arithmetic))
+    assert all(len(line) <= 100 for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("preset", "order"), [("clip", o) for o in ("to_tensor", "to_dtype", "fused")] + [("vae", "scale_shift")]
+)
+def test_explain_in_an_order(preset, order, capsys):
+    assert main(["explain", preset, "--order", order, "--value", "17"]) == 0
+    text = capsys.readouterr().out
+    assert f"Order {order}: " in text
+    assert PRESET_SOURCES[preset] in " ".join(text.split())
+    target = dataclasses.replace(PRESETS[preset], order=order)
+    (value,) = fastnorm.reference.normalize(torch.full((3, 1, 1), 17, dtype=torch.uint8), [target], layout="CHW")
+    rows = [line.split() for line in text.splitlines()]
+    for channel, letter in enumerate("RGB"):
+        (row,) = (row for row in rows if row[:2] == ["17", letter])
+        assert torch.tensor(float(row[4])) == value[channel, 0, 0]
+
+
+def test_explain_refuses_an_order_that_is_not_for_the_constants(capsys):
+    assert main(["explain", "clip", "--order", "scale_shift"]) == 2
+    text = capsys.readouterr().err
+    assert text.startswith("fastnorm explain: error: --order: got 'scale_shift'")
+    assert text.count("\n") == 1
 
 
 def test_every_preset_has_a_source():

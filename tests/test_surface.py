@@ -66,10 +66,10 @@ def test_public_names():
             "images, targets, *, out, positions, dtype, device, layout, alpha, exif, flip, flip_before_crop, "
             "pillow_version, return_offsets",
         ),
-        (fastnorm.Target, "normalization, size, resample, crop, pad, dtype, memory_format, alpha"),
+        (fastnorm.Target, "normalization, size, resample, crop, pad, dtype, memory_format, alpha, *, arithmetic"),
         (fastnorm.Crop, "size, position"),
         (fastnorm.PackedImages, "buffer, offsets, sizes"),
-        (fastnorm.Normalization, "mean, std, name, *, allow_unusual"),
+        (fastnorm.Normalization, "mean, std, name, *, order, allow_unusual"),
         (fastnorm.Normalization.from_config, "config"),
         (fastnorm.reference.normalize, "batch, normalizations, *, dtype, layout"),
         (fastnorm.reference.preprocess, "images, targets, options"),

@@ -4,12 +4,22 @@ For every uint8 pixel value x and channel c, in IEEE float32 with correctly roun
 
     q = x / 255;  d = q - mean[c];  y = d / std[c];  then one rounding to nearest even to the output's dtype
 
+So it is in the order "to_tensor". Every order is (started value - subtrahend) / divisor:
+
+| order | started value | subtrahend | divisor |
+|---|---|---|---|
+| "to_tensor" | x / 255 | mean | std |
+| "to_dtype" | x * (1 / 255) | mean | std |
+| "fused" | x | mean * 255 | std * 255 |
+| "scale_shift" | x / 127.5 | 1 | 1 |
+
 Resizing is Pillow's `Image.resize` of a uint8 image, in integers. Two passes, one along each axis. Each adds up integer
 pixel value times integer coefficient, rounds, and stores uint8 again:
 
     clip((2**21 + sum(source value * coefficient)) >> 22, 0, 255)
 
-An axis that keeps its size needs no pass: every filter's table is then the identity.
+An axis that keeps its size needs no pass: every filter's table is then the identity. torch's antialiased `interpolate`
+of a uint8 tensor on a CPU is the same with other coefficients (see `fastnorm.spec.filters`), rows first.
 """
 
 from __future__ import annotations
@@ -23,8 +33,11 @@ from fastnorm.images.batch import Images
 from fastnorm.spec.filters import FRACTION_BITS, HALF, Filter, coefficients
 from fastnorm.spec.geometry import Geometry, Span
 from fastnorm.spec.normalization import Normalization
+from fastnorm.spec.options import Order
 
 FULL_SCALE = 255.0
+INVERSE_FULL_SCALE = 1 / 255
+HALF_SCALE = 127.5
 
 _ROWS, _COLUMNS = 0, 1
 
@@ -52,24 +65,42 @@ def normalized(
     The comments count the bytes that each line reads and writes per element (one channel of one pixel). For two
     float32 targets they add up to 45; one fused pass reads 1 and writes 8.
     """
-    # On CUDA a division by a Python number becomes a multiplication by its reciprocal, which rounds differently:
-    # every divisor is a tensor on the same device.
-    full_scale = torch.tensor(FULL_SCALE, dtype=torch.float32, device=planes.device)
     x = planes.to(torch.float32, memory_format=torch.contiguous_format)  # reads 1, writes 4
-    q = x / full_scale  # reads 4, writes 4
+    started: dict[Order, torch.Tensor] = {}
     outputs = []
     for normalization, dtype in zip(normalizations, dtypes, strict=True):
-        mean = channel_constants(normalization.mean, planes.device)
-        std = channel_constants(normalization.std, planes.device)
-        d = q - mean  # reads 4, writes 4
-        y = d / std  # reads 4, writes 4
+        order = normalization.order
+        if order not in started:
+            started[order] = _started(x, order)  # reads 4, writes 4
+        subtrahend, divisor = constants_of(normalization, planes.device)
+        d = started[order] - subtrahend  # reads 4, writes 4
+        y = d / divisor  # reads 4, writes 4
         outputs.append(y.to(dtype))  # nothing for float32; else reads 4, writes 2
     return tuple(outputs)
 
 
-def channel_constants(values: tuple[float, float, float], device: torch.device) -> torch.Tensor:
-    """Three per-channel constants, rounded to float32, shaped to broadcast over (..., 3, H, W)."""
-    return torch.tensor(values, dtype=torch.float32, device=device).view(3, 1, 1)
+def _started(x: torch.Tensor, order: Order) -> torch.Tensor:
+    if order == "fused":
+        return x
+    if order == "to_dtype":
+        return x * INVERSE_FULL_SCALE  # a Python number, which torch rounds to float32 here
+    # On CUDA a division by a Python number becomes a multiplication by its reciprocal, which rounds differently:
+    # every divisor is a tensor on the same device.
+    divisor = HALF_SCALE if order == "scale_shift" else FULL_SCALE
+    return x / torch.tensor(divisor, dtype=torch.float32, device=x.device)
+
+
+def constants_of(normalization: Normalization, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """What is subtracted and what is divided by, as float32 shaped to broadcast over (..., 3, H, W)."""
+    mean, std = (
+        torch.tensor(values, dtype=torch.float32, device=device).view(3, 1, 1)
+        for values in (normalization.mean, normalization.std)
+    )
+    if normalization.order == "fused":
+        return mean * FULL_SCALE, std * FULL_SCALE
+    if normalization.order == "scale_shift":
+        return torch.ones_like(mean), torch.ones_like(std)
+    return mean, std
 
 
 def resize_and_crop(image: torch.Tensor, geometry: Geometry, resample: Filter) -> torch.Tensor:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import fastnorm
 from fastnorm.spec.normalization import PRESETS
+from fastnorm.spec.options import ORDERS
 
 MAX_SIZE = 4096
 
@@ -22,6 +23,7 @@ examples:
   fastnorm check                         compare every value on this machine with the published ones
   fastnorm check --config model/         the same for a model's preprocessor_config.json
   fastnorm explain clip --value 17       what CLIP's normalisation does to pixel value 17
+  fastnorm explain clip --order fused    the same as transformers' torchvision backend computes it
   fastnorm bench --quick                 measure this machine, compared with other packages; needs a checkout
 """
 
@@ -112,6 +114,12 @@ def _add_explain(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     explain.add_argument(
         "--value", type=_pixel, nargs="+", default=[0, 128, 255], help="pixel values (default: 0 128 255)"
+    )
+    explain.add_argument(
+        "--order",
+        choices=ORDERS,
+        help="of the operations: torchvision's ToTensor and Normalize (to_tensor, the default), its v2 (to_dtype), "
+        "transformers' torchvision backend (fused), x / 127.5 - 1 (scale_shift)",
     )
 
 

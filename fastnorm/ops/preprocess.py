@@ -21,7 +21,7 @@ from fastnorm.ops.preprocess_arguments import (
     resolve_target_dtypes,
 )
 from fastnorm.runtime.torch_internals import graph_break
-from fastnorm.spec.filters import FILTERS
+from fastnorm.spec.filters import FILTERS_OF
 from fastnorm.spec.normalization import CHANNELS
 from fastnorm.spec.options import Alpha, Exif, Layout, check_alpha, check_bool
 from fastnorm.spec.plan import offsets, output_size, plan
@@ -304,7 +304,7 @@ def _run(
     jobs = [
         TargetJob(
             target.normalization,
-            FILTERS[target.resample],
+            FILTERS_OF[target.arithmetic][target.resample],
             planned.geometries[index],
             _one_batch_axis(outputs[index], f"out[{index}]"),
             planned.is_shared[index],

@@ -14,6 +14,8 @@ from fastnorm.spec.target import CENTRES, MAX_PIXELS, RANDOM, Crop, Position, Ta
 
 # Pillow keeps the box that it resizes in float32, which holds all whole numbers up to this one.
 MAX_SIDE = 2**24
+# torch rounds the weights of so large a reduction so coarsely that their sum may go beyond int32.
+MAX_TORCH_REDUCTION = 2**18
 
 
 class Sources(Protocol):
@@ -160,7 +162,13 @@ def _resized(source: Size, target: Target, name: str) -> Size:
             f"{name} of {_shown(source)} pixels would become {_shown(resized)}, expected at most {MAX_PIXELS:,} "
             f"pixels; crop it first"
         )
-    if resized != source and max(*source, *resized) > MAX_SIDE:
+    if target.arithmetic == "torch":
+        if any(length > MAX_TORCH_REDUCTION * new for length, new in zip(source, resized, strict=True)):
+            raise ValueError(
+                f"{name} of {_shown(source)} pixels would become {_shown(resized)}, expected at most "
+                f"{MAX_TORCH_REDUCTION:,} pixels for one with arithmetic='torch', whose sums are int32; crop it first"
+            )
+    elif resized != source and max(*source, *resized) > MAX_SIDE:
         raise ValueError(
             f"{name} of {_shown(source)} pixels would become {_shown(resized)}, expected at most {MAX_SIDE:,} pixels "
             f"on each side of what is resized: Pillow keeps sizes in float32, which has no exact larger ones; crop it "
@@ -217,7 +225,8 @@ def _geometry(
         rows, columns = rule.span(resized.height, crop.height), rule.span(resized.width, crop.width)
     if flip:
         columns = columns.of_mirrored(resized.width) if flip_before_crop else columns.mirror()
-    return Geometry(source, resized, rows, columns, order.vertical_first(source, resized))
+    vertical_first = target.arithmetic == "pillow" and order.vertical_first(source, resized)
+    return Geometry(source, resized, rows, columns, vertical_first)
 
 
 def _shown(size: Size) -> str:

@@ -11,10 +11,10 @@ from typing import NamedTuple, cast
 import torch
 
 from fastnorm.spec.arguments import check_normalization, resolve_dtypes, resolve_memory_formats
-from fastnorm.spec.filters import FILTERS
+from fastnorm.spec.filters import FILTERS, FILTERS_OF
 from fastnorm.spec.geometry import CropRule, Size
 from fastnorm.spec.normalization import Normalization
-from fastnorm.spec.options import Alpha, FilterName, Placement, check_alpha
+from fastnorm.spec.options import Alpha, Arithmetic, FilterName, Placement, check_alpha, check_arithmetic
 
 RANDOM: Placement = "random"
 CENTRES: Mapping[str, CropRule] = {rule.value: rule for rule in CropRule}
@@ -96,6 +96,10 @@ class Target:
         memory_format: `torch.contiguous_format` (the default) or `torch.channels_last`.
         alpha: What becomes of transparent pixels of PIL images in this target: "error", "drop" or "white", as for
             `fused_preprocess`; None takes the call's. Tensors, arrays and `PackedImages` have no alpha: it is ignored.
+        arithmetic: Whose resized pixels, on every device: "pillow", those of `Image.resize`; or "torch", those of
+            antialiased `torch.nn.functional.interpolate` of uint8 tensors on a CPU, which torchvision's `Resize` of
+            tensors and transformers' default image processors call. torch has "bilinear", "bicubic" and "lanczos". The
+            two differ by 1 in some pixel values.
 
     Raises:
         TypeError, ValueError: Before any image is looked at.
@@ -109,6 +113,7 @@ class Target:
     dtype: torch.dtype | None
     memory_format: torch.memory_format | None
     alpha: Alpha | None
+    arithmetic: Arithmetic
 
     def __init__(
         self,
@@ -120,6 +125,8 @@ class Target:
         dtype: torch.dtype | None = None,
         memory_format: torch.memory_format | None = None,
         alpha: Alpha | None = None,
+        *,
+        arithmetic: Arithmetic = "pillow",
     ) -> None:
         check_normalization(normalization, "normalization")
         if not isinstance(pad, bool):
@@ -130,6 +137,7 @@ class Target:
             resolve_memory_formats(memory_format, 1)
         if alpha is not None:
             check_alpha(alpha)
+        check_arithmetic(arithmetic)
         values = {
             "normalization": normalization,
             "size": _resize(size),
@@ -139,9 +147,16 @@ class Target:
             "dtype": dtype,
             "memory_format": memory_format,
             "alpha": alpha,
+            "arithmetic": arithmetic,
         }
         for name, value in values.items():
             object.__setattr__(self, name, value)
+        if self.resample not in FILTERS_OF[arithmetic]:
+            raise ValueError(
+                f"resample: got {self.resample!r} with arithmetic={arithmetic!r}, expected one of "
+                f"{', '.join(map(repr, FILTERS_OF[arithmetic]))}, which torch has for uint8; Pillow has it: "
+                f"Target(..., resample={self.resample!r}, arithmetic='pillow')"
+            )
         if self.crop is not None and self.crop_size is None:
             raise ValueError("crop: got a Crop without a size for size=None, expected one of them: Crop(224)")
 

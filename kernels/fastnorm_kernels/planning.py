@@ -11,20 +11,19 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from .division import CODES, Triple, fp32, quotient
+from .division import Triple, values
 from .jobs import LineJob, OutputJob, Pixels, TableJob, Weight
 
 # What these classes of fastnorm's have to offer is what is used of them here; nothing of fastnorm's is imported.
 Geometry = Any  # source and resized (height, width), rows and columns (spans), vertical_first
 Span = Any  # start, count, offset, length, mirrored
-Filter = Any  # name, support
+Filter = Any  # name, support, arithmetic
 Coefficients = Any  # first, count, fixed
 
 Words = npt.NDArray[np.int64]
@@ -63,6 +62,7 @@ class ResizeTarget:
     std: Triple
     geometries: Sequence[Geometry]  # one per image
     output: torch.Tensor  # (N, 3, height, width), float32, float16 or bfloat16; any strides without overlap
+    order: str = "to_tensor"  # of normalising: see `division`
 
 
 class Axis(NamedTuple):
@@ -203,8 +203,16 @@ def axes_of(geometry: Geometry, target: ResizeTarget) -> tuple[Axis, Axis]:
 
 def _axis(source: int, resized: int, span: Span, kernel: Filter) -> Axis:
     # An axis that keeps its size has one table, whatever the filter: the identity, which one tap makes.
-    name, support = ("box", 0.5) if source == resized else (kernel.name, kernel.support)
+    name, support = ("box", 0.5) if source == resized else (_name(kernel), kernel.support)
     return Axis(source, resized, name, support, span.start, span.count, span.offset, span.length, span.mirrored)
+
+
+def _name(kernel: Filter) -> str:
+    """A filter's name, by which WEIGHTS finds it; torch's tables are the host's, since all of one decides how each
+
+    weight is rounded.
+    """
+    return kernel.name if kernel.arithmetic == "pillow" else f"{kernel.arithmetic} {kernel.name}"
 
 
 def _window(axis: Axis, pixel: int) -> tuple[int, int]:
@@ -313,19 +321,11 @@ def vector_of(output: torch.Tensor) -> int:
 
 
 @functools.lru_cache(maxsize=256)  # of 1.5 or 3 KB
-def values_of(mean: Triple, std: Triple, dtype: torch.dtype) -> Words:
+def values_of(mean: Triple, std: Triple, dtype: torch.dtype, order: str) -> Words:
     """The normalised value of each code of each channel, rounded to `dtype`."""
-    constants = [(fp32(Fraction(m)), fp32(Fraction(s))) for m, s in zip(mean, std, strict=True)]
-    exact = [[quotient(code, *constant) for code in CODES] for constant in constants]
-    values: Words = (
-        torch.tensor(exact, dtype=torch.float32, device="cpu")
-        .to(dtype)
-        .view(torch.uint8)
-        .numpy()
-        .view(np.int64)
-        .ravel()
-    )
-    return values
+    exact = torch.tensor(values(mean, std, order), dtype=torch.float32, device="cpu")
+    words: Words = exact.to(dtype).view(torch.uint8).numpy().view(np.int64).ravel()
+    return words
 
 
 def records_of(record: type[NamedTuple], jobs: Sequence[Any]) -> Records:

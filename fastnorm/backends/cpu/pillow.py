@@ -61,11 +61,16 @@ def resize_into(output: Codes, image: Picture, geometry: Geometry, resample: Fil
         geometry: From `fastnorm.spec.geometry`; its order of the passes is kept, whatever the installed Pillow's.
         resample: One of `fastnorm.spec.filters.FILTERS`.
     """
+    place(output, geometry, _resize_and_cut(image, geometry, resample))
+
+
+def place(output: Codes, geometry: Geometry, pixels: Codes) -> None:
+    """Write all of `output`: the pixels that the crop shows, mirrored where they are to be, and padding."""
     rows, columns = geometry.rows, geometry.columns
     if (rows.count, columns.count) != geometry.output:
         output[...] = 0
     shown = output[_shown(rows), _shown(columns)]
-    shown[_direction(rows), _direction(columns)] = _resize_and_cut(image, geometry, resample)
+    shown[_direction(rows), _direction(columns)] = pixels
 
 
 def _shown(span: Span) -> slice:

@@ -1,4 +1,4 @@
-"""Preprocessing on the CPU: Pillow resizes, one job per image and resized size, and the CPU path normalises.
+"""Preprocessing on the CPU: Pillow or torch resizes, one job per image and resized size, and the CPU path normalises.
 
 Between the two lies a batch of uint8 pixels, a quarter of what the float32 outputs take. Targets that show the same
 pixels of every image share one, and so one resize.
@@ -13,8 +13,9 @@ from collections.abc import Sequence
 import torch
 
 from fastnorm.backends.base import TargetJob
+from fastnorm.backends.cpu import pillow, torch_resize
 from fastnorm.backends.cpu.normalization import normalize
-from fastnorm.backends.cpu.pillow import Picture, resize_into
+from fastnorm.backends.cpu.pillow import Picture
 from fastnorm.memory import host_cache
 from fastnorm.runtime import threads
 from fastnorm.spec.filters import Filter
@@ -23,6 +24,8 @@ from fastnorm.spec.geometry import Geometry
 # The resized pixels, of all jobs together, that wait for normalisation. A larger batch is taken in groups of
 # images, though never of fewer than there are threads.
 MAX_WAITING = 64 << 20
+
+_RESIZE_INTO = {"pillow": pillow.resize_into, "torch": torch_resize.resize_into}
 
 
 def preprocess(images: Sequence[Picture], jobs: Sequence[TargetJob]) -> None:
@@ -50,7 +53,7 @@ def _preprocess_group(images: Sequence[Picture], indices: range, shares: Sequenc
     threads.run(
         [
             functools.partial(
-                resize_into,
+                _RESIZE_INTO[share[0].resample.arithmetic],
                 codes.numpy()[index - indices.start],
                 images[index],
                 share[0].geometries[index],

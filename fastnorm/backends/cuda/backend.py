@@ -15,8 +15,9 @@ from fastnorm.backends.base import TargetJob
 from fastnorm.images.batch import Images
 from fastnorm.spec.filters import coefficients
 from fastnorm.spec.normalization import Normalization
+from fastnorm.spec.options import Order
 
-Constants = tuple[tuple[tuple[float, float, float], tuple[float, float, float]], ...]
+Constants = tuple[tuple[tuple[float, float, float], tuple[float, float, float], Order], ...]
 
 
 def serves(device: torch.device) -> bool:
@@ -49,6 +50,7 @@ def launch_preprocess(package: ModuleType, images: Images, jobs: Sequence[Target
             std=job.normalization.std,
             geometries=job.geometries,
             output=job.output,
+            order=job.normalization.order,
         )
         for job in jobs
     ]
@@ -57,8 +59,8 @@ def launch_preprocess(package: ModuleType, images: Images, jobs: Sequence[Target
 
 
 def constants(normalizations: Sequence[Normalization]) -> Constants:
-    """The normalisations as the kernel package takes them: plain numbers."""
-    return tuple((normalization.mean, normalization.std) for normalization in normalizations)
+    """The normalisations as the kernel package takes them: plain numbers, and the order's name."""
+    return tuple((normalization.mean, normalization.std, normalization.order) for normalization in normalizations)
 
 
 @functools.cache

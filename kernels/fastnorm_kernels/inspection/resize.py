@@ -98,7 +98,7 @@ def example_call(
         )
         targets.append(
             ResizeTarget(
-                filter=SimpleNamespace(name=name, support=FILTERS[name]),
+                filter=SimpleNamespace(name=name, support=FILTERS[name], arithmetic="pillow"),
                 coefficients=_no_table,
                 mean=mean,
                 std=std,
