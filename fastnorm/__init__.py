@@ -29,10 +29,18 @@ __all__ = [
     "VAE_1024",
     "VAE_1024_IP_ADAPTER",
     "VAE_1024_LANCZOS",
+    "Area",
+    "Border",
+    "Buckets",
     "Crop",
     "DualOutput",
+    "Halve",
     "Normalization",
     "PackedImages",
+    "Pad",
+    "Resize",
+    "Sides",
+    "Square",
     "Target",
     "empty_host_cache",
     "fused_dual_normalize",
@@ -62,6 +70,7 @@ if TYPE_CHECKING or not _is_command():
     from fastnorm.ops.normalize import fused_dual_normalize, fused_normalize
     from fastnorm.ops.preprocess import fused_dual_preprocess, fused_preprocess
     from fastnorm.spec.normalization import CLIP, DINOV2, IMAGENET, SIGLIP, VAE, Normalization
+    from fastnorm.spec.padding import Pad
     from fastnorm.spec.presets import (
         CLIP_224,
         DINOV2_224,
@@ -72,7 +81,9 @@ if TYPE_CHECKING or not _is_command():
         VAE_1024_IP_ADAPTER,
         VAE_1024_LANCZOS,
     )
-    from fastnorm.spec.target import Crop, DualOutput, Target
+    from fastnorm.spec.sizes import Area, Buckets, Sides, Square
+    from fastnorm.spec.steps import Border, Crop, Halve, Resize
+    from fastnorm.spec.target import DualOutput, Target
 else:
     _HOMES = {
         "ops.normalize": ("fused_dual_normalize", "fused_normalize"),
@@ -90,7 +101,10 @@ else:
             "VAE_1024_IP_ADAPTER",
             "VAE_1024_LANCZOS",
         ),
-        "spec.target": ("Crop", "DualOutput", "Target"),
+        "spec.padding": ("Pad",),
+        "spec.sizes": ("Area", "Buckets", "Sides", "Square"),
+        "spec.steps": ("Border", "Crop", "Halve", "Resize"),
+        "spec.target": ("DualOutput", "Target"),
     }
 
     def __getattr__(name: str) -> object:

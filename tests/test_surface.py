@@ -22,6 +22,9 @@ ROOT = pathlib.Path(__file__).parent.parent
 
 def test_public_names():
     assert sorted(fastnorm.__all__) == [
+        "Area",
+        "Border",
+        "Buckets",
         "CLIP",
         "CLIP_224",
         "Crop",
@@ -29,10 +32,15 @@ def test_public_names():
         "DINOV2_224",
         "DINOV2_224_HF",
         "DualOutput",
+        "Halve",
         "IMAGENET",
         "Normalization",
         "PackedImages",
+        "Pad",
+        "Resize",
         "SIGLIP",
+        "Sides",
+        "Square",
         "Target",
         "VAE",
         "VAE_1024",
@@ -58,15 +66,30 @@ def test_public_names():
         (fastnorm.fused_normalize, "batch, normalizations, *, dtype, layout, memory_format, out"),
         (
             fastnorm.fused_dual_preprocess,
-            "images, *, vae, clip, out, positions, dtype, device, layout, alpha, exif, flip, flip_before_crop, "
-            "pillow_version, return_offsets",
+            "images, *, vae, clip, out, positions, sizes, boxes, dtype, device, layout, alpha, exif, flip, "
+            "vertical_flip, flip_before_crop, pillow_version, return_offsets",
         ),
         (
             fastnorm.fused_preprocess,
-            "images, targets, *, out, positions, dtype, device, layout, alpha, exif, flip, flip_before_crop, "
-            "pillow_version, return_offsets",
+            "images, targets, *, out, positions, sizes, boxes, dtype, device, layout, alpha, exif, flip, "
+            "vertical_flip, flip_before_crop, pillow_version, return_offsets",
         ),
-        (fastnorm.Target, "normalization, size, resample, crop, pad, dtype, memory_format, alpha"),
+        (
+            fastnorm.Target,
+            "normalization, size, resample, crop, pad, dtype, memory_format, alpha, *, exif, before, "
+            "reducing_gap, batch",
+        ),
+        (
+            fastnorm.Sides,
+            "*, shortest, longest, within, covering, enlarge, minimum, multiple_of, multiple_rounding, rule, rounding",
+        ),
+        (fastnorm.Area, "multiple_of, *, min_pixels, max_pixels"),
+        (fastnorm.Square, "edge, fraction"),
+        (fastnorm.Buckets, "sizes"),
+        (fastnorm.Border, "top, left, bottom, right"),
+        (fastnorm.Resize, "size, resample, reducing_gap"),
+        (fastnorm.Halve, "shortest"),
+        (fastnorm.Pad, "fill, mode, value"),
         (fastnorm.Crop, "size, position"),
         (fastnorm.PackedImages, "buffer, offsets, sizes"),
         (fastnorm.Normalization, "mean, std, name, *, allow_unusual"),

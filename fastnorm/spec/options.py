@@ -7,7 +7,7 @@ from typing import Literal, get_args
 Alpha = Literal["error", "drop", "white"]
 Exif = Literal["ignore", "apply", "error"]
 Layout = Literal["auto", "NHWC", "NCHW", "HWC", "CHW"]
-FilterName = Literal["bilinear", "bicubic", "lanczos", "box", "hamming"]
+FilterName = Literal["bilinear", "bicubic", "lanczos", "box", "hamming", "nearest"]
 Placement = Literal["torchvision", "transformers", "random"]
 
 ALPHA_CHOICES: tuple[Alpha, ...] = get_args(Alpha)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from fastnorm.spec.normalization import CLIP, DINOV2, VAE
-from fastnorm.spec.target import Crop, Target
+from fastnorm.spec.steps import Crop
+from fastnorm.spec.target import Target
 
 VAE_512 = Target(VAE, size=512, resample="bilinear", crop=Crop())
 VAE_1024 = Target(VAE, size=1024, resample="bilinear", crop=Crop())
