@@ -22,7 +22,7 @@ from .division import CODES, Triple, fp32, quotient
 from .jobs import LineJob, OutputJob, Pixels, TableJob, Weight
 
 # What these classes of fastnorm's have to offer is what is used of them here; nothing of fastnorm's is imported.
-Geometry = Any  # source and resized (height, width), rows and columns (spans), vertical_first
+Geometry = Any  # source, resized, rows and columns (spans), vertical_first, row_box, column_box, is_padded, pad, gathers
 Span = Any  # start, count, offset, length, mirrored
 Filter = Any  # name, support
 Coefficients = Any  # first, count, fixed
@@ -53,10 +53,13 @@ class Source(NamedTuple):
 
 @dataclass(frozen=True)
 class ResizeTarget:
-    """What becomes of all images for one target; `output[i]` is image i, of the size that all geometries give."""
+    """What becomes of all images for one target; `output[i]` is image i, of the size that all geometries give.
+
+    What lies around an image is written where it is black or made of its pixels, and is otherwise left as it is.
+    """
 
     filter: Filter
-    coefficients: Callable[[int, int], Coefficients]  # of (source, resized) length; asked where WEIGHTS lacks a filter
+    coefficients: Callable[..., Coefficients]  # of (source, resized, box=), where the device does not make the table
     mean: Triple
     std: Triple
     geometries: Sequence[Geometry]  # one per image
@@ -75,6 +78,13 @@ class Axis(NamedTuple):
     offset: int
     length: int
     mirrored: bool
+    box: tuple[float, float] | None = None  # the part of the source that is stretched; None: all of it
+    at: tuple[int, ...] | None = None  # for each pixel, which of the shown ones it is, if padding repeats some
+
+    @property
+    def is_given(self) -> bool:
+        """Whether the host makes the table."""
+        return self.filter not in WEIGHTS or self.box is not None or self.at is not None
 
     @property
     def last(self) -> int:
@@ -118,11 +128,16 @@ class Jobs:
     def _add(self, index: int, source: Source, geometry: Geometry) -> None:
         target = self.targets[index]
         rows, columns = axes_of(geometry, target)
-        output = target.output
+        output, begin = target.output, 0
+        if _leaves_borders(geometry):
+            begin = rows.offset * self.strides[index][2] + columns.offset * self.strides[index][3]
+            rows, columns = (axis._replace(offset=0, length=axis.shown) for axis in (rows, columns))
         along, across = columns, rows
         step, line_step = source.pixel_stride, source.row_stride
         _, channel_step, across_step, along_step = self.strides[index]
         vector = self.vectors[index]
+        if begin % vector or columns.length % vector:
+            vector = 1
         if geometry.vertical_first:
             along, across = rows, columns
             step, line_step = line_step, step
@@ -138,8 +153,8 @@ class Jobs:
             taps = _word_taps(taps)
         pitch = _round_up(along.length, TILE)
         across_taps = _round_up(_taps(across, target), PAIR)
-        top = _start(across, across_taps, across.start)
-        bottom = _start(across, across_taps, across.last) + across_taps
+        top = _start(across, across_taps, across.start, target)
+        bottom = _start(across, across_taps, across.last, target) + across_taps
         self.line_kinds.append(kind)
         self.lines.append(
             LineJob(
@@ -163,7 +178,7 @@ class Jobs:
                 table_pitch=_round_up(across.length, TILE),
                 taps=across_taps,
                 values=index,
-                output=0,
+                output=begin * output.element_size(),
                 along_step=along_step,
                 across_step=across_step,
                 channel_step=channel_step,
@@ -182,32 +197,46 @@ class Jobs:
         number = self._numbers[key] = len(self._numbers)
         job = _table_job(number, axis, taps, split)
         self.table_words.append(job.pitch // 2 + -(-taps // 2) * job.pitch)
-        if axis.filter in WEIGHTS:
-            self.tables.append(job)
+        if axis.is_given:
+            table = target.coefficients(axis.source, axis.resized, box=axis.box)
+            self.given[number] = _table(job, table, self.table_words[number], axis.at)
         else:
-            table = target.coefficients(axis.source, axis.resized)
-            self.given[number] = _table(job, table, self.table_words[number])
+            self.tables.append(job)
         return number
 
 
 def axes_of(geometry: Geometry, target: ResizeTarget) -> tuple[Axis, Axis]:
     """The rows' axis and the columns'."""
-    return (
-        _axis(geometry.source[0], geometry.resized[0], geometry.rows, target.filter),
-        _axis(geometry.source[1], geometry.resized[1], geometry.columns, target.filter),
-    )
+    kernel = target.filter
+    rows = _axis(geometry.source[0], geometry.resized[0], geometry.rows, kernel, geometry.row_box)
+    columns = _axis(geometry.source[1], geometry.resized[1], geometry.columns, kernel, geometry.column_box)
+    if geometry.is_padded and geometry.pad.mode != "constant":
+        by_row, by_column = geometry.gathers()
+        return _gathered(rows, *by_row), _gathered(columns, *by_column)
+    return rows, columns
 
 
-def _axis(source: int, resized: int, span: Span, kernel: Filter) -> Axis:
+def _axis(source: int, resized: int, span: Span, kernel: Filter, box: tuple[float, float] | None = None) -> Axis:
     # An axis that keeps its size has one table, whatever the filter: the identity, which one tap makes.
-    name, support = ("box", 0.5) if source == resized else (kernel.name, kernel.support)
-    return Axis(source, resized, name, support, span.start, span.count, span.offset, span.length, span.mirrored)
+    name, support = ("box", 0.5) if source == resized and box is None else (kernel.name, kernel.support)
+    return Axis(source, resized, name, support, span.start, span.count, span.offset, span.length, span.mirrored, box)
+
+
+def _gathered(axis: Axis, span: Span, at: npt.NDArray[np.int64]) -> Axis:
+    """The axis of a crop that is padded with pixels of the image."""
+    plain = (span.start, span.count, 0, axis.length, False)
+    return Axis(axis.source, axis.resized, axis.filter, axis.support, *plain, axis.box, tuple(at.tolist()))
+
+
+def _leaves_borders(geometry: Geometry) -> bool:
+    return bool(geometry.is_padded and geometry.pad.mode == "constant" and not geometry.pad.is_black)
 
 
 def _window(axis: Axis, pixel: int) -> tuple[int, int]:
     """The source pixels that count for a resized pixel, as Pillow finds them: the first, and that after the last."""
-    scale = axis.source / axis.resized
-    centre, support = (pixel + 0.5) * scale, axis.support * max(scale, 1.0)
+    low, high = axis.box or (0.0, float(axis.source))
+    scale = (high - low) / axis.resized
+    centre, support = low + (pixel + 0.5) * scale, axis.support * max(scale, 1.0)
     return max(int(centre - support + 0.5), 0), min(int(centre + support + 0.5), axis.source)
 
 
@@ -217,16 +246,19 @@ def _taps(axis: Axis, target: ResizeTarget) -> int:
     For box that is every pixel of a window. The other filters go to zero continuously, so where a window holds a pixel
     more than its width has room for, by a rounding of its ends, the first or the last has no part in the result.
     """
-    if axis.filter not in WEIGHTS:
-        return int(target.coefficients(axis.source, axis.resized).fixed.shape[1])
+    if axis.filter not in WEIGHTS or axis.box is not None:
+        return int(target.coefficients(axis.source, axis.resized, box=axis.box).fixed.shape[1])
     width = 2.0 * axis.support * max(axis.source / axis.resized, 1.0)
     taps = math.floor(width + SLACK) + 1 if axis.filter == "box" else math.ceil(width - SLACK)
     return min(taps, axis.source)
 
 
-def _start(axis: Axis, taps: int, pixel: int) -> int:
+def _start(axis: Axis, taps: int, pixel: int, target: ResizeTarget) -> int:
     """The first tap of a resized pixel, pushed back from the end of the axis."""
-    return min(_window(axis, pixel)[0], max(axis.source - taps, 0))
+    first = _window(axis, pixel)[0]
+    if axis.filter not in WEIGHTS or axis.box is not None:
+        first = int(target.coefficients(axis.source, axis.resized, box=axis.box).first[pixel])
+    return min(first, max(axis.source - taps, 0))
 
 
 def extent(axes: Sequence[Axis]) -> int:
@@ -251,11 +283,13 @@ def _table_job(number: int, axis: Axis, taps: int, split: bool) -> TableJob:
     )
 
 
-def _table(job: TableJob, coefficients: Coefficients, words: int) -> Words:
-    """The memory of the table that `_tables_kernel` would make of these coefficients."""
+def _table(job: TableJob, coefficients: Coefficients, words: int, repeated: Sequence[int] | None = None) -> Words:
+    """The memory of the table that `_tables_kernel` would make of these coefficients, of repeated pixels or not."""
     memory = np.zeros(words, dtype=np.int64)
     numbers = memory.view(np.int32)
     shown = job.origin + job.direction * np.arange(job.pitch)
+    if repeated is not None:
+        shown[: len(repeated)] = job.low + np.array(repeated)
     at = shown.clip(job.low, job.high)
     first = coefficients.first[at]
     start = np.minimum(first, max(job.source - job.taps, 0))
