@@ -70,7 +70,8 @@ class Sides(_Shown):
         within: The largest size that fits into (height, width): letterboxes.
         covering: The smallest size that covers (height, width): what is then cropped.
         enlarge: False: an image that would grow keeps its size.
-        minimum: No side becomes less than this many pixels.
+        minimum: No side becomes less than this many pixels. With 0, an image of which a side comes to nothing is
+            refused, as by Pillow.
         multiple_of: Both sides become multiples of this many pixels, after all of the above.
         multiple_rounding: To which: "ceil", "floor" or "round" (half to even).
         rule: Whose order of operations in float64; `t` is the size asked for on the one side that decides:
@@ -105,7 +106,7 @@ class Sides(_Shown):
         within: int | Sequence[int] | None = None,
         covering: int | Sequence[int] | None = None,
         enlarge: bool = True,
-        minimum: int = 1,
+        minimum: int = 0,
         multiple_of: int = 1,
         multiple_rounding: Rounding = "ceil",
         rule: RuleName = "torchvision",
@@ -123,7 +124,7 @@ class Sides(_Shown):
             "within": None if within is None else pair("within", within),
             "covering": None if covering is None else pair("covering", covering),
             "enlarge": enlarge,
-            "minimum": at_least("minimum", minimum, 1),
+            "minimum": at_least("minimum", minimum, 0),
             "multiple_of": at_least("multiple_of", multiple_of, 1),
             "multiple_rounding": multiple_rounding,
             "rule": rule,
@@ -140,7 +141,7 @@ class Sides(_Shown):
                 f"Sides: got {' and '.join(named)}, expected one of shortest, longest, within and covering, or "
                 f"shortest with longest"
             )
-        if not named and self.multiple_of == 1 and self.minimum == 1:
+        if not named and self.multiple_of == 1 and self.minimum == 0:
             raise ValueError(
                 "Sides: got nothing to compute, expected shortest, longest, within, covering or multiple_of: "
                 "Sides(shortest=224)"
@@ -335,16 +336,6 @@ class Buckets(_Shown):
         return min(
             self.sizes, key=lambda size: (abs(width / height - size.width / size.height), size.width, size.height)
         )
-
-
-def crop_pct_size(size: int, crop_pct: float) -> int:
-    """timm's `floor(size / crop_pct)`: what is resized to, for a crop of `size` pixels.
-
-    Example:
-        >>> crop_pct_size(224, 0.9), crop_pct_size(224, 0.875)
-        (248, 256)
-    """
-    return math.floor(size / crop_pct)
 
 
 def checked_size(found: object, source: Size) -> Size:

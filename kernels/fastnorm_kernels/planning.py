@@ -22,7 +22,9 @@ from .division import CODES, Triple, fp32, quotient
 from .jobs import LineJob, OutputJob, Pixels, TableJob, Weight
 
 # What these classes of fastnorm's have to offer is what is used of them here; nothing of fastnorm's is imported.
-Geometry = Any  # source, resized, rows and columns (spans), vertical_first, row_box, column_box, is_padded, pad, gathers
+Geometry = (
+    Any  # source, resized, rows and columns (spans), vertical_first, row_box, column_box, is_padded, pad, gathers
+)
 Span = Any  # start, count, offset, length, mirrored
 Filter = Any  # name, support
 Coefficients = Any  # first, count, fixed
