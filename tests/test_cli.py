@@ -804,6 +804,20 @@ def test_explain_shows_the_values_of_a_preset(name, capsys):
     assert not any(row[:1] == ["128"] for row in rows)
 
 
+def test_explain_of_a_target_shows_its_geometry(capsys):
+    assert main(["explain", "vae_256_adm", "--value", "255"]) == 0
+    text = capsys.readouterr().out
+    assert text.startswith("VAE_256_ADM: center_crop_arr of the ADM code base")
+    assert "  1. halve, box, for as long as the short side is 512 or more\n" in text
+    assert "  2. resize, bicubic: by the rule Sides(shortest=256, rule='transformers', rounding='round')\n" in text
+    assert "  3. crop 256 x 256 in the centre: half the margin, rounded down; black around smaller images\n" in text
+    rows = [line.split("  ") for line in text.splitlines() if line.startswith("1536 x 1024")]
+    assert [[cell.strip() for cell in row if cell.strip()] for row in rows] == [
+        ["1536 x 1024", "384 x 256", "256 x 256"]
+    ]
+    assert "vae: Stable Diffusion's VAE takes pixels in [-1, 1]" in text
+
+
 def test_explain_of_a_configuration(tmp_path, capsys):
     path = tmp_path / "preprocessor_config.json"
     path.write_text(json.dumps({"image_mean": list(fastnorm.CLIP.mean), "image_std": list(fastnorm.CLIP.std)}))

@@ -10,16 +10,23 @@ import torch
 from fastnorm.cli._targets import by_name, same_preset
 from fastnorm.cli._text import paragraph, print_table
 from fastnorm.spec.arguments import OUTPUT_DTYPES
+from fastnorm.spec.describe import geometry_in_words
+from fastnorm.spec.geometry import PassOrder, Size
+from fastnorm.spec.lowering import lower, place, shown
 from fastnorm.spec.normalization import PRESET_SOURCES, PRESETS, Normalization
-from fastnorm.spec.presets import TARGET_SOURCES
+from fastnorm.spec.presets import TARGET_PRESETS, TARGET_SOURCES
 from fastnorm.verify import oracle
 
 _CHANNELS = "RGB"
+_EXAMPLE_SIZES = (Size(480, 640), Size(1536, 1024), Size(200, 200))
 
 
 def run(args: argparse.Namespace) -> int:
     if args.target is None:
         _print_presets()
+    elif args.target.upper() in TARGET_PRESETS:
+        _print_target(args.target.upper())
+        _print_one(TARGET_PRESETS[args.target.upper()].normalization, args.target, args.value)
     else:
         _print_one(by_name(args.target), args.target, args.value)
     return 0
@@ -37,12 +44,28 @@ def _print_presets() -> None:
     print("\nTargets of fastnorm.fused_preprocess, and whose bits they give:\n")
     for name, source in TARGET_SOURCES.items():
         print(paragraph(source, f"{name:19}  "))
-    print("\nMore about a normalisation, or about a model: fastnorm explain clip, fastnorm explain FOLDER")
+    print("\nMore about one of them, or about a model: fastnorm explain clip, fastnorm explain clip_224, fastnorm")
+    print("explain FOLDER")
+
+
+def _print_target(name: str) -> None:
+    """What a target does before it normalises, and what sizes images get on the way."""
+    target, order = TARGET_PRESETS[name], PassOrder.of_pillow()
+    print(paragraph(TARGET_SOURCES[name], f"{name}: "))
+    print("\nAn image, in this order:\n")
+    for number, line in enumerate(geometry_in_words(target), 1):
+        print(paragraph(line, f"  {number}. "))
+    print()
+    rows = [("an image of", "is resized to", "and becomes, height x width")]
+    for size in _EXAMPLE_SIZES:
+        lowered = lower(size, target, order)
+        rows.append((shown(size), shown(lowered.resized), shown(place(lowered, target, None).output)))
+    print_table(rows, "lll")
 
 
 def _print_one(target: Normalization, argument: str, pixels: Sequence[int]) -> None:
     preset = same_preset(target)
-    if PRESETS.get(argument.lower()) is target:
+    if PRESETS.get(argument.lower()) is target or argument.upper() in TARGET_PRESETS:
         print(paragraph(PRESET_SOURCES[target.name], f"{target.name}: "))
     else:
         same = f"; the same constants as the preset {preset}" if preset else ""
