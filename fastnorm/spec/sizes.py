@@ -56,13 +56,13 @@ class Sides(_Shown):
 
     Example:
         >>> Sides(longest=1024)(600, 800)
-        (768, 1024)
+        Size(height=768, width=1024)
         >>> Sides(shortest=800, longest=1333, rule="transformers")(480, 1600)  # as DETR
-        (400, 1333)
+        Size(height=400, width=1333)
         >>> Sides(within=(1024, 1024), enlarge=False, rule="timm", rounding="floor", multiple_of=16)(500, 700)
-        (512, 704)
+        Size(height=512, width=704)
         >>> Sides(multiple_of=32, multiple_rounding="floor")(500, 700)  # nothing but that
-        (480, 672)
+        Size(height=480, width=672)
 
     Args:
         shortest: The short side becomes this many pixels; with `longest`, unless the long side would become longer.
@@ -225,9 +225,9 @@ class Area(_Shown):
 
     Example:
         >>> Area(multiple_of=28, min_pixels=56 * 56, max_pixels=1_003_520)(600, 800)
-        (588, 812)
+        Size(height=588, width=812)
         >>> Area(multiple_of=28, min_pixels=56 * 56, max_pixels=1_003_520)(3000, 2000)
-        (1204, 812)
+        Size(height=1204, width=812)
 
     Args:
         multiple_of: `factor`: patch size times merge size, 28 for Qwen2-VL and 32 for Qwen3-VL.
@@ -275,9 +275,9 @@ class Square(_Shown):
 
     Example:
         >>> Square("longest")(600, 800)  # padded to a square, as LLaVA does before it resizes
-        (800, 800)
+        Size(height=800, width=800)
         >>> Square("shortest", 224 / 256)(600, 800)  # the part that Perceiver crops before it resizes
-        (525, 525)
+        Size(height=525, width=525)
 
     Args:
         edge: "longest" or "shortest".
@@ -311,7 +311,7 @@ class Buckets(_Shown):
 
     Example:
         >>> Buckets([(1024, 1024), (880, 1184), (1184, 880)])(600, 800)
-        (880, 1184)
+        Size(height=880, width=1184)
 
     Of equally close ones, that of the smaller width, then of the smaller height.
 

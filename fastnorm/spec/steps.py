@@ -47,8 +47,8 @@ class Crop:
         Crop(size=Size(height=224, width=224), position='transformers')
         >>> Crop((768, 1024), "random").size
         Size(height=768, width=1024)
-        >>> Crop(Square("longest"))  # padded to a square
-        Crop(size=Square('longest'), position='torchvision')
+        >>> Crop(fastnorm.Square("longest"))  # padded to a square
+        Crop(size=Square(edge='longest'), position='torchvision')
 
     Args:
         size: (height, width) in pixels, or one number for a square; None takes the target's own size, whatever it is
@@ -164,13 +164,9 @@ class Halve:
     As `center_crop_arr` of the ADM code base does first; then come its resize and crop. An odd side is rounded down.
 
     Example:
-        >>> Target(
-        ...     fastnorm.VAE,
-        ...     before=Halve(256),
-        ...     size=Sides(shortest=256, rule="transformers", rounding="round"),
-        ...     resample="bicubic",
-        ...     crop=Crop(256, "transformers"),
-        ... ).before
+        >>> rule = Sides(shortest=256, rule="transformers", rounding="round")
+        >>> adm = fastnorm.Target(fastnorm.VAE, rule, "bicubic", Crop(256, "transformers"), before=Halve(256))
+        >>> adm.before
         (Halve(shortest=256),)
 
     Args:
