@@ -632,6 +632,7 @@ def test_check_is_a_function_too():
         "lanczos",
         "box",
         "hamming",
+        "nearest",
         "VAE_512, CLIP_224",
     ]
     assert {(line.name, line.dtype) for line in report.normalized} >= {("vae", dtype) for dtype in OUTPUT_DTYPES}

@@ -31,12 +31,11 @@ class Lowered:
     vertical_first: bool
     box: Box | None
     before: tuple[Stage | Reduction, ...]
+    crop: Size | None  # None: all of it, or the size of `Crop("batch")`
 
-    def crop_size(self, target: Target, batch: Size | None) -> Size:
-        """The size of the target's crop of this image; `batch` is that of `Crop("batch")`."""
-        if target.crop is None:
-            return self.resized
-        return target.crop_size or batch or _size_of(target.crop, self.resized)
+    def crop_size(self, batch: Size | None) -> Size:
+        """The size of the crop; `batch` is that of `Crop("batch")`."""
+        return self.crop or batch or self.resized
 
 
 def lower(source: Size, target: Target, order: PassOrder, size: Size | None = None, box: Box | None = None) -> Lowered:
@@ -63,10 +62,12 @@ def lower(source: Size, target: Target, order: PassOrder, size: Size | None = No
         _check_box(box, current)
     last = _Resizing.of(current, resized, target.resample, target.reducing_gap, box)
     stages += last.before
-    lowered = Lowered(last.source, resized, order.vertical_first(last.source, resized), last.box, tuple(stages))
-    if not target.pad and target.crop is not None and target.crop.size != BATCH:
-        _check_covers(resized, lowered.crop_size(target, None))
-    return lowered
+    crop = None
+    if target.crop is not None and target.crop.size != BATCH:
+        crop = target.crop_size or _size_of(target.crop, resized)
+        if not target.pad:
+            _check_covers(resized, crop)
+    return Lowered(last.source, resized, order.vertical_first(last.source, resized), last.box, tuple(stages), crop)
 
 
 def place(
@@ -79,7 +80,7 @@ def place(
     flip_before_crop: bool = False,
 ) -> Geometry:
     """The geometry of an image whose crop lies at `position`; None: where the crop's rule says."""
-    crop = lowered.crop_size(target, batch)
+    crop = lowered.crop_size(batch)
     rows, columns = _spans(
         lowered.resized, crop, target.crop.position if position is None and target.crop else position
     )
@@ -212,6 +213,7 @@ def _size_of(crop: Crop, source: Size) -> Size:
     assert callable(rule), "other sizes are fixed, or the batch's"
     size = checked_size(rule(*source), source)
     _check_pixels(source, size)
+    _check_least(source, size)
     return size
 
 
@@ -225,14 +227,18 @@ def _check_pixels(source: Size, size: Size) -> None:
 
 def _check_sides(source: Size, resized: Size) -> None:
     _check_pixels(source, resized)
-    if min(resized) < 1:
-        raise ValueError(f"of {shown(source)} pixels would become {shown(resized)}, expected at least one on each side")
+    _check_least(source, resized)
     if resized != source and max(*source, *resized) > MAX_SIDE:
         raise ValueError(
             f"of {shown(source)} pixels would become {shown(resized)}, expected at most {MAX_SIDE:,} pixels "
             f"on each side of what is resized: Pillow keeps sizes in float32, which has no exact larger ones; crop it "
             f"first"
         )
+
+
+def _check_least(source: Size, size: Size) -> None:
+    if min(size) < 1:
+        raise ValueError(f"of {shown(source)} pixels would become {shown(size)}, expected at least one on each side")
 
 
 def _check_box(box: Box, source: Size) -> None:

@@ -98,20 +98,16 @@ def plan(
         its.is_nothing and not _is_random(target.crop) and not is_mirrored
         for target, its in zip(targets, given, strict=True)
     ]
-    geometries = [
-        _shared_geometries(tuple(images[index].sizes), target, order)
-        if is_shared[index]
-        else _geometries(
-            images[index],
-            target,
-            name,
-            lowered[index],
-            placed[index] if index in placed else _positions([one.resized for one in lowered[index]], target),
-            Flips(horizontal, vertical),
-            flip_before_crop,
-        )
-        for index, (target, name) in enumerate(zip(targets, names, strict=True))
-    ]
+    geometries = []
+    for index, target in enumerate(targets):
+        if index not in placed:
+            placed[index] = _positions([one.resized for one in lowered[index]], target)
+        _check_positions(images[index], target, names[index], lowered[index], placed[index])
+        if is_shared[index]:
+            geometries.append(_shared_geometries(tuple(images[index].sizes), target, order))
+        else:
+            mirrors = Flips(horizontal, vertical)
+            geometries.append(_geometries(target, lowered[index], placed[index], mirrors, flip_before_crop))
     return Plan(geometries, horizontal, vertical, is_shared)
 
 
@@ -146,9 +142,7 @@ def _lowered(images: Sources, target: Target, name: str, given: Given, order: Pa
 
 
 def _geometries(
-    images: Sources,
     target: Target,
-    name: str,
     lowered: Sequence[Lowered],
     positions: Sequence[Position | None],
     flips: Flips,
@@ -157,15 +151,10 @@ def _geometries(
     known: dict[tuple[int, Position | None, bool, bool], Geometry] = {}
     batch = _batch_size(lowered, target)
     found = []
-    for index, (one, position, *mirrors) in enumerate(
-        zip(lowered, positions, flips.horizontal or [], flips.vertical or [], strict=True)
-    ):
-        flip, vertical_flip = mirrors
+    ways = zip(lowered, positions, flips.horizontal or [], flips.vertical or [], strict=True)
+    for one, position, flip, vertical_flip in ways:
         key = (id(one), position, flip, vertical_flip)
         if key not in known:
-            if target.crop is not None and position is not None:
-                crop = one.crop_size(target, batch)
-                _check_position(position, crop, one.resized, f"{name}: {images.name(index)}")
             known[key] = place(one, target, position, batch, flip, vertical_flip, flip_before_crop)
         found.append(known[key])
     return tuple(found)
@@ -204,13 +193,20 @@ def offsets(
     return torch.tensor(pairs, dtype=torch.int64, device="cpu").view(-1, 2)
 
 
-def _check_position(position: Position, crop: Size, resized: Size, name: str) -> None:
-    if all(-length < at < whole for at, length, whole in zip(position, crop, resized, strict=True)):
-        return
-    raise ValueError(
-        f"{name} becomes {shown(resized)}, and a crop of {shown(crop)} at (top, left) = {tuple(position)} lies "
-        f"outside of it, expected one that shows at least a pixel"
-    )
+def _check_positions(
+    images: Sources, target: Target, name: str, lowered: Sequence[Lowered], positions: Sequence[Position | None]
+) -> None:
+    """Refuse crops that show nothing of their images."""
+    batch = _batch_size(lowered, target)
+    for index, (one, position) in enumerate(zip(lowered, positions, strict=True)):
+        if position is None:
+            continue
+        crop, resized = one.crop_size(batch), one.resized
+        if not all(-length < at < whole for at, length, whole in zip(position, crop, resized, strict=True)):
+            raise ValueError(
+                f"{name}: {images.name(index)} becomes {shown(resized)}, and a crop of {shown(crop)} at (top, left) = "
+                f"{tuple(position)} lies outside of it, expected one that shows at least a pixel"
+            )
 
 
 def _batch_size(lowered: Sequence[Lowered], target: Target) -> Size | None:

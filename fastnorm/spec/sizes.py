@@ -339,13 +339,13 @@ class Buckets(_Shown):
 
 
 def checked_size(found: object, source: Size) -> Size:
-    """What a rule returned for an image of the size `source`, as a size; errors are for "{name} ..."."""
-    came = f"of {source.height} x {source.width} pixels would become {found!r}"
+    """What a rule returned for an image of the size `source`, as a size, which may be of no pixels."""
     sides = [whole(side) for side in found] if isinstance(found, Sequence) else []
     if len(sides) != 2 or sides[0] is None or sides[1] is None:
-        raise TypeError(f"an image {came}, by the rule for its size, expected (height, width) in whole pixels")
-    if min(sides[0], sides[1]) < 1:
-        raise ValueError(f"{came}, expected at least a pixel on each side; leave the image out")
+        raise TypeError(
+            f"an image of {source.height} x {source.width} pixels would become {found!r}, by the rule for its size, "
+            f"expected (height, width) in whole pixels"
+        )
     return Size(sides[0], sides[1])
 
 
