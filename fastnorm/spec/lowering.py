@@ -12,7 +12,6 @@ import numpy as np
 
 from fastnorm.spec.filters import filter_of
 from fastnorm.spec.geometry import Box, CropRule, Geometry, PassOrder, Reduction, Size, Span, Stage, resized_size
-from fastnorm.spec.padding import Pad
 from fastnorm.spec.size import MAX_PIXELS
 from fastnorm.spec.sizes import SizeRule, checked_size
 from fastnorm.spec.steps import BATCH, CENTRES, Border, Crop, Halve, Position, Resize
@@ -134,17 +133,12 @@ def _stages(
     rows, columns = _spans(source, crop, position)
     if min(rows.count, columns.count) < 1:
         raise ValueError(f"of {shown(source)} pixels has none inside of {step}, expected at least one")
-    cut = Geometry(source, source, rows, columns, False, pad=_within_a_chain(target.padding))
-    return [Stage(cut, "box")] if cut.output != source or rows.offset or columns.offset else []
-
-
-def _within_a_chain(pad: Pad) -> Pad:
-    """What steps before the last pad with: pixels."""
-    if pad.value is not None:
+    cut = Geometry(source, source, rows, columns, False, pad=target.padding)
+    if cut.is_padded and target.padding.value is not None:
         raise ValueError(
             "is padded before it is resized, and Pad(value=...) is of the normalised output, expected Pad(fill=...)"
         )
-    return pad
+    return [Stage(cut, "box")] if cut.output != source or rows.offset or columns.offset else []
 
 
 def _spans(length: Size, crop: Size, position: object) -> tuple[Span, Span]:
