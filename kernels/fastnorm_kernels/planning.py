@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -36,6 +37,7 @@ TILE = 32  # pixels along a line of any kernel's tile, and across in the second 
 MAX_JOBS = 65535  # per launch, on the last axis of its grid
 MAX_PIXELS = 2**28  # of the intermediate, which is 1 GiB: jobs beyond them come in launches of their own
 
+ONE = 1 << 22  # a coefficient of 1.0
 GROUP = 4  # taps that a first pass by words takes first; then it takes twice as many at a time
 PAIR = 2  # taps that the second pass takes at a time
 SLACK = 2.0**-26  # pixels; more than float64 is off by, less than what makes a coefficient other than zero
@@ -200,7 +202,7 @@ class Jobs:
         job = _table_job(number, axis, taps, split)
         self.table_words.append(job.pitch // 2 + -(-taps // 2) * job.pitch)
         if axis.is_given:
-            table = target.coefficients(axis.source, axis.resized, box=axis.box)
+            table = _coefficients(axis, target)
             self.given[number] = _table(job, table, self.table_words[number], axis.at)
         else:
             self.tables.append(job)
@@ -249,17 +251,24 @@ def _taps(axis: Axis, target: ResizeTarget) -> int:
     more than its width has room for, by a rounding of its ends, the first or the last has no part in the result.
     """
     if axis.filter not in WEIGHTS or axis.box is not None:
-        return int(target.coefficients(axis.source, axis.resized, box=axis.box).fixed.shape[1])
+        return int(_coefficients(axis, target).fixed.shape[1])
     width = 2.0 * axis.support * max(axis.source / axis.resized, 1.0)
     taps = math.floor(width + SLACK) + 1 if axis.filter == "box" else math.ceil(width - SLACK)
     return min(taps, axis.source)
+
+
+def _coefficients(axis: Axis, target: ResizeTarget) -> Coefficients:
+    """The table of an axis, from the host; of one that keeps its size with no more than the one tap."""
+    if axis.source == axis.resized and axis.box is None:
+        return SimpleNamespace(first=np.arange(axis.source), fixed=np.full((axis.source, 1), ONE, np.int32))
+    return target.coefficients(axis.source, axis.resized, box=axis.box)
 
 
 def _start(axis: Axis, taps: int, pixel: int, target: ResizeTarget) -> int:
     """The first tap of a resized pixel, pushed back from the end of the axis."""
     first = _window(axis, pixel)[0]
     if axis.filter not in WEIGHTS or axis.box is not None:
-        first = int(target.coefficients(axis.source, axis.resized, box=axis.box).first[pixel])
+        first = int(_coefficients(axis, target).first[pixel])
     return min(first, max(axis.source - taps, 0))
 
 
