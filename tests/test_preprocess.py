@@ -638,6 +638,58 @@ def test_a_size_and_a_box_for_each_image():
     assert_same_bits(plain, small(images)[0])
 
 
+# --- any geometry, on every path
+
+
+pixels = st.integers(1, 30)
+signed = st.integers(-6, 6)
+rules = st.one_of(
+    pixels,
+    st.tuples(pixels, pixels),
+    st.builds(Sides, longest=pixels, minimum=st.just(1), rule=st.sampled_from(["torchvision", "timm"])),
+    st.builds(Sides, covering=st.tuples(pixels, pixels), rule=st.just("pillow"), minimum=st.just(1)),
+    st.builds(Sides, within=pixels, enlarge=st.just(False), minimum=st.just(2), multiple_of=st.integers(1, 5)),
+)
+crops = st.one_of(
+    st.builds(Crop, pixels, st.sampled_from(["torchvision", "transformers"])),
+    st.builds(Crop, st.tuples(pixels, pixels), st.sampled_from(["torchvision", "transformers"])),
+    st.builds(Crop, st.just(Square("longest"))),
+    st.builds(Crop, st.just(Square("shortest"))),
+)
+steps = st.one_of(
+    crops,
+    st.builds(Border, st.integers(0, 5), st.integers(0, 5), st.integers(0, 5), st.integers(0, 5)),
+    st.builds(Resize, rules, st.sampled_from(["nearest", "lanczos"]), st.sampled_from([None, 1.0])),
+    st.builds(Halve, pixels),
+)
+any_target = st.builds(
+    Target,
+    st.just(fastnorm.CLIP),
+    st.none() | rules,
+    st.sampled_from(["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]),
+    st.none() | crops,
+    st.sampled_from([True, Pad((7, 250, 90)), Pad(mode="edge"), Pad(mode="reflect"), Pad(mode="symmetric")]),
+    before=st.lists(steps, max_size=2),
+    reducing_gap=st.sampled_from([None, None, 1.0, 2.0]),
+    batch=st.just(False),
+    dtype=st.sampled_from([None, torch.bfloat16]),
+)
+
+
+@given(
+    target=any_target,
+    sizes=st.lists(st.tuples(st.integers(1, 70), st.integers(1, 70)), min_size=1, max_size=3),
+    mirrors=st.fixed_dictionaries({name: st.booleans() for name in ("flip", "vertical_flip", "flip_before_crop")}),
+    order=st.sampled_from(["12", "12.3", "13"]),
+)
+def test_any_geometry_on_every_path(target, sizes, mirrors, order):
+    """Pillow and torch, and the kernels, give what the reference does; the order of the passes is as asked for."""
+    images = PackedImages.pack([random_pixels(*size, 3, seed=index) for index, size in enumerate(sizes)], layout="HWC")
+    (wanted,) = fastnorm.reference.preprocess(images, [target], pillow_version=order, **mirrors)
+    same(fastnorm.fused_preprocess(images, [target], pillow_version=order, **mirrors)[0], wanted)
+    same(preprocess_by_kernel(images, [target], pillow_version=order, **mirrors)[0], wanted)
+
+
 # --- what belongs to a target
 
 

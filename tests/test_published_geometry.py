@@ -336,6 +336,9 @@ def boxes(draw):
 @given(case=boxes(), name=st.sampled_from(FILTERS), gap=st.sampled_from([None, 1.0, 1.01, 2.0, 3.0]))
 @example(case=((90, 2), (3, 2), (0.0, 0.0, 2.0, 90.0)), name="bicubic", gap=1.0)
 @example(case=((90, 90), (3, 2), (0.25, 0.5, 89.75, 90.0)), name="bicubic", gap=1.0)
+@example(case=((310, 3), (20, 2), (0.25, 0.5, 3.0, 300.0)), name="bilinear", gap=None)
+@example(case=((310, 3), (305, 2), (0.25, 0.5, 3.0, 300.0)), name="bilinear", gap=None)
+@example(case=((620, 6), (20, 2), (0.0, 0.0, 6.0, 620.0)), name="bilinear", gap=1.5)
 @example(case=((20, 20), (20, 20), (0.0, 0.0, 20.0, 20.0)), name="bicubic", gap=1.0)
 def test_boxes_and_reducing_gap(case, name, gap):
     size, resized, box = case
@@ -452,6 +455,12 @@ def test_timm(mode, crop_pct, size):
 def test_timm_on_photographs(mode, photographs):
     arguments = ((224, 224), 0.9, mode, "bilinear")
     check_photographs(timm_target(*arguments), timm_transform(*arguments), photographs)
+
+
+def test_timm_that_trims_a_border():
+    pipeline = timm.data.create_transform((3, 24, 24), crop_pct=1.0, crop_border_pixels=3)
+    images = [image_of(*size) for size in SIZES if min(size) > 6]
+    check(Target(IMAGENET, 24, "bilinear", 24, before=Border(-3)), pipeline, images)
 
 
 def open_clip_target(size, mode, fill=0):
