@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import enum
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from fastnorm.spec.padding import Pad, PadMode
+from fastnorm.spec.padding import BLACK_BORDERS, Pad, PadMode
 from fastnorm.spec.size import Size
 
 __all__ = ["Box", "CropRule", "Geometry", "PassOrder", "Reduction", "Size", "Span", "Stage", "geometry", "resized_size"]
@@ -170,7 +170,7 @@ class Geometry:
     columns: Span
     vertical_first: bool
     box: Box | None = None  # None: all of the source
-    pad: Pad = field(default_factory=Pad)
+    pad: Pad = BLACK_BORDERS
     before: tuple[Stage | Reduction, ...] = ()
 
     @property

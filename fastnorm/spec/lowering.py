@@ -6,7 +6,7 @@ Errors here say what is wrong with the image, and leave it to their callers to n
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -21,8 +21,7 @@ from fastnorm.spec.target import Target
 MAX_SIDE = 2**24
 
 
-@dataclass(frozen=True)
-class Lowered:
+class Lowered(NamedTuple):
     """One image's way up to the crop: as `Geometry`, without the spans."""
 
     source: Size
@@ -66,7 +65,8 @@ def lower(source: Size, target: Target, order: PassOrder, size: Size | None = No
         crop = target.crop_size or _size_of(target.crop, resized)
         if not target.pad:
             _check_covers(resized, crop)
-    return Lowered(last.source, resized, order.vertical_first(last.source, resized), last.box, tuple(stages), crop)
+    vertical_first = order.vertical_first(last.source, resized)
+    return Lowered(last.source, resized, vertical_first, last.box, tuple(stages), crop)
 
 
 def place(
@@ -155,8 +155,7 @@ def _whole(source: Size, resized: Size, order: PassOrder, box: Box | None = None
     return Geometry(source, resized, rows, columns, order.vertical_first(source, resized), box)
 
 
-@dataclass(frozen=True)
-class _Resizing:
+class _Resizing(NamedTuple):
     """One call of `Image.resize`: what of which size is resized at last, and what `reducing_gap` does before."""
 
     source: Size
@@ -165,6 +164,8 @@ class _Resizing:
 
     @classmethod
     def of(cls, source: Size, resized: Size, resample: str, gap: float | None, box: Box | None) -> _Resizing:
+        if gap is None and box is None:
+            return cls(source, None, ())
         part = box or Box(0.0, 0.0, float(source.width), float(source.height))
         before: tuple[Reduction, ...] = ()
         if gap is not None and resample != "nearest" and (source != resized or box is not None):

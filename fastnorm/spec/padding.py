@@ -88,3 +88,6 @@ def _values(value: object) -> tuple[float, float, float]:
         raise ValueError(f"value: got {value!r}, expected finite numbers")
     red, green, blue = (float(v) for v in values)
     return red, green, blue
+
+
+BLACK_BORDERS = Pad()

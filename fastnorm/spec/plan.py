@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
@@ -118,16 +119,26 @@ def _shared_geometries(sizes: tuple[Size, ...], target: Target, order: PassOrder
     Backends tell by the object that they have planned it before.
     """
     known: dict[Size, Geometry] = {}
-    lowered = {source: lower(source, target, order) for source in set(sizes)}
-    batch = _batch_size(list(lowered.values()), target)
-    for source, one in lowered.items():
-        (position,) = _positions([one.resized], target)
-        known[source] = place(one, target, position, batch)
+    lowered = _known(sizes, target, order)
+    batch = _batch_size(lowered, target)
+    for source, one in zip(sizes, lowered, strict=True):
+        if source not in known:
+            (position,) = _positions([one.resized], target)
+            known[source] = place(one, target, position, batch)
     return tuple([known[source] for source in sizes])
+
+
+@functools.lru_cache(maxsize=256)
+def _known(sizes: tuple[Size, ...], target: Target, order: PassOrder) -> list[Lowered]:
+    lowered = {source: lower(source, target, order) for source in set(sizes)}
+    return [lowered[source] for source in sizes]
 
 
 def _lowered(images: Sources, target: Target, name: str, given: Given, order: PassOrder) -> list[Lowered]:
     """Each image's steps up to the crop, after every check of them."""
+    if given.sizes is None and given.boxes is None:
+        with contextlib.suppress(ValueError):  # which is raised again below, with the image's name
+            return _known(tuple(images.sizes), target, order)
     known: dict[tuple[Size, Size | None, Box | None], Lowered] = {}
     nothing = [None] * len(images.sizes)
     keys = list(zip(images.sizes, given.sizes or nothing, given.boxes or nothing, strict=True))
@@ -197,6 +208,8 @@ def _check_positions(
     images: Sources, target: Target, name: str, lowered: Sequence[Lowered], positions: Sequence[Position | None]
 ) -> None:
     """Refuse crops that show nothing of their images."""
+    if not any(positions):
+        return
     batch = _batch_size(lowered, target)
     for index, (one, position) in enumerate(zip(lowered, positions, strict=True)):
         if position is None:

@@ -13,7 +13,7 @@ from fastnorm.spec.arguments import check_normalization, resolve_dtypes, resolve
 from fastnorm.spec.geometry import Size
 from fastnorm.spec.normalization import Normalization
 from fastnorm.spec.options import Alpha, Exif, FilterName, check_alpha, check_exif
-from fastnorm.spec.padding import Pad
+from fastnorm.spec.padding import BLACK_BORDERS, Pad
 from fastnorm.spec.sizes import SizeRule
 from fastnorm.spec.steps import (
     BATCH,
@@ -158,7 +158,7 @@ class Target:
     @property
     def padding(self) -> Pad:
         """The `pad`, spelt out."""
-        return self.pad if isinstance(self.pad, Pad) else Pad()
+        return self.pad if isinstance(self.pad, Pad) else BLACK_BORDERS
 
 
 class DualOutput(NamedTuple):
