@@ -20,6 +20,7 @@ from torchvision import transforms
 from torchvision.transforms import InterpolationMode, v2
 from torchvision.transforms import functional as torchvision
 from transformers import AutoImageProcessor  # noqa: F401 - makes the lazy modules below importable
+from transformers.image_processing_utils import get_patch_output_size
 from transformers.image_transforms import get_size_with_aspect_ratio
 from transformers.image_utils import get_image_size_for_max_height_width
 from transformers.models.convnext.image_processing_pil_convnext import ConvNextImageProcessorPil
@@ -147,6 +148,15 @@ def test_within_and_covering_of_timm(height, width, size):
     )
     for longest, rule in ((1.0, Sides(within=size, rule="timm")), (0.0, Sides(covering=size, rule="timm"))):
         assert list(rule(height, width)) == ResizeKeepRatio.get_params(shape, size, longest)
+
+
+@given(height=sides, width=sides, within=st.tuples(st.integers(1, 2000), st.integers(1, 2000)))
+@example(height=7, width=7, within=(29, 29))  # 7 * (29 / 7) is more than 29
+@example(height=672, width=1, within=(336, 672))
+def test_within_of_llava_next(height, width, within):
+    rule = Sides(within=within, rule="transformers", rounding="ceil")
+    planes = np.broadcast_to(np.uint8(0), (3, height, width))
+    assert rule(height, width) == get_patch_output_size(planes, within, "channels_first")
 
 
 @given(height=st.integers(1, 60), width=st.integers(1, 60), size=st.tuples(st.integers(1, 50), st.integers(1, 50)))

@@ -113,8 +113,8 @@ def fused_dual_preprocess(
             resize with lanczos by now: `VAE_512_LANCZOS`, `VAE_1024_LANCZOS`; `VAE_1024_IP_ADAPTER` is IP-Adapter's
             for SDXL.
         clip: The second; by default `CLIP_224`: transformers' Pillow-backend CLIP image processor.
-        out, positions, sizes, boxes, dtype, device, layout, alpha, exif, flip, vertical_flip, flip_before_crop,
-            pillow_version, return_offsets: As for `fused_preprocess`, with two targets.
+        out, positions, sizes, boxes, dtype, device, layout, alpha, exif: As for `fused_preprocess`, with two targets.
+        flip, vertical_flip, flip_before_crop, pillow_version, return_offsets: Likewise.
 
     Returns:
         A named tuple `(vae, clip)`; with `return_offsets`, that and the offsets.

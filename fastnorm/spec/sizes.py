@@ -183,7 +183,10 @@ class Sides(_Shown):
         deciding, wanted = (width, target.width) if by_width else (height, target.height)
         if not self.enlarge and wanted >= deciding:
             return source
-        return Size(*(self._side(side, wanted, deciding) for side in source))
+        sides = [self._side(side, wanted, deciding) for side in source]
+        if fits:  # what is rounded up, too
+            sides = [min(side, most) for side, most in zip(sides, target, strict=True)]
+        return Size(*sides)
 
     def _side(self, side: int, wanted: int, deciding: int) -> int:
         if self.rule == "torchvision":

@@ -134,8 +134,11 @@ class Target:
         if self.crop is not None and self.crop.size is None and not isinstance(self.size, (int, Size)):
             came = "size=None" if self.size is None else f"size={self.size!r}"
             raise ValueError(f"crop: got a Crop without a size for {came}, expected one of them: Crop(224)")
-        if self.crop is not None and self.crop.size == BATCH and not batch:
-            raise ValueError("crop: got Crop('batch') with batch=False, expected another size, or batch=True")
+        if self.crop is not None and self.crop.size == BATCH and not (batch and pad):
+            raise ValueError(
+                f"crop: got Crop('batch') with batch={batch} and pad={pad}, expected a batch, whose smaller images are "
+                f"padded, or another size"
+            )
 
     @property
     def crop_size(self) -> Size | None:
