@@ -1,8 +1,10 @@
 """Geometry in the words of `Target`, against the processors that it is about: the installed packages' own, bit for bit.
 
-Every target is computed by the CPU path and by the reference; `test_resize_kernels.py` holds the kernels to the latter.
+Every target is computed by the CPU path and by the reference; `test_preprocess.py` and `test_resize_kernels.py` hold
+the kernels to the latter.
 """
 
+import dataclasses
 import math
 
 import numpy as np
@@ -19,7 +21,6 @@ from timm.data.transforms import CenterCropOrPad, ResizeKeepRatio
 from torchvision import transforms
 from torchvision.transforms import InterpolationMode, v2
 from torchvision.transforms import functional as torchvision
-from transformers import AutoImageProcessor  # noqa: F401 - makes the lazy modules below importable
 from transformers.image_processing_utils import get_patch_output_size
 from transformers.image_transforms import get_size_with_aspect_ratio
 from transformers.image_utils import get_image_size_for_max_height_width
@@ -44,7 +45,7 @@ from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPi
 import fastnorm
 from fastnorm import Area, Border, Buckets, Crop, Halve, Normalization, Pad, Resize, Sides, Square, Target, reference
 from fastnorm.data.files import shipped_photographs
-from helpers import assert_same_bits, random_pixels
+from helpers import assert_same_bits, preprocess_by_kernel, random_pixels
 
 pytestmark = [pytest.mark.compat, pytest.mark.pillow]
 
@@ -79,7 +80,7 @@ def outcome(call):
 def check(target, published, images=None, **options):
     """The same bits from this library's paths as from `published`, of each image alone; the same refusals."""
     images = [image_of(*size, seed=i) for i, size in enumerate(SIZES)] if images is None else images
-    target = Target(**{**{f: getattr(target, f) for f in target.__dataclass_fields__}, "batch": False})
+    target = dataclasses.replace(target, batch=False)
     compared = 0
     for image in images:
         wanted = outcome(lambda image=image: torch.as_tensor(published(image)))
@@ -94,7 +95,7 @@ def check(target, published, images=None, **options):
 
 
 def check_photographs(target, published, images):
-    target = Target(**{**{f: getattr(target, f) for f in target.__dataclass_fields__}, "batch": False})
+    target = dataclasses.replace(target, batch=False)
     outputs, *_ = fastnorm.fused_preprocess(images, [target])
     for image, output in zip(images, outputs, strict=True):
         assert_same_bits(output, torch.as_tensor(published(image)))
@@ -407,6 +408,23 @@ def test_center_crop_arr(size):
 @pytest.mark.parametrize("size", [64, 256, 512])
 def test_center_crop_arr_of_photographs(size, photographs):
     check_photographs(adm(size), center_crop_arr(size), photographs)
+
+
+def test_photographs_through_the_kernels(photographs):
+    """What changes the kernels' tables, records or inputs, on as many pixels as Triton's interpreter gets through."""
+    arguments = ((40, 40), 0.9, "border", "lanczos")
+    cases = [
+        (adm(40), center_crop_arr(40)),
+        (timm_target(*arguments), timm_transform(*arguments)),
+        (
+            Target(FULL_SCALE, (30, 44), "nearest"),
+            lambda image: to_tensor(image.resize((44, 30), Image.Resampling.NEAREST)),
+        ),
+    ]
+    images = [image.crop((40, 60, 140, 192)) for image in photographs[:2]]
+    outputs = preprocess_by_kernel(images, [target for target, _ in cases])
+    for output, (_, published) in zip(outputs, cases, strict=True):
+        assert_same_bits(output, torch.stack([published(image) for image in images]))
 
 
 def test_omnigens_crop_to_a_multiple():

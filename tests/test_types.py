@@ -56,6 +56,7 @@ def targets() -> None:
 
     Target(VAE, (8, 9), "nearest", before=Halve(8), pad=Pad((1, 2, 3)), batch=False)
     Target(VAE, Sides(longest=8), crop=Crop(Square("longest")), exif="apply", reducing_gap=2)
+    Crop("batch", (0, 0))
     Target(VAE, lambda height, width: (height // 2, width // 2))
 
     Target(VAE, 8, "nearest-exact")  # type: ignore
@@ -63,6 +64,7 @@ def targets() -> None:
     Sides(longest=8, rule="detr")  # type: ignore
     Pad(mode="wrap")  # type: ignore
     Square("height")  # type: ignore
+    Crop("largest")  # type: ignore
     Target(VAE, alpha="black")  # type: ignore
     Crop(8, "left")  # type: ignore
     Crop(8, [(1, 2), (3, 4)])  # type: ignore

@@ -187,7 +187,8 @@ def fused_preprocess(
         (torch.Size([2, 3, 1024, 1024]), torch.Size([2, 2]))
 
     Every pixel is the one that Pillow's `Image.resize` gives, in integers, then `fused_normalize`'s rounding. Tensors
-    on CUDA take Triton kernels, a constant number of launches for any images; on the CPU Pillow itself resizes.
+    on CUDA take Triton kernels, a constant number of launches for any images (steps `before` the last resize take eager
+    torch there, one image after the other); on the CPU Pillow itself resizes.
 
     Args:
         images: A list of images of any sizes, each a PIL image or uint8 (H, W, 3) or (3, H, W); or one batch

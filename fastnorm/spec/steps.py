@@ -9,7 +9,7 @@ import enum
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, cast
+from typing import Literal, NamedTuple, cast
 
 from fastnorm.spec.geometry import CropRule, Size
 from fastnorm.spec.options import FILTER_NAMES, FilterName, Placement
@@ -77,7 +77,7 @@ class Crop:
 
     def __init__(
         self,
-        size: int | Sequence[int] | SizeRule | None = None,
+        size: int | Sequence[int] | SizeRule | Literal["batch"] | None = None,
         position: Placement | Sequence[int] = "torchvision",
     ) -> None:
         object.__setattr__(self, "size", _crop_size(size))
