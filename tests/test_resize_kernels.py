@@ -715,3 +715,17 @@ def test_borders_are_filled_in_as_many_launches_for_any_number_of_images(launche
         preprocess_by_kernel(images, [target])
         counts.append(len(launched))
     assert counts[0] == counts[1]
+
+
+def test_a_crop_before_the_resize_copies_nothing():
+    """The kernels read the part of the image where it lies."""
+    from fastnorm.images.batch import read_images
+    from fastnorm.spec.geometry import Stage
+
+    image, part = (
+        random_pixels(30, 40, 3),
+        Geometry(Size(30, 40), Size(30, 40), Span(5, 9, 0, 9), Span(7, 8, 0, 8), False),
+    )
+    (cut,) = eager.steps(read_images([image], "HWC", "error", "ignore"), [[Stage(part, "box")]])
+    assert cut.data_ptr() == image[5:, 7:].data_ptr()
+    assert torch.equal(cut, image[5:14, 7:15])

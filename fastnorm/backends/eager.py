@@ -63,6 +63,9 @@ def _stepped(image: torch.Tensor, before: Sequence[Stage | Reduction]) -> torch.
     for step in before:
         if isinstance(step, Reduction):
             image = reduce(image, step)
+        elif step.geometry.only_cuts:
+            rows, columns = step.geometry.rows, step.geometry.columns
+            image = image[rows.start : rows.stop, columns.start : columns.stop]
         else:
             image = resize_and_crop(image, step.geometry, filter_of(step.resample))
     return image

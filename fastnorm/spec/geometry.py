@@ -195,6 +195,12 @@ class Geometry:
         )
 
     @property
+    def only_cuts(self) -> bool:
+        """Whether the output is a part of the source as it is: a view will do."""
+        is_mirrored = self.rows.mirrored or self.columns.mirrored
+        return self.source == self.resized and self.box is None and not self.is_padded and not is_mirrored
+
+    @property
     def is_padded(self) -> bool:
         """Whether the output shows anything but the resized image."""
         return (self.rows.count, self.columns.count) != self.output

@@ -83,7 +83,7 @@ def take_steps(image: Picture, before: Sequence[Stage | Reduction]) -> Picture:
             image = whole.reduce((step.factor.width, step.factor.height), box)
             continue
         plan = step.geometry
-        if plan.source == plan.resized and plan.box is None and not plan.is_padded:
+        if plan.only_cuts:
             rows, columns = (range(span.start, span.stop) for span in (plan.rows, plan.columns))
             image = (
                 image[_slice(rows), _slice(columns)] if isinstance(image, torch.Tensor) else _cut(image, columns, rows)
