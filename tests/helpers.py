@@ -72,9 +72,10 @@ def preprocess_by_kernel(images, targets, **options):
     from fastnorm.backends.cuda.backend import launch_preprocess
     from fastnorm.ops.preprocess import run
 
-    packed = fastnorm.PackedImages.pack(images)
+    packed = images if isinstance(images, fastnorm.PackedImages) else fastnorm.PackedImages.pack(images)
     if torch.cuda.is_available():
-        return [output.cpu() for output in fastnorm.fused_preprocess(packed.to("cuda"), targets, **options)]
+        outputs = fastnorm.fused_preprocess(packed.to("cuda"), targets, **options)
+        return [[one.cpu() for one in output] if isinstance(output, list) else output.cpu() for output in outputs]
 
     def launch(pictures, branches):
         import fastnorm_kernels

@@ -633,6 +633,7 @@ def test_check_is_a_function_too():
         "lanczos",
         "box",
         "hamming",
+        "nearest",
         "VAE_512, CLIP_224",
     ]
     assert {(line.name, line.dtype) for line in report.normalized} >= {("vae", dtype) for dtype in OUTPUT_DTYPES}
@@ -789,7 +790,9 @@ def test_explain_says_whose_arithmetic_and_which_order_the_targets_have(capsys):
     lines = capsys.readouterr().out.splitlines()
     for name, target in TARGET_PRESETS.items():
         (row,) = (line for line in lines if line.startswith(f"{name} ") and "to_tensor" in line)
-        assert f"{target.size} " in row
+        size = "by a rule" if callable(target.size) else str(target.size)
+        size = "{} x {}".format(*target.size) if isinstance(target.size, tuple) else size
+        assert f"{size} " in row
         assert all(f" {word} " in row for word in (target.resample, target.arithmetic))
     assert all(len(line) <= 100 for line in lines)
 
@@ -836,6 +839,20 @@ def test_explain_shows_the_values_of_a_preset(name, capsys):
             (value,) = fastnorm.reference.normalize(codes, [preset], dtype=dtype, layout="CHW")
             assert torch.tensor(float(row[column])).to(dtype) == value[channel, 0, 0]
     assert not any(row[:1] == ["128"] for row in rows)
+
+
+def test_explain_of_a_target_shows_its_geometry(capsys):
+    assert main(["explain", "vae_256_adm", "--value", "255"]) == 0
+    text = capsys.readouterr().out
+    assert text.startswith("VAE_256_ADM: center_crop_arr of the ADM code base")
+    assert "  1. halve, box, for as long as the short side is 512 or more\n" in text
+    assert "  2. resize, bicubic: by the rule Sides(shortest=256, rule='transformers', rounding='round')\n" in text
+    assert "  3. crop 256 x 256 in the centre: half the margin, rounded down; black around smaller images\n" in text
+    rows = [line.split("  ") for line in text.splitlines() if line.startswith("1536 x 1024")]
+    assert [[cell.strip() for cell in row if cell.strip()] for row in rows] == [
+        ["1536 x 1024", "384 x 256", "256 x 256"]
+    ]
+    assert "vae: Stable Diffusion's VAE takes pixels in [-1, 1]" in text
 
 
 def test_explain_of_a_configuration(tmp_path, capsys):

@@ -22,22 +22,36 @@ ROOT = pathlib.Path(__file__).parent.parent
 
 def test_public_names():
     assert sorted(fastnorm.__all__) == [
+        "Area",
+        "Border",
+        "Buckets",
         "CLIP",
         "CLIP_224",
+        "CLIP_336",
         "Crop",
         "DINOV2",
         "DINOV2_224",
         "DINOV2_224_HF",
         "DualOutput",
+        "Halve",
         "IMAGENET",
+        "IMAGENET_224",
         "Normalization",
         "PackedImages",
+        "Pad",
+        "Resize",
         "SIGLIP",
+        "SIGLIP2_224",
+        "SIGLIP_224",
+        "SIGLIP_384",
+        "Sides",
+        "Square",
         "Target",
         "VAE",
         "VAE_1024",
         "VAE_1024_IP_ADAPTER",
         "VAE_1024_LANCZOS",
+        "VAE_256_ADM",
         "VAE_512",
         "VAE_512_LANCZOS",
         "empty_host_cache",
@@ -58,15 +72,30 @@ def test_public_names():
         (fastnorm.fused_normalize, "batch, normalizations, *, dtype, layout, memory_format, out"),
         (
             fastnorm.fused_dual_preprocess,
-            "images, *, vae, clip, out, positions, dtype, device, layout, alpha, exif, flip, flip_before_crop, "
-            "pillow_version, return_offsets",
+            "images, *, vae, clip, out, positions, sizes, boxes, dtype, device, layout, alpha, exif, flip, "
+            "vertical_flip, flip_before_crop, pillow_version, return_offsets",
         ),
         (
             fastnorm.fused_preprocess,
-            "images, targets, *, out, positions, dtype, device, layout, alpha, exif, flip, flip_before_crop, "
-            "pillow_version, return_offsets",
+            "images, targets, *, out, positions, sizes, boxes, dtype, device, layout, alpha, exif, flip, "
+            "vertical_flip, flip_before_crop, pillow_version, return_offsets",
         ),
-        (fastnorm.Target, "normalization, size, resample, crop, pad, dtype, memory_format, alpha, *, arithmetic"),
+        (
+            fastnorm.Target,
+            "normalization, size, resample, crop, pad, dtype, memory_format, alpha, *, arithmetic, "
+            "exif, before, reducing_gap, batch",
+        ),
+        (
+            fastnorm.Sides,
+            "*, shortest, longest, within, covering, enlarge, minimum, multiple_of, multiple_rounding, rule, rounding",
+        ),
+        (fastnorm.Area, "multiple_of, *, min_pixels, max_pixels"),
+        (fastnorm.Square, "edge, fraction"),
+        (fastnorm.Buckets, "sizes"),
+        (fastnorm.Border, "top, left, bottom, right"),
+        (fastnorm.Resize, "size, resample, reducing_gap"),
+        (fastnorm.Halve, "shortest"),
+        (fastnorm.Pad, "fill, mode, value"),
         (fastnorm.Crop, "size, position"),
         (fastnorm.PackedImages, "buffer, offsets, sizes"),
         (fastnorm.Normalization, "mean, std, name, *, order, allow_unusual"),

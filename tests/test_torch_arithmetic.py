@@ -20,11 +20,12 @@ from torchvision.transforms import InterpolationMode, v2
 from torchvision.transforms.v2.functional import resize as torchvision_resize
 
 import fastnorm
-from fastnorm import CLIP_224, Crop, Normalization, Target
+from fastnorm import CLIP_224, Border, Crop, Halve, Normalization, Pad, Resize, Sides, Square, Target
 from fastnorm.backends.cpu import torch_resize
 from fastnorm.backends.eager import resize_and_crop
-from fastnorm.spec.filters import FILTERS, FRACTION_BITS, HALF, TORCH_FILTERS, coefficients, int16_precision, weights
+from fastnorm.spec.filters import FRACTION_BITS, HALF, TORCH_FILTERS, coefficients, int16_precision, weights
 from fastnorm.spec.geometry import Size
+from fastnorm.spec.options import FILTER_NAMES
 from helpers import assert_same_bits, preprocess_by_kernel, random_pixels
 from test_preprocess_cpu import FORMS, noise, plans, whole
 
@@ -349,7 +350,7 @@ def test_the_columns_never_come_first():
             assert torch.equal(got[0].round().to(torch.uint8).permute(1, 2, 0), expected)
 
 
-@pytest.mark.parametrize("name", sorted(set(FILTERS) - set(TORCH_FILTERS)))
+@pytest.mark.parametrize("name", sorted(set(FILTER_NAMES) - set(TORCH_FILTERS)))
 def test_filters_that_torch_lacks_are_refused(name):
     with pytest.raises(
         ValueError, match=rf"resample: got '{name}' with arithmetic='torch', expected one of 'bilinear'"
@@ -357,6 +358,73 @@ def test_filters_that_torch_lacks_are_refused(name):
         Target(fastnorm.CLIP, 224, name, arithmetic="torch")
     with pytest.raises(ValueError, match="arithmetic='pillow'"):
         dataclasses.replace(Target(fastnorm.CLIP, 224, name), arithmetic="torch")
+
+
+@pytest.mark.parametrize(
+    ("said", "options"),
+    [
+        ("reducing_gap: got 2 with", {"reducing_gap": 2.0}),
+        (r"before\[0\]: got Halve", {"before": Halve(16)}),
+        (r"before\[1\]: got Resize", {"before": [Crop(40), Resize(32)]}),
+    ],
+)
+def test_what_pillow_alone_does_is_refused(said, options):
+    Target(IDENTITY, 24, **options)
+    with pytest.raises(ValueError, match=rf"{said}.*arithmetic='torch', expected .*arithmetic='pillow'"):
+        Target(IDENTITY, 24, arithmetic="torch", **options)
+
+
+def test_boxes_are_refused():
+    target = Target(IDENTITY, 24, arithmetic="torch")
+    with pytest.raises(ValueError, match=r"boxes\[0\]: got boxes .* arithmetic='torch', expected None"):
+        fastnorm.fused_preprocess([noise((40, 40))], [target], boxes=[[(0, 0, 20, 20)]])
+
+
+# --- with the rest of geometry
+
+GEOMETRIES = {
+    "a rule": {"size": Sides(longest=40, multiple_of=8), "batch": False},
+    "a letterbox": {"size": Sides(within=32, rule="timm"), "crop": 32, "pad": Pad(fill=(1, 2, 3))},
+    "reflected": {"size": 24, "crop": Crop((40, 24), (-9, 3)), "pad": Pad(mode="reflect")},
+    "edges": {"size": (20, 30), "crop": Crop((24, 40), "transformers"), "pad": Pad(mode="edge")},
+    "values around": {"size": Sides(within=32, rule="timm"), "crop": 32, "pad": Pad(value=0.5)},
+    "steps before": {"size": 24, "crop": 24, "before": [Crop(Square("shortest")), Border(3, 4, -2, 0)]},
+    "as it is": {"crop": Crop("batch", (0, 0))},
+}
+
+
+@pytest.mark.parametrize("case", GEOMETRIES)
+@pytest.mark.parametrize("name", ["bilinear", "bicubic"])
+def test_every_path_gives_the_references_pixels_in_every_geometry(name, case):
+    images = [noise((50, 71)), noise((70, 33), 1), noise((20, 20), 2)]
+    target = Target(IDENTITY, resample=name, arithmetic="torch", **GEOMETRIES[case])
+    for flips in ({}, {"flip": True, "vertical_flip": [True, False, True]}):
+        (expected,) = fastnorm.reference.preprocess(images, [target], **flips)
+        (by_cpu,) = fastnorm.fused_preprocess(images, [target], **flips)
+        (by_kernel,) = preprocess_by_kernel(images, [target], **flips)
+        for got in (by_cpu, by_kernel):
+            for one, other in zip(got, expected, strict=True):
+                assert_same_bits(one, other)
+
+
+def test_padding_and_cutting_do_not_change_what_torch_resizes():
+    """The reference itself: what is cut and padded by hand, then resized by torch."""
+    pixels = noise((50, 71))
+    target = Target(
+        IDENTITY,
+        24,
+        "bicubic",
+        before=Crop(Square("shortest")),
+        crop=Crop(40),
+        arithmetic="torch",
+        pad=Pad(fill=(7, 8, 9)),
+    )
+    square = pixels[:, 10:60].contiguous()  # half the margin of 21, 10.5, to even
+    resized = interpolated(square, (24, 24), TORCH_FILTERS["bicubic"])
+    expected = torch.tensor([7, 8, 9], dtype=torch.uint8).expand(40, 40, 3).clone()
+    expected[8:32, 8:32] = resized
+    (got,) = fastnorm.reference.preprocess([pixels], [target])
+    assert torch.equal(got[0].round().to(torch.uint8).permute(1, 2, 0), expected)
 
 
 @pytest.mark.parametrize("wrong", ["PIL", "float32", None, 1, torch])

@@ -103,14 +103,15 @@ def _add_check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def _add_explain(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     explain = commands.add_parser(
         "explain",
-        help="say what a preset or a model's configuration does to a pixel",
-        description="Constants, their source, the order of operations and the resulting values.",
+        help="say what a preset or a model's configuration does to an image and its pixels",
+        description="Geometry, constants, their source, the order of operations and the resulting values.",
     )
     explain.add_argument(
         "target",
         nargs="?",
         metavar="PRESET_OR_CONFIG",
-        help=f"{', '.join(PRESETS)}, or a preprocessor_config.json or its folder (default: list the presets)",
+        help=f"{', '.join(PRESETS)}, a target such as CLIP_224, or a preprocessor_config.json or its folder (default: "
+        f"list the presets)",
     )
     explain.add_argument(
         "--value", type=_pixel, nargs="+", default=[0, 128, 255], help="pixel values (default: 0 128 255)"

@@ -12,13 +12,17 @@ from fastnorm.cli._errors import CommandError
 from fastnorm.cli._targets import by_name, same_preset
 from fastnorm.cli._text import paragraph, print_table
 from fastnorm.spec.arguments import OUTPUT_DTYPES
-from fastnorm.spec.geometry import Size
+from fastnorm.spec.describe import geometry_in_words
+from fastnorm.spec.geometry import PassOrder, Size
+from fastnorm.spec.lowering import lower, place, shown
 from fastnorm.spec.normalization import PRESET_SOURCES, PRESETS, Normalization
 from fastnorm.spec.options import Order
 from fastnorm.spec.presets import TARGET_PRESETS, TARGET_SOURCES
+from fastnorm.spec.sizes import SizeRule
 from fastnorm.verify import oracle
 
 _CHANNELS = "RGB"
+_EXAMPLE_SIZES = (Size(480, 640), Size(1536, 1024), Size(200, 200))
 
 # Whose order it is, and its three steps with their units.
 _ORDERS: Mapping[Order, tuple[str, str, str, str]] = {
@@ -57,6 +61,10 @@ _ARITHMETICS = (
 def run(args: argparse.Namespace) -> int:
     if args.target is None:
         _print_presets()
+    elif args.target.upper() in TARGET_PRESETS:
+        _print_target(args.target.upper())
+        normalization = TARGET_PRESETS[args.target.upper()].normalization
+        _print_one(_in_order(normalization, args.order), args.target, args.value)
     else:
         _print_one(_in_order(by_name(args.target), args.order), args.target, args.value)
     return 0
@@ -82,19 +90,36 @@ def _print_presets() -> None:
     for name, source in TARGET_SOURCES.items():
         print(paragraph(source, f"{name:19}  "))
     print()
-    shown = [("target", "size", "resample", "arithmetic", "crop", "order")]
+    targets = [("target", "size", "resample", "arithmetic", "crop", "order")]
     for name, target in TARGET_PRESETS.items():
         crop = "" if target.crop is None else f"{_size(target.crop_size)}, {target.crop.position}"
         order: str = target.normalization.order
-        shown.append((name, _size(target.size), target.resample, target.arithmetic, crop, order))
-    print_table(shown, "llllll")
+        targets.append((name, _size(target.size), target.resample, target.arithmetic, crop, order))
+    print_table(targets, "llllll")
     print(paragraph(_ARITHMETICS))
-    print("\nMore about a normalisation, or about a model: fastnorm explain clip, fastnorm explain FOLDER")
+    print("\nMore about one of them, or about a model: fastnorm explain clip, fastnorm explain clip_224, fastnorm")
+    print("explain FOLDER")
+
+
+def _print_target(name: str) -> None:
+    """What a target does before it normalises, and what sizes images get on the way."""
+    target, order = TARGET_PRESETS[name], PassOrder.of_pillow()
+    print(paragraph(TARGET_SOURCES[name], f"{name}: "))
+    print("\nAn image, in this order:\n")
+    for number, line in enumerate(geometry_in_words(target), 1):
+        print(paragraph(line, f"  {number}. "))
+    print()
+    rows = [("an image of", "is resized to", "and becomes, height x width")]
+    for size in _EXAMPLE_SIZES:
+        lowered = lower(size, target, order)
+        rows.append((shown(size), shown(lowered.resized), shown(place(lowered, target, None).output)))
+    print_table(rows, "lll")
 
 
 def _print_one(target: Normalization, argument: str, pixels: Sequence[int]) -> None:
     preset = same_preset(target)
-    if PRESETS.get(argument.lower()) == dataclasses.replace(target, order="to_tensor"):
+    is_preset = PRESETS.get(argument.lower()) == dataclasses.replace(target, order="to_tensor")
+    if is_preset or argument.upper() in TARGET_PRESETS:
         print(paragraph(PRESET_SOURCES[target.name], f"{target.name}: "))
     else:
         same = f"; the same constants as the preset {preset}" if preset else ""
@@ -145,10 +170,12 @@ def _triple(values: tuple[float, float, float]) -> str:
     return repr(values[0]) if len(set(values)) == 1 else " ".join(map(repr, values))
 
 
-def _size(size: int | Size | None) -> str:
+def _size(size: int | Size | SizeRule | None) -> str:
     if size is None:
         return "as it is"
-    return f"short side {size}" if isinstance(size, int) else f"{size.height} x {size.width}"
+    if isinstance(size, int):
+        return f"short side {size}"
+    return shown(size) if isinstance(size, Size) else "by a rule"
 
 
 def _float32(value: float) -> str:

@@ -28,6 +28,7 @@ from fastnorm.spec.options import Arithmetic
 Doubles = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int32]
 Wide = npt.NDArray[np.int64]
+Interval = tuple[float, float]  # of an axis, in pixels
 
 FRACTION_BITS = 22  # 32 bits, less 8 for the value and 2 for the sign and the overshoot of filters that go below zero
 ONE = 1 << FRACTION_BITS
@@ -78,7 +79,7 @@ class Coefficients:
 
 
 @functools.lru_cache(maxsize=256)  # a table of 512 pixels by 33 taps takes 70 KB
-def coefficients(source: int, resized: int, resample: Filter) -> Coefficients:
+def coefficients(source: int, resized: int, resample: Filter, box: Interval | None = None) -> Coefficients:
     """The table that resizes an axis from `source` to `resized` pixels, both at least 1.
 
     Example:
@@ -88,20 +89,42 @@ def coefficients(source: int, resized: int, resample: Filter) -> Coefficients:
         >>> table.fixed.tolist()  # 3/7, 3/7 and 1/7 of 2**22
         [[1797559, 1797559, 599186], [599186, 1797559, 1797559]]
 
-    An axis that keeps its size gets the identity, exactly.
+    An axis that keeps its size gets the identity, exactly. A `box` is the part of the axis that is stretched; None is
+    all of it.
     """
-    exact = weights(source, resized, resample)
-    rounded = fixed_point if resample.arithmetic == "pillow" else int16_fixed_point
-    table = Coefficients(exact.first, exact.count, rounded(exact.weight))
+    if resample is NEAREST:
+        first = _nearest(resized, box or (0.0, float(source)))
+        table = Coefficients(first, np.ones_like(first), np.full((resized, 1), ONE, np.int32))
+    else:
+        exact = weights(source, resized, resample, box)
+        rounded = fixed_point if resample.arithmetic == "pillow" else int16_fixed_point
+        table = Coefficients(exact.first, exact.count, rounded(exact.weight))
     for array in (table.first, table.count, table.fixed):
         array.flags.writeable = False
     return table
 
 
-def weights(source: int, resized: int, resample: Filter) -> Weights:
+def weights(source: int, resized: int, resample: Filter, box: Interval | None = None) -> Weights:
     """The weights before they are rounded to fixed point; arguments as in `coefficients`."""
-    scale = source / resized
-    return weights_around(centres(0.0, scale, range(resized)), scale, source, resample)
+    low, scale = (0.0, source / resized) if box is None else (box[0], _length(box) / resized)
+    return weights_around(centres(low, scale, range(resized)), scale, source, resample)
+
+
+def _length(box: Interval) -> float:
+    """The length of a box whose ends float32 holds: Pillow subtracts them in float32."""
+    return float(np.float32(box[1]) - np.float32(box[0]))
+
+
+def _nearest(resized: int, box: Interval) -> Integers:
+    """The source pixel under each pixel's centre, as Pillow finds it: by adding up steps, which rounds at each.
+
+    Every rounding is off by at most source * 2**-53; up to 2**24 of them come to less than half a step, so that the
+    last centre lies within the source.
+    """
+    step = _length(box) / resized
+    steps = np.full(resized, step)
+    steps[0] = box[0] + step * 0.5
+    return np.add.accumulate(steps).astype(np.int32)
 
 
 def centres(origin: float, scale: float, pixels: range) -> Doubles:
@@ -200,9 +223,18 @@ HAMMING = Filter("hamming", 1.0, _hamming)
 BICUBIC = Filter("bicubic", 2.0, _bicubic)
 LANCZOS = Filter("lanczos", 3.0, _lanczos)
 
+# No filter: a pixel of the source for each, and no antialiasing. Its tables are made apart.
+NEAREST = Filter("nearest", 0.5, _box)
+
+# Those that antialias.
 FILTERS: Mapping[str, Filter] = {f.name: f for f in (BOX, BILINEAR, HAMMING, BICUBIC, LANCZOS)}
 
-# torch has lanczos since 2.12.
+# torch has lanczos since 2.12. Its nearest pixels are others than Pillow's.
 TORCH_FILTERS: Mapping[str, Filter] = {f.name: replace(f, arithmetic="torch") for f in (BILINEAR, BICUBIC, LANCZOS)}
 
-FILTERS_OF: Mapping[Arithmetic, Mapping[str, Filter]] = {"pillow": FILTERS, "torch": TORCH_FILTERS}
+
+def filter_of(name: str, arithmetic: Arithmetic = "pillow") -> Filter:
+    """The filter of a name, which is one of `FILTER_NAMES`, and for torch's arithmetic one of `TORCH_FILTERS`."""
+    if arithmetic == "torch":
+        return TORCH_FILTERS[name]
+    return NEAREST if name == NEAREST.name else FILTERS[name]

@@ -8,7 +8,7 @@ Alpha = Literal["error", "drop", "white"]
 Exif = Literal["ignore", "apply", "error"]
 Layout = Literal["auto", "NHWC", "NCHW", "HWC", "CHW"]
 Arithmetic = Literal["pillow", "torch"]
-FilterName = Literal["bilinear", "bicubic", "lanczos", "box", "hamming"]
+FilterName = Literal["bilinear", "bicubic", "lanczos", "box", "hamming", "nearest"]
 Order = Literal["to_tensor", "to_dtype", "fused", "scale_shift"]
 Placement = Literal["torchvision", "transformers", "random"]
 

@@ -155,7 +155,7 @@ class _Plan:
         lines["source"] += np.array([source.address for source in sources])[self.line_images]
         first = np.array([target.output.data_ptr() for target in targets])
         step = np.array([target.output.stride(0) * target.output.element_size() for target in targets])
-        outputs["output"] = first[self.output_targets] + step[self.output_targets] * self.output_images
+        outputs["output"] += first[self.output_targets] + step[self.output_targets] * self.output_images
         line_records, output_records = _upload([lines, outputs], self.device)
         intermediate = torch.empty(self.pixels, dtype=torch.int32, device=self.device)
         for part in self.passes:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from fastnorm.backends.base import TargetJob
 from fastnorm.backends.cpu.normalization import normalize
+from fastnorm.backends.staging import in_stages
 from fastnorm.images.batch import Images
 
 __all__ = ["normalize", "preprocess"]
@@ -14,5 +15,11 @@ __all__ = ["normalize", "preprocess"]
 def preprocess(images: Images, jobs: Sequence[TargetJob]) -> None:
     """Fill every job's output."""
     from fastnorm.backends.cpu import preprocessing  # imports PIL, which normalising does without
+
+    in_stages(images, jobs, preprocessing.steps, _preprocess)
+
+
+def _preprocess(images: Images, jobs: Sequence[TargetJob]) -> None:
+    from fastnorm.backends.cpu import preprocessing
 
     preprocessing.preprocess(images.views(), jobs)

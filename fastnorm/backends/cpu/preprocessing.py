@@ -15,11 +15,13 @@ import torch
 from fastnorm.backends.base import TargetJob
 from fastnorm.backends.cpu import pillow, torch_resize
 from fastnorm.backends.cpu.normalization import normalize
-from fastnorm.backends.cpu.pillow import Picture
+from fastnorm.backends.cpu.pillow import Picture, take_steps
+from fastnorm.backends.staging import fill_borders
+from fastnorm.images.batch import Images
 from fastnorm.memory import host_cache
 from fastnorm.runtime import threads
 from fastnorm.spec.filters import Filter
-from fastnorm.spec.geometry import Geometry
+from fastnorm.spec.geometry import Geometry, Reduction, Stage
 
 # The resized pixels, of all jobs together, that wait for normalisation. A larger batch is taken in groups of
 # images, though never of fewer than there are threads.
@@ -44,6 +46,14 @@ def preprocess(images: Sequence[Picture], jobs: Sequence[TargetJob]) -> None:
     group = max(torch.get_num_threads(), MAX_WAITING // max(1, waiting))
     for start in range(0, len(images), group):
         _preprocess_group(images, range(start, min(start + group, len(images))), list(shares.values()))
+    for job in jobs:
+        fill_borders(job)
+
+
+def steps(images: Images, before: Sequence[Sequence[Stage | Reduction]]) -> list[Picture]:
+    """What the steps before the last make of each image."""
+    pairs = zip(images.views(), before, strict=True)
+    return threads.run([functools.partial(take_steps, image, its) for image, its in pairs])
 
 
 def _preprocess_group(images: Sequence[Picture], indices: range, shares: Sequence[Sequence[TargetJob]]) -> None:

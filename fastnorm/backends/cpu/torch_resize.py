@@ -11,7 +11,7 @@ import torch
 from fastnorm.backends import eager
 from fastnorm.backends.cpu.pillow import Codes, Picture, place
 from fastnorm.spec.filters import TORCH_FILTERS, Filter
-from fastnorm.spec.geometry import Geometry
+from fastnorm.spec.geometry import Geometry, Span
 
 # Where torch's pixels have been compared with the reference's, which is slower.
 _COMPARED = ("x86_64", "AMD64")
@@ -30,24 +30,24 @@ def resize_into(output: Codes, image: Picture, geometry: Geometry, resample: Fil
     if not _has(resample.name):
         output[...] = eager.resize_and_crop(pixels, geometry, resample).numpy()
         return
-    place(output, geometry, _resize_and_cut(pixels, geometry, resample).numpy())
+    place(output, geometry, lambda rows, columns: _resize_and_cut(pixels, geometry, rows, columns, resample))
 
 
-def _resize_and_cut(pixels: torch.Tensor, geometry: Geometry, resample: Filter) -> torch.Tensor:
-    """The pixels that the crop shows, neither padded nor mirrored, as (rows, columns, 3).
+def _resize_and_cut(pixels: torch.Tensor, geometry: Geometry, rows: Span, columns: Span, resample: Filter) -> Codes:
+    """The pixels that the spans show, neither padded nor mirrored, as (rows, columns, 3).
 
     torch resizes no part of an axis. But the horizontal pass can leave out the rows that are not needed, and the
     vertical one the columns; it is given all rows, of which those that are not needed hold anything.
     """
-    source, resized, rows, columns = geometry.source, geometry.resized, geometry.rows, geometry.columns
+    source, resized = geometry.source, geometry.resized
     read = eager.source_range(source.height, resized.height, rows, resample)
     lines = _interpolated(pixels[read.start : read.stop], len(read), resized.width, resample)
     lines = lines[:, columns.start : columns.stop]
     if source.height == resized.height:
-        return lines
+        return lines.numpy()
     whole = torch.empty((source.height, columns.count, lines.shape[2]), dtype=torch.uint8, device="cpu")
     whole[read.start : read.stop] = lines
-    return _interpolated(whole, resized.height, columns.count, resample)[rows.start : rows.stop]
+    return _interpolated(whole, resized.height, columns.count, resample)[rows.start : rows.stop].numpy()
 
 
 def _interpolated(pixels: torch.Tensor, height: int, width: int, resample: Filter) -> torch.Tensor:
