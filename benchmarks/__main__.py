@@ -40,37 +40,39 @@ class Follow:
         self.interrupted = excinfo.type is KeyboardInterrupt  # pytest raises a subclass where it stops by itself
 
 
-def measure(cells: Path, output: Path, *options: str) -> tuple[int, list[str]]:
-    """Run the suite; its exit status, and the tests that failed. What pytest says goes to a file."""
-    # While tests run, pytest holds the standard streams.
-    with os.fdopen(os.dup(2), "w") as terminal, progress(None, "measuring", terminal) as bar:
-        follow = Follow(bar)
-        with (output / "pytest.log").open("w", encoding="utf-8") as log, contextlib.redirect_stdout(log):
-            arguments = [str(cells), "--rows", str(output), "-p", "no:cacheprovider", "--color=no", *options]
-            status = pytest.main(arguments, plugins=[follow])
-    if follow.interrupted:
-        return INTERRUPTED, []
-    return {pytest.ExitCode.OK: 0, pytest.ExitCode.TESTS_FAILED: 1}.get(status, WRONG_CALL), follow.failed
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="few cells and few rounds: minutes, not hours")
     parser.add_argument("--output", type=Path, default=Path("fastnorm-bench"), metavar="FOLDER", help="where rows go")
     parser.add_argument("--rows-only", action="store_true", help="write the rows, and draw nothing")
-    parser.add_argument("--cells", type=Path, default=ROOT / "benchmarks", help="the folder or test file to run")
+    parser.add_argument("--cells", default=str(ROOT / "benchmarks"), help="the folder or test file to run")
     options = parser.parse_args(argv)
     output = options.output.absolute()
     output.mkdir(parents=True, exist_ok=True)
-    status, failed = measure(options.cells, output, *["--quick"] * options.quick)
-    if status in (0, 1) and not options.rows_only:
-        status = max(status, report.make(output, output, failed))
-    elif status == INTERRUPTED:
+    arguments = [
+        options.cells,
+        "--rows",
+        str(output),
+        "-p",
+        "no:cacheprovider",
+        "--color=no",
+        *["--quick"] * options.quick,
+    ]
+    # While tests run, pytest holds the standard streams: what it says goes to a file, the bar to a stream of its own.
+    with os.fdopen(os.dup(2), "w") as terminal, (output / "pytest.log").open("w+", encoding="utf-8") as log:
+        with progress(None, "measuring", terminal) as bar, contextlib.redirect_stdout(log):
+            follow = Follow(bar)
+            ended = pytest.main(arguments, plugins=[follow])
+        log.seek(0)
+        last_lines = log.read().splitlines()[-60:]
+    if follow.interrupted:
         print(f"interrupted; to draw the rows so far: python -m benchmarks.report {output}", file=sys.stderr)
-    for test in failed:
-        print(f"failed: {test}", file=sys.stderr)
-    if status in (1, WRONG_CALL):
-        print("\n".join((output / "pytest.log").read_text(encoding="utf-8").splitlines()[-60:]), file=sys.stderr)
+        return INTERRUPTED
+    status = {pytest.ExitCode.OK: 0, pytest.ExitCode.TESTS_FAILED: 1}.get(ended, WRONG_CALL)
+    if status != WRONG_CALL and not options.rows_only:
+        status = max(status, report.make(output, output, follow.failed))
+    if status:
+        print("\n".join(last_lines), file=sys.stderr)  # pytest's summary, which names what failed
     return status
 
 

@@ -13,7 +13,7 @@ from benchmarks.rows import COPY, NOT_RUN, OURS
 NO_DRIVER = "driver that does nothing"  # what host time is without a GPU
 
 CELL = ["gpu", "device", "suite", "cell"]
-FIGURES = ["p20_ms", "p50_ms", "p80_ms", "gb_per_s", "copy_fraction", "peak_mib", "images_per_s", "ratio"]
+FIGURES = ["p20_ms", "p50_ms", "p80_ms", "cpu_ms", "gb_per_s", "copy_fraction", "peak_mib", "images_per_s", "ratio"]
 _SHARED = ["ours", "decodes", "reason", "version", "shape", "layout", "dtypes", "memory", "threads", "note"]
 
 

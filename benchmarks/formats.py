@@ -1,6 +1,8 @@
 """Numbers as people read them, the same in the README, the report and the charts."""
 
-from fastnorm.cli._text import significant
+from fastnorm.cli._text import plural, significant
+
+__all__ = ["milliseconds", "percent", "plural", "significant", "span", "times"]
 
 
 def times(ratio: float) -> str:
@@ -19,14 +21,3 @@ def span(line: dict, figure: str = "ratio") -> str:
     """The range over several runs, or nothing."""
     low, high = line[f"{figure}_low"], line[f"{figure}_high"]
     return f"{significant(low)} to {significant(high)}" if line["ratio_runs"] > 1 and low is not None else ""
-
-
-def count(value: float) -> str:
-    return f"{value:g}".replace("e+0", "e") if value >= 1e7 else f"{value:,.0f}" if value >= 1e3 else f"{value:.4g}"
-
-
-def size(value: float) -> str:
-    for unit, one in (("EB", 1e18), ("PB", 1e15), ("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if value >= one:
-            return f"{significant(value / one)} {unit}"
-    return f"{value:.0f} B"

@@ -10,19 +10,18 @@ import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import jinja2
 import pandas as pd
 
-from benchmarks import plots
+from benchmarks import formats
 from benchmarks.comparisons import CELL, NO_DRIVER, at, entries, is_ours, peak_bandwidth, records
-from benchmarks.formats import percent, significant, span, times
-from benchmarks.generated import render
+from benchmarks.formats import percent, plural, significant, span, times
 from benchmarks.goals import CPU_PAIR_FRESH, CPU_PAIR_OUT, GPU_PAIR_FRESH, GPU_PAIR_OUT, GPU_VARYING, judge
-from benchmarks.plots import OTHER, OURS, SLOWER, Bar
 from benchmarks.rows import RESULTS, load
 from fastnorm.cli._ending import quietly
-from fastnorm.cli._text import plural, print_table
+from fastnorm.cli._text import print_table
 
 NORMALIZE, PREPROCESS, HOST, END_TO_END, BANDWIDTH = "normalize", "preprocess", "host", "end to end", "bandwidth"
 SUITES = {
@@ -32,53 +31,83 @@ SUITES = {
 HEADLINES = (CPU_PAIR_OUT, CPU_PAIR_FRESH, GPU_PAIR_OUT, GPU_PAIR_FRESH, GPU_VARYING)
 PROVENANCE = ("date", "commit", "driver", "threads", "python", "torch", "triton", "run")
 STEADY = 2.0  # rounds further apart than this factor do not measure the code alone
-_FEW = 4  # a suite of so many cells is drawn whole; of a longer one the headline cells, the others folded away
+_ROUND = [digit * 10.0**power for power in range(-4, 7) for digit in (1, 2, 5)]  # where an axis has ticks
+_FEW = 4  # cells of a suite that are drawn; the charts of the others are folded away
+
+
+class Bar(NamedTuple):
+    label: str
+    value: float
+    text: str  # the value as it is shown
+    low: float  # the ends of the thin line
+    high: float
+    colour: str
+    hollow: bool
 
 
 def _speed_up(line: dict[str, Any]) -> Bar:
     differs = bool(line["mismatches"])
-    colour, text = OURS if line["ratio"] >= 1 else SLOWER, times(line["ratio"]) + ", differs" * differs
+    colour, text = "ours" if line["ratio"] >= 1 else "slower", times(line["ratio"]) + ", differs" * differs
     low, high = line["rounds_low"] or line["ratio"], line["rounds_high"] or line["ratio"]
     return Bar(line["name"], line["ratio"], text, low, high, colour, differs)
 
 
 def _figure(line: dict[str, Any], figure: str, unit: str, label: str) -> Bar:
     """The thin line is the median scaled to the fast and the slow rounds."""
-    value, colour = line[figure], OURS if line["ours"] else OTHER
+    value, colour = line[figure], "ours" if line["ours"] else "other"
     low, high = (value * line["p50_ms"] / (line[p] or line["p50_ms"]) for p in ("p80_ms_high", "p20_ms_low"))
     share = f", {percent(line['copy_fraction'])}" if figure == "gb_per_s" and line["copy_fraction"] else ""
     return Bar(label, value, f"{significant(value)}{unit}{share}", low, high, colour, line["decodes"])
 
 
-def _cell(cell: pd.DataFrame, prefix: str, title: str) -> dict[str, Any]:
-    """What the page says of one cell: what it is, its lines, and its chart: the closest peers first."""
-    suite, chart = cell["suite"].iloc[0], ""
-    if suite == END_TO_END:
-        shown = [_figure(e, "images_per_s", " /s", e["name"]) for e in records(cell.dropna(subset=["images_per_s"]))]
-        chart = plots.svg(shown, "samples per second: more is better", prefix) if shown else ""
-    elif suite != BANDWIDTH and cell["ratio"].notna().any():
-        shown = [_speed_up(e) for e in records(cell.dropna(subset=["ratio"]).sort_values("ratio", kind="stable"))]
-        chart = plots.svg(shown, "a peer's time / ours: right of 1x, fastnorm is faster", prefix, log=True)
+def chart(bars: Sequence[Bar], axis: str, log: bool = False, limit: float | None = None) -> dict[str, Any]:
+    """What the page draws, in percent of its width: bars from 0, or from 1 on a logarithmic axis, and a line at `limit`
+    or where they start."""
+    start, scale = (1.0, math.log) if log else (0.0, float)
+    ends = [start, limit or start, *(end for bar in bars for end in (bar.value, bar.low, bar.high))]
+    first, last, step = scale(min(ends)), scale(max(ends)), next(n for n in _ROUND if n >= max(ends) / 5)
+    ticks = [n for n in _ROUND if min(ends) <= n <= max(ends)] if log else [n * step for n in range(6)]
+
+    def place(value: float) -> float:
+        return 100 * (scale(value) - first) / ((last - first) or 1)
+
+    def between(one: float, other: float) -> str:
+        left, right = sorted((place(one), place(other)))
+        return f"left: {left:.2f}%; width: {right - left:.2f}%"
+
     return {
-        "name": cell["cell"].iloc[0], "suite": title, "what": records(cell)[0], "chart": chart,
-        "unsteady": list(cell[cell["variation"] > STEADY]["name"]), "lines": records(cell[cell["runs"] > 0]),
-        "headline": any(len(at(cell, where)) for where in HEADLINES),
+        "axis": axis, "line": f"left: {place(limit or start):.2f}%",
+        "ticks": [(f"{n:g}" + "x" * log, f"left: {place(n):.2f}%") for n in ticks if n <= max(ends)],
+        "bars": [(bar, between(start, bar.value), between(bar.low, bar.high)) for bar in bars],
     }  # fmt: skip
 
 
-def machine(device: str, gpu: bool, lines: pd.DataFrame, rows: pd.DataFrame, prefix: str) -> dict[str, Any]:
+def _cell(cell: pd.DataFrame, title: str) -> dict[str, Any]:
+    """What the page says of one cell: what it is, its lines, and its chart: the closest peers first."""
+    suite, drawn = cell["suite"].iloc[0], None
+    if suite == END_TO_END:
+        shown = [_figure(e, "images_per_s", " /s", e["name"]) for e in records(cell.dropna(subset=["images_per_s"]))]
+        drawn = chart(shown, f"{title}, samples per second: more is better") if shown else None
+    elif suite != BANDWIDTH and cell["ratio"].notna().any():
+        shown = [_speed_up(e) for e in records(cell.dropna(subset=["ratio"]).sort_values("ratio", kind="stable"))]
+        drawn = chart(shown, "a peer's time / ours: right of 1x, fastnorm is faster", log=True)
+    return {
+        "name": cell["cell"].iloc[0], "what": records(cell)[0], "chart": drawn,
+        "unsteady": list(cell[cell["variation"] > STEADY]["name"]), "lines": records(cell[cell["runs"] > 0]),
+    }  # fmt: skip
+
+
+def machine(device: str, gpu: bool, lines: pd.DataFrame, rows: pd.DataFrame) -> dict[str, Any]:
     """What the page says of one device."""
     own = rows[(rows["device"] == device) & ((rows["driver"] != "") == gpu)]
-    suites = []
+    suites = {}
     for suite, title in SUITES.items():
         title = f"Host time, {NO_DRIVER}" if suite == HOST and not gpu else title
-        groups = lines[lines["suite"] == suite].groupby("cell", sort=False)
-        cells = [_cell(cell, f"{prefix}-{suite}-{n}".replace(" ", "-"), title) for n, (_, cell) in enumerate(groups)]
-        any_headline = any(cell["headline"] for cell in cells)
+        cells = [_cell(cell, title) for _, cell in lines[lines["suite"] == suite].groupby("cell", sort=False)]
         for number, cell in enumerate(cells):
-            shown = cell["headline"] if any_headline else number < _FEW
-            cell["folded"] = len(cells) > _FEW and not shown
-        suites.append((title, [cell for cell in cells if cell["lines"]]))
+            cell["folded"] = number >= _FEW
+        if ran := [cell for cell in cells if cell["lines"]]:
+            suites[title] = ran
     moved = records(lines[lines["suite"].isin([NORMALIZE, PREPROCESS]) & lines["ours"]].dropna(subset=["gb_per_s"]))
     bars = [_figure(line, "gb_per_s", "", line["cell"]) for line in moved]
     peak, axis = peak_bandwidth(lines, device), "GB/s, bytes read and written: more is better"
@@ -86,39 +115,37 @@ def machine(device: str, gpu: bool, lines: pd.DataFrame, rows: pd.DataFrame, pre
         "label": f"{'GPU' if gpu else 'CPU'}: {device}",
         "provenance": {column: list(own[column].astype(str).unique()) for column in PROVENANCE},
         "versions": list(own[own["name"].map(is_ours) & (own["version"] != "")]["version"].unique()),
-        "goals": judge(lines),
-        "bandwidth": plots.svg(bars, axis, f"{prefix}-bandwidth", limit=peak) if bars else "",
-        "peak": peak,
-        "suites": [(title, cells) for title, cells in suites if cells],
+        "goals": judge(lines), "bandwidth": chart(bars, axis, limit=peak) if bars else None, "peak": peak,
+        "suites": suites,
         "absent": lines[lines["runs"] == 0].groupby(["name", "reason"], sort=False)["cell"].agg(list).items(),
-    }
+    }  # fmt: skip
 
 
 def verdict(rows: pd.DataFrame) -> tuple[bool, str]:
     """Whether ours has the contract's bits wherever that was compared, and the line that says so."""
-    compared = rows[rows["name"].map(is_ours).astype(bool) & rows["mismatches"].notna()]
+    compared = rows[rows["name"].map(is_ours).astype(bool)]["mismatches"].dropna()
     if compared.empty:
         return False, "Exactness: no value was compared."
-    differing = compared["mismatches"].sum()
-    counted = compared[(compared["suite"] == NORMALIZE) & compared["shape"].str.fullmatch(r"\d+(x\d+)*")]
-    known = (counted["shape"].map(lambda shape: math.prod(map(int, shape.split("x")))) * counted["targets"]).sum()
-    text = f"Exactness: {differing:,} values of fastnorm differ from the contract in {plural(len(compared), 'row')}"
-    rest = len(compared) - len(counted)
-    others = f" and {plural(rest, 'row')} of other shapes" if rest else ""
-    return bool(differing == 0), text + (f" ({known:,} values{others})." if known else ".")
+    text = f"{compared.sum():,} values of fastnorm differ from the contract in {plural(len(compared), 'row')}"
+    return bool(compared.sum() == 0), f"Exactness: {text}."
 
 
 def page(rows: pd.DataFrame, problems: Sequence[str] = ()) -> str:
     """The whole HTML document; GPUs come first."""
     groups = entries(rows).groupby(["gpu", "device"], sort=False)
-    machines = [machine(device, gpu, lines, rows, f"m{n}") for n, ((gpu, device), lines) in enumerate(groups)]
+    machines = [machine(device, gpu, lines, rows) for (gpu, device), lines in groups]
     machines.sort(key=lambda machine: machine["label"].startswith("CPU"))
     ran = rows[rows["p50_ms"].notna()]
-    cells = ran.groupby(["device", "suite", "cell"]).ngroups
-    return render(
-        "report.html.j2", machines=machines, problems=problems, verdict=verdict(rows), steady=STEADY,
+    counts = {"measurement": len(ran), "cell": ran.groupby(["device", "suite", "cell"]).ngroups}
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters |= {name: getattr(formats, name) for name in formats.__all__}
+    return environment.get_template("report.html.j2").render(
+        machines=machines, problems=problems, verdict=verdict(rows), steady=STEADY,
         suites=[suite for suite in SUITES if (ran["suite"] == suite).any()],
-        counts={"measurement": len(ran), "cell": cells, "run": ran["run"].nunique()},
+        counts=counts | {"run": ran["run"].nunique()},
     )  # fmt: skip
 
 

@@ -1,17 +1,18 @@
 """Measurements as rows of CSV files with their provenance, so that every published figure can be traced.
 
 Columns that do not apply to a row are empty. A peer that did not run has a row without times, whose note says
-"not run: <reason>". Rows of one `run` were measured in turns, so their ratios mean something; `mismatches` counts
-values that differ from the contract, and is empty where nothing was compared.
+"not run: <reason>". Rows of one `run` were measured in turns, so their ratios mean something; `cpu_ms` is the time of
+all cores together, of this process and its workers, on a CPU; `mismatches` counts values that differ from the contract,
+and is empty where nothing was compared.
 """
 
-import csv
+import contextlib
 import datetime
 import functools
 import importlib.metadata
-import io
 import os
 import platform
+import re
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -30,11 +31,18 @@ COPY = "device copy"  # the cell that bandwidth is compared with
 
 COLUMNS = (
     "date", "commit", "device", "driver", "threads", "python", "torch", "triton", "run", "suite", "cell", "name",
-    "version", "shape", "layout", "targets", "dtypes", "memory", "p20_ms", "p50_ms", "p80_ms", "gb_per_s",
-    "copy_fraction", "peak_mib", "images_per_s", "mismatches", "note",
+    "version", "shape", "layout", "targets", "dtypes", "memory", "p20_ms", "p50_ms", "p80_ms", "cpu_ms",
+    "gb_per_s", "copy_fraction", "peak_mib", "images_per_s", "mismatches", "note",
 )  # fmt: skip
 KINDS = dict.fromkeys(COLUMNS, "str") | dict.fromkeys(("threads", "targets", "mismatches"), "Int64")
 KINDS |= dict.fromkeys(COLUMNS[COLUMNS.index("p20_ms") : COLUMNS.index("mismatches")], "float64")
+
+
+class Sample(NamedTuple):
+    """What one call took, in seconds."""
+
+    wall: float  # on a GPU, device time
+    cpu: float  # of all cores together
 
 
 class Cell(NamedTuple):
@@ -52,18 +60,22 @@ class Cell(NamedTuple):
 
 
 def row(
-    run: str, cell: Cell, name: str, version: str, seconds: Sequence[float], device: torch.device | str = "cpu",
-    copy_gb_per_s: float | None = None, peak_mib: float | None = None, mismatches: int | None = None, note: str = "",
+    cell: Cell, name: str, version: str = "", samples: Sequence[Sample] = (), mismatches: int | None = None,
+    note: str = "", *, run: str, device: torch.device | str = "cpu", copy_gb_per_s: float | None = None,
+    peak_mib: float | None = None,
 ) -> dict[str, Any]:  # fmt: skip
-    """One row from the seconds that a call took in each round; without any, the row of a peer that did not run."""
-    columns: dict[str, Any] = _provenance(torch.device(device)) | cell._asdict()
+    """One row from what a call took in each round; without any, the row of a peer that did not run."""
+    device = torch.device(device)
+    columns: dict[str, Any] = _provenance(device) | cell._asdict()
     columns |= {"run": run, "name": name, "version": version, "mismatches": mismatches, "note": note}
-    if len(seconds):
+    if samples:
+        seconds, cpu = np.transpose(samples)
         p20, p50, p80 = np.quantile(seconds, (0.2, 0.5, 0.8))
         rate = cell.bytes_moved / p50 / 1e9 if cell.bytes_moved else None
         figures = {
             "p20_ms": 1e3 * p20, "p50_ms": 1e3 * p50, "p80_ms": 1e3 * p80, "gb_per_s": rate,
-            "copy_fraction": rate / copy_gb_per_s if rate and copy_gb_per_s else None, "peak_mib": peak_mib,
+            "cpu_ms": 1e3 * np.median(cpu) if device.type == "cpu" else None, "peak_mib": peak_mib,
+            "copy_fraction": rate / copy_gb_per_s if rate and copy_gb_per_s else None,
             "images_per_s": cell.images / p50 if cell.images else None,
         }  # fmt: skip
         # Five significant digits: more than any of these measurements has.
@@ -71,51 +83,32 @@ def row(
     return {name: columns.get(name) for name in COLUMNS}
 
 
-def run_id(what: str) -> str:
-    """A name for rows that are measured in turns."""
-    return f"{datetime.datetime.now(datetime.timezone.utc):%Y%m%dT%H%M%S.%f} {what}"
-
-
 def frame(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame(list(rows), columns=list(COLUMNS)).astype(KINDS)
 
 
 def append(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Add rows to a file, which gets its header when it is new; a file that `read` refuses is left alone.
-
-    All or nothing: where the disk is full, the file is as it was.
-    """
+    """Add rows to a file, new or old; it is replaced once the new one lies whole on the disk."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    new = not path.exists() or path.stat().st_size == 0
-    if not new:
-        read(path)
-    with path.open("ab", buffering=0) as file:
-        before = file.tell()
-        left = memoryview(frame(rows).to_csv(index=False, header=new, lineterminator="\n").encode())
-        try:
-            while left:
-                left = left[file.write(left) :]  # a full disk takes a part first, then raises
-        except BaseException:
-            file.truncate(before)
-            raise
+    parts = [read(path), frame(rows)] if path.exists() else [frame(rows)]
+    written = path.with_suffix(".new")
+    pd.concat(parts).to_csv(written, index=False, lineterminator="\n")
+    written.replace(path)
 
 
 def read(path: Path) -> pd.DataFrame:
-    """The rows of a file, in its order; a line that is not a whole row raises, and the error names it."""
-    text, first = path.read_text(encoding="utf-8"), 2
-    lines = csv.reader(io.StringIO(text, newline=""), strict=True)
-    if (header := tuple(next(lines, ()))) != COLUMNS:
-        raise ValueError(f"{path}: got the columns {','.join(header)}; expected {','.join(COLUMNS)}; use another file")
-    try:
-        for values in lines:
-            if len(values) != len(COLUMNS) or lines.line_num > text.count("\n"):
-                raise ValueError(f"{len(values)} of {len(COLUMNS)} columns, or a last line without its end")
-            [float(value) for value, kind in zip(values, KINDS.values(), strict=True) if kind != "str" and value]
-            first = lines.line_num + 1
-    except (csv.Error, ValueError) as error:
-        raise ValueError(f"{path}, line {first}: got {error}, expected a whole row; delete that line") from None
+    """The rows of a file, in its order; a file that holds anything else raises."""
     empty = {name: [""] for name, kind in KINDS.items() if kind != "str"}
-    return pd.read_csv(io.StringIO(text), dtype=KINDS, keep_default_na=False, na_values=empty)
+    try:
+        table = pd.read_csv(path, dtype=KINDS, keep_default_na=False, na_values=empty)
+    except ValueError as error:
+        raise ValueError(f"{path}: got {error}, expected rows of measurements; mend or remove that line") from None
+    if tuple(table) not in (COLUMNS, tuple(name for name in COLUMNS if name != "cpu_ms")):  # which is younger
+        raise ValueError(f"{path}: got the columns {','.join(table)}; expected {','.join(COLUMNS)}; use another file")
+    if (nameless := table["name"] == "").any():
+        line = int(nameless.argmax()) + 2
+        raise ValueError(f"{path}, line {line}: got too few columns, expected a whole row; mend or remove that line")
+    return table.reindex(columns=list(COLUMNS)).astype(KINDS)
 
 
 def load(folder: Path = RESULTS) -> pd.DataFrame:
@@ -147,11 +140,10 @@ def version_of(*distributions: str) -> str:
 @functools.cache
 def _output(*command: str) -> str:
     """The first line that a command prints, or "unknown"."""
-    try:
+    with contextlib.suppress(OSError, subprocess.TimeoutExpired):
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=20)
-    except (OSError, subprocess.TimeoutExpired):
-        return "unknown"
-    return next(iter(done.stdout.splitlines()), "unknown").strip()
+        return done.stdout.partition("\n")[0].strip() or "unknown"
+    return "unknown"
 
 
 def _commit() -> str:
@@ -161,8 +153,7 @@ def _commit() -> str:
 
 
 def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+    with contextlib.suppress(OSError):
+        if found := re.search(r"^model name\s*: (.*)", Path("/proc/cpuinfo").read_text(), re.MULTILINE):
+            return found[1].strip()
+    return platform.processor() or platform.machine()

@@ -15,9 +15,8 @@ import torch
 import fastnorm
 from benchmarks import pixels, timing
 from benchmarks.cells import NORMALIZE, PAIR, PREPROCESS, SMALL, SMALL_IMAGES
-from benchmarks.peers import Missing, NormalizeJob, PreprocessJob, Timing, make, mismatches, normalize, preprocess
+from benchmarks.peers import Job, Missing, Timing, make, mismatches, normalize, preprocess
 from benchmarks.rows import OURS
-from benchmarks.timing import left_out
 
 
 def of_ours(calls, expected_of, device, how, name=OURS):
@@ -40,6 +39,11 @@ def of_peers(peers, job, sets, expected, changed=None, resolutions=1):
             except RuntimeError as error:  # out of memory, or a compiled function that fails for another size
                 made = Missing(peer.name, f"{type(error).__name__}: {str(error).splitlines()[0]}")
         yield made
+
+
+def left_out(chosen, every, where):
+    """Peers that a cell does not measure, so that their absence shows."""
+    return [Missing(peer.name, f"left out of this cell, {where}") for peer in every if peer not in chosen]
 
 
 def name_of(cell):
@@ -68,7 +72,7 @@ def test_normalize(suite, cell):
     # Fresh memory is part of what is timed there, for ours and for peers alike.
     changed = {Timing.GRAPH: Timing.EVENTS} if cell.memory == "fresh" else {}
     entries = [of_ours(calls, expected_of, device, changed.get(Timing.GRAPH, Timing.GRAPH))]
-    job = NormalizeJob(batches[0], cell.layout, cell.targets, cell.dtypes)
+    job = Job(batches[0], cell.targets, device, cell.layout, cell.dtypes)
     entries += of_peers(peers, job, batches, expected_of(0), changed, len(cell.sizes))
     where = "16x512x512 and 8x224x224" if cell.device == "cpu" else "64x512x512 and 1x224x224"
     entries += timing.bandwidth(device, ["copy"])
@@ -98,7 +102,7 @@ def test_preprocess(suite, threads, cell):
     expected = fastnorm.reference.preprocess(own[0], PAIR)
     ours = partial(of_ours, [partial(fastnorm.fused_dual_preprocess, one) for one in own], lambda _: expected, device)
     peers = [peer for peer in preprocess.ALL if not (cell.one_thread and peer in preprocess.THREADED)]
-    entries = [ours(Timing.EVENTS), *of_peers(peers, PreprocessJob(theirs[0], PAIR, device), theirs, expected)]
+    entries = [ours(Timing.EVENTS), *of_peers(peers, Job(theirs[0], PAIR, device), theirs, expected)]
     if on_gpu:  # a graph would replay the upload of a call's records from memory that has long been used again
         entries += [ours(Timing.QUEUED, f"{OURS}, device only"), *timing.bandwidth(device, ["copy", "fill"])]
     entries += left_out(peers, preprocess.ALL, "which has one thread")

@@ -15,6 +15,7 @@ time, from the first batch asked for (workers started and at rest) to the last o
 """
 
 import functools
+import itertools
 import operator
 import types
 from collections.abc import Callable
@@ -33,7 +34,7 @@ from benchmarks.peers import mismatches
 from benchmarks.peers.preprocess import published_chain, stacked
 from benchmarks.pixels import photographs
 from benchmarks.rows import OURS, Cell, version_of
-from benchmarks.timing import Candidate, Runner
+from benchmarks.timing import Candidate
 
 BATCH = 8
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -47,9 +48,7 @@ class Files(Dataset):
     def __init__(self, paths: list[Path], make: Callable[[], Callable[[Image.Image], Any]]) -> None:
         self.paths, self.make = paths, make
 
-    @functools.cached_property
-    def prepare(self) -> Callable[[Image.Image], Any]:  # in the worker
-        return self.make()
+    prepare = functools.cached_property(lambda self: self.make())  # in the worker
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -103,8 +102,8 @@ def jpegs(tmp_path_factory, pytestconfig):
     folder = tmp_path_factory.mktemp("jpegs")
     paths = [folder / f"{index:03}.jpg" for index in range(16 if few else 64)]
     distinct = photographs([SIZES[index % len(SIZES)] for index in range(min(len(paths), 40))])  # five in eight sizes
-    for index, path in enumerate(paths):
-        distinct[index % len(distinct)].save(path, quality=90)
+    for path, image in zip(paths, itertools.cycle(distinct), strict=False):
+        image.save(path, quality=90)
     return paths
 
 
@@ -128,14 +127,8 @@ CELLS = [types.SimpleNamespace(workers=workers, quick=True, device="cpu") for wo
 def test_end_to_end(suite, jpegs, differing, cell):
     note = f"data time of one sample; {cell.workers} workers, batches of {BATCH}"
     name, shape = f"IP-Adapter dataset {cell.workers} workers", f"{len(jpegs)} ragged"
-    columns = Cell("end to end", name, shape, "JPEG", 2, "fp32+fp32", "fresh", images=1)
-    candidates = [
-        Candidate(
-            pipeline.name, pipeline.version,
-            Runner(partial(pipeline.epoch, pipeline.loader(jpegs, cell.workers)), len(jpegs)),
-            differing[pipeline.name], note,
-        )
-        for pipeline in PIPELINES
-    ]  # fmt: skip
-    # The first epoch, which is not counted, starts the workers and imports the packages.
-    suite.compare(columns, candidates, 7, DEVICE)
+    candidates = []
+    for one in PIPELINES:  # the first epoch, which is not counted, starts the workers and imports the packages
+        epoch, differ = partial(one.epoch, one.loader(jpegs, cell.workers)), differing[one.name]
+        candidates.append(Candidate(one.name, one.version, epoch, len(jpegs), mismatches=differ, note=note))
+    suite.compare(Cell("end to end", name, shape, "JPEG", 2, "fp32+fp32", "fresh", images=1), candidates, 7, DEVICE)

@@ -17,9 +17,9 @@ import triton
 import fastnorm
 from benchmarks import pixels
 from benchmarks.cells import BF16, FP32, NormalizeCell
-from benchmarks.peers import Missing, NormalizeJob, Timing, make, normalize
+from benchmarks.peers import Job, Missing, Timing, make, normalize
 from benchmarks.rows import OURS
-from benchmarks.timing import Candidate, Runner
+from benchmarks.timing import Candidate
 from fastnorm import CLIP, VAE
 from fastnorm_kernels.normalize import choose, plans_of
 from tests import stub_driver
@@ -32,10 +32,6 @@ CELLS = [
     for images, dtype in (((1, BF16), (1, FP32), (8, BF16), (8, FP32)) if HAS_GPU else ((1, BF16),))
     for memory in ("fresh", "out")
 ]
-
-
-def candidate(name, version, call, note):
-    return Candidate(name, version, Runner(call, timing=Timing.HOST, repeats=CALLS), note=note)
 
 
 @pytest.mark.parametrize("cell", CELLS, ids=lambda cell: f"host: {cell.columns().cell}")
@@ -56,15 +52,15 @@ def test_host_time(suite, request, tmp_path, cell):
     given = list(outputs) if cell.memory == "out" else None
     where = "" if HAS_GPU else "; driver that does nothing"
     ours = functools.partial(fastnorm.fused_dual_normalize, batch, dtype=dtype, out=given)
+    timed = functools.partial(Candidate, timing=Timing.HOST, repeats=CALLS)
     entries = [
-        candidate(OURS, fastnorm.__version__, ours, "checks, outputs, launch" + where),
-        candidate("Triton kernel[grid]", triton.__version__, launch.run, "launch only" + where),
+        timed(OURS, fastnorm.__version__, ours, note="checks, outputs, launch" + where),
+        timed("Triton kernel[grid]", triton.__version__, launch.run, note="launch only" + where),
     ]
-    job = NormalizeJob(batch, "NHWC", (VAE, CLIP), cell.dtypes)
+    job = Job(batch, (VAE, CLIP), device, dtypes=cell.dtypes)
     for peer in cell.peers if HAS_GPU and cell.memory == "fresh" else ():
-        function = make(peer, job)
-        if not isinstance(function, Missing):
-            call = functools.partial(function, batch)
-            function = candidate(peer.name, peer.version(), call, "outputs, launch")
-        entries.append(function)
+        made = make(peer, job)
+        if not isinstance(made, Missing):
+            made = timed(peer.name, peer.version(), functools.partial(made, batch), note="outputs, launch")
+        entries.append(made)
     suite.compare(cell.columns()._replace(suite="host", bytes_moved=None), entries, cell.rounds, device)

@@ -10,24 +10,27 @@ sets are walked until a sample lasts milliseconds. A row's note names the kind o
                     plan for longer than they compute, and that a graph cannot hold
     wall clock      between two synchronisations of the device, for packages with streams of their own
 
-On the CPU a sample is one call by the wall clock, until its result has been dropped again. A candidate's rows come of
-rounds, each of which times every candidate once, ours last, so that all meet the same conditions.
+On the CPU a sample is one call by the wall clock, until its result has been dropped again, and by the time of all cores
+that this process and its workers took. A candidate's rows come of rounds, each of which times every candidate once,
+ours last, so that all meet the same conditions.
 """
 
+import datetime
 import functools
 import math
+import multiprocessing
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
-from benchmarks.peers import Missing, Peer, Timing
-from benchmarks.rows import COPY, NOT_RUN, Cell, append, row, run_id
+from benchmarks.peers import Missing, Timing
+from benchmarks.rows import COPY, NOT_RUN, Cell, Sample, append, frame, row
 
+SHOWN = ["name", "p50_ms", "cpu_ms", "ratio", "copy_fraction", "mismatches", "note"]
 FILES = {"host": "host", "end to end": "end_to_end"}  # by suite; else the device's
 L2_MULTIPLE = 4  # of the cache's size, that the sets of one cell have at least
 MIN_SETS = 2
@@ -35,18 +38,6 @@ SAMPLE_SECONDS = 2e-3  # one sample takes at least this long
 COPY_BYTES = 1 << 30  # of the copy that bandwidth is measured by, read and written each
 # The device waits for half a millisecond while the host begins to fill its queue; for 30 until a sample is queued.
 SPIN_CYCLES = {Timing.GRAPH: 1_000_000, Timing.EVENTS: 1_000_000, Timing.QUEUED: 60_000_000}
-
-
-@dataclass
-class Candidate:
-    name: str
-    version: str
-    sample: Callable[[], float]  # the seconds of one call
-    mismatches: int | None = None
-    note: str = ""
-    peak_mib: float | None = None
-    cell: Cell | None = None  # its own columns, where they are not those of the comparison
-    seconds: list[float] = field(default_factory=list)
 
 
 def device(kind: str) -> torch.device:
@@ -71,43 +62,53 @@ def synchronize() -> None:
         torch.cuda.synchronize()
 
 
-@dataclass
-class Runner:
-    """A walk over all sets, and how to time it; calling it gives one sample: seconds per call."""
+def cpu_seconds() -> float:
+    """The time of all cores that this process and its workers have taken."""
+    workers = [(~worker.pid << 3) | 2 for worker in multiprocessing.active_children()]  # as clock_getcpuclockid has it
+    return time.process_time() + sum(map(time.clock_gettime, workers))
 
+
+@dataclass
+class Candidate:
+    """A walk over all sets of inputs and outputs, how to time it, and what its row says."""
+
+    name: str
+    version: str
     run: Callable[[], object]
     calls: int = 1  # in one run
     timing: Timing = Timing.WALL
-    repeats: int = 1
+    mismatches: int | None = None
+    note: str = ""
+    repeats: int = 1  # of the run, in one sample
+    peak_mib: float | None = None
+    cell: Cell | None = None  # its own columns, where they are not those of the comparison
     kept: Sequence[object] = ()  # outputs that a graph writes
+    samples: list[Sample] = field(default_factory=list)
 
-    def __call__(self) -> float:
-        return self.seconds() / (self.calls * self.repeats)
+    def sample(self) -> Sample:
+        """What one call took."""
+        calls, begun = self.calls * self.repeats, cpu_seconds()
+        return Sample(self.seconds() / calls, (cpu_seconds() - begun) / calls)
 
     def seconds(self) -> float:
         """Of all repeats from an idle device on: by the clock, or between events queued while the device spins."""
         synchronize()
-        if self.timing in SPIN_CYCLES:
+        if events := self.timing in SPIN_CYCLES:
             start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
             torch.cuda._sleep(SPIN_CYCLES[self.timing])
             start.record()
-            self.repeat()
-            end.record()
-            synchronize()
-            return start.elapsed_time(end) / 1e3
         begun = time.perf_counter()
-        self.repeat()
-        if self.timing is Timing.WALL:
-            synchronize()
-        return time.perf_counter() - begun
-
-    def repeat(self) -> None:
         for _ in range(self.repeats):
             self.run()
+        if events:
+            end.record()
+        if self.timing is not Timing.HOST:
+            synchronize()
+        return start.elapsed_time(end) / 1e3 if events else time.perf_counter() - begun
 
 
-def runner(calls: Sequence[Callable[[], object]], timing: Timing) -> Runner:
-    """Prepare calls, one per set: compile, capture where `timing` allows it, and choose the repeats."""
+def prepared(name: str, version: str, calls: Sequence[Callable[[], object]], timing: Timing, **columns) -> Candidate:
+    """Calls, one per set, ready to be timed: compiled, captured where `timing` allows it, and with their repeats."""
 
     def walk() -> None:
         for call in calls:
@@ -115,30 +116,16 @@ def runner(calls: Sequence[Callable[[], object]], timing: Timing) -> Runner:
 
     walk()
     synchronize()
-    made = captured(calls) if timing is Timing.GRAPH else Runner(walk, len(calls), timing)
-    made()  # a graph's first replay uploads it
-    made.repeats = repeats_needed(made() * made.calls)
+    made = Candidate(name, version, walk, len(calls), timing, **columns)
+    if timing is Timing.GRAPH:  # outputs are kept, so that no call writes where an earlier one did
+        graph = torch.cuda.CUDAGraph()
+        # The outer context puts the stream back where a capture fails.
+        with torch.cuda.stream(torch.cuda.current_stream()), torch.cuda.graph(graph):
+            made.kept = [call() for call in calls]
+        made.run = graph.replay
+    made.sample()  # a graph's first replay uploads it
+    made.repeats = repeats_needed(made.seconds())
     return made
-
-
-def captured(calls: Sequence[Callable[[], object]]) -> Runner:
-    """A graph of all calls. Their outputs are kept, so that no call writes where an earlier one did."""
-    graph = torch.cuda.CUDAGraph()
-    # The outer context puts the stream back where a capture fails.
-    with torch.cuda.stream(torch.cuda.current_stream()), torch.cuda.graph(graph):
-        kept = [call() for call in calls]
-    return Runner(graph.replay, len(calls), Timing.GRAPH, kept=[graph, *kept])
-
-
-def peak_mib(call: Callable[[], object]) -> float:
-    """What one call allocates at its highest point, beyond what was there before, in MiB."""
-    call()
-    torch.cuda.synchronize()
-    before = torch.cuda.memory_allocated()
-    torch.cuda.reset_peak_memory_stats()
-    call()
-    torch.cuda.synchronize()
-    return (torch.cuda.max_memory_allocated() - before) / 2**20
 
 
 def candidate(
@@ -147,37 +134,33 @@ def candidate(
 ) -> Candidate:  # fmt: skip
     """One call per set, ready to be timed; what a graph does not take is timed by events, and its note says so."""
     if on.type == "cpu":
-        return Candidate(name, version, Runner(calls[0], timing=Timing.HOST), mismatches, note)
-    peak = peak_mib(calls[0])
+        return Candidate(name, version, calls[0], 1, Timing.HOST, mismatches, note)
     try:
-        ready = runner(calls, timing)
+        made = prepared(name, version, calls, timing, mismatches=mismatches)
     except RuntimeError:
         if timing is not Timing.GRAPH:
             raise
         torch.cuda.synchronize()
-        ready = runner(calls, Timing.EVENTS)
-    return Candidate(name, version, ready, mismatches, "; ".join(filter(None, [ready.timing.value, note])), peak)
+        made = prepared(name, version, calls, Timing.EVENTS, mismatches=mismatches)
+    made.note = "; ".join(filter(None, [made.timing.value, note]))
+    before = torch.cuda.memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+    calls[0]()
+    torch.cuda.synchronize()
+    made.peak_mib = (torch.cuda.max_memory_allocated() - before) / 2**20  # of one call, beyond what was there before
+    return made
 
 
-def bandwidth(on: torch.device, kinds: Sequence[str]) -> list[Candidate]:
+def bandwidth(on: torch.device, kinds: Sequence[str]) -> Iterator[Candidate]:
     """On CUDA: a large copy, which reads and writes every byte once, and a large memset, which only writes."""
-    found = []
     for kind in kinds if on.type == "cuda" else ():
         source, target = (torch.randint(0, 256, (COPY_BYTES,), dtype=torch.uint8, device=on) for _ in range(2))
-        call, cell, note, moved = {
+        call, name, note, moved = {
             "copy": (functools.partial(target.copy_, source), COPY, "bytes read + written", 2),
             "fill": (functools.partial(target.fill_, 7), "device fill", "bytes written", 1),
         }[kind]
-        columns = Cell("bandwidth", cell, str(COPY_BYTES), bytes_moved=moved * COPY_BYTES)
-        timed = runner([call], Timing.EVENTS)
-        found.append(Candidate(f"torch {kind}_", torch.__version__, timed, note=note, cell=columns))
-    return found
-
-
-def left_out(chosen: Sequence[Peer], every: Sequence[Peer], where: str) -> list[Missing]:
-    """Peers that a cell does not measure, so that their absence shows."""
-    names = {peer.name for peer in chosen}
-    return [Missing(peer.name, f"left out of this cell, {where}") for peer in every if peer.name not in names]
+        cell = Cell("bandwidth", name, str(COPY_BYTES), bytes_moved=moved * COPY_BYTES)
+        yield prepared(f"torch {kind}_", torch.__version__, [call], Timing.EVENTS, note=note, cell=cell)
 
 
 @dataclass
@@ -201,34 +184,24 @@ class Suite:
         missing = [entry for entry in entries if isinstance(entry, Missing)]
         broken = [entry for entry in missing if entry.broken]
         assert not (broken and self.verify_only), f"peers whose calls need fixing: {broken}"
-        for _ in range(0 if self.verify_only else min(rounds, 5) if self.quick else rounds, -1, -1):
+        for _ in range(1 + (0 if self.verify_only else min(rounds, 5) if self.quick else rounds)):  # one to warm up
             for candidate in (*candidates[1:], candidates[0]):
-                candidate.seconds.append(candidate.sample())
+                candidate.samples.append(candidate.sample())
         if self.verify_only:
             return
         kind = torch.device(device).type
-        run, copy = run_id(f"{kind} {cell.suite}"), None
+        now = datetime.datetime.now(datetime.timezone.utc)
+        shared = {"run": f"{now:%Y%m%dT%H%M%S.%f} {kind} {cell.suite}", "device": device}
         for one in candidates:
-            del one.seconds[0]  # the warm-up
             if one.cell and one.cell.cell == COPY:
-                copy = one.cell.bytes_moved / np.median(one.seconds) / 1e9
+                median = np.median([sample.wall for sample in one.samples[1:]])
+                shared["copy_gb_per_s"] = one.cell.bytes_moved / median / 1e9
         rows = [
-            row(run, c.cell or cell, c.name, c.version, c.seconds, device, copy, c.peak_mib, c.mismatches, c.note)
+            row(c.cell or cell, c.name, c.version, c.samples[1:], c.mismatches, c.note, peak_mib=c.peak_mib, **shared)
             for c in candidates
         ]
-        rows += [row(run, cell, absent.name, "", [], device, note=NOT_RUN + absent.reason) for absent in missing]
-        show(rows)
+        rows += [row(cell, peer.name, note=NOT_RUN + peer.reason, **shared) for peer in missing]
+        table = frame(rows).assign(ratio=lambda rows: rows["p50_ms"] / rows["p50_ms"][0])
+        print(f"\n{cell.cell}\n{table[SHOWN].to_string(index=False, na_rep='')}")  # pytest shows it with -s
         if self.rows:
             append(self.rows / f"{FILES.get(cell.suite) or ('gpu' if kind == 'cuda' else 'cpu')}.csv", rows)
-
-
-def show(rows: Sequence[dict[str, Any]]) -> None:
-    """One cell's rows, each with its time over the first one's; pytest shows them with -s."""
-    print(f"\n{rows[0]['cell']}")
-    for line in rows:
-        figures = ""
-        if line["p50_ms"] is not None:
-            share = f"  {line['copy_fraction']:6.1%} of copy" if line["copy_fraction"] else ""
-            differ = "" if line["mismatches"] is None else f"  differ: {line['mismatches']}"
-            figures = f"{line['p50_ms']:10.4f} ms  x{line['p50_ms'] / rows[0]['p50_ms']:7.2f}{share}{differ}  "
-        print(f"  {line['name']:62} {figures}{line['note']}")

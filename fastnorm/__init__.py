@@ -48,12 +48,15 @@ __all__ = [
     "Sides",
     "Square",
     "Target",
+    "denormalize",
     "empty_host_cache",
     "fused_dual_normalize",
     "fused_dual_preprocess",
     "fused_normalize",
     "fused_preprocess",
+    "guard",
     "reference",
+    "renormalize",
     "set_host_cache_limit",
 ]
 
@@ -73,6 +76,8 @@ if TYPE_CHECKING or not _is_command():
     from fastnorm import reference
     from fastnorm.images.packed import PackedImages
     from fastnorm.memory.host_cache import empty_host_cache, set_host_cache_limit
+    from fastnorm.ops.denormalize import denormalize, renormalize
+    from fastnorm.ops.guard import guard
     from fastnorm.ops.normalize import fused_dual_normalize, fused_normalize
     from fastnorm.ops.preprocess import fused_dual_preprocess, fused_preprocess
     from fastnorm.spec.normalization import CLIP, DINOV2, IMAGENET, SIGLIP, VAE, Normalization
@@ -98,6 +103,8 @@ if TYPE_CHECKING or not _is_command():
     from fastnorm.spec.target import DualOutput, Target
 else:
     _HOMES = {
+        "ops.denormalize": ("denormalize", "renormalize"),
+        "ops.guard": ("guard",),
         "ops.normalize": ("fused_dual_normalize", "fused_normalize"),
         "memory.host_cache": ("empty_host_cache", "set_host_cache_limit"),
         "spec.normalization": ("CLIP", "DINOV2", "IMAGENET", "SIGLIP", "VAE", "Normalization"),

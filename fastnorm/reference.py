@@ -16,8 +16,16 @@ import torch
 
 from fastnorm.backends import eager
 from fastnorm.images.layout import as_planes
+from fastnorm.images.values import check_values
 from fastnorm.ops.preprocess import run
-from fastnorm.spec.arguments import check_normalizations, resolve_dtypes
+from fastnorm.spec.arguments import (
+    OUTPUT_DTYPES,
+    PIXEL_DTYPES,
+    check_normalization,
+    check_normalizations,
+    resolve_dtype,
+    resolve_dtypes,
+)
 from fastnorm.spec.normalization import Normalization
 from fastnorm.spec.options import Layout
 from fastnorm.spec.target import Target, check_targets
@@ -49,6 +57,41 @@ def normalize(
     targets = check_normalizations(normalizations)
     dtypes = resolve_dtypes(dtype, len(targets))
     return eager.normalized(as_planes(batch, layout), targets, dtypes)
+
+
+def denormalize(
+    tensor: torch.Tensor, normalization: Normalization, *, dtype: torch.dtype = torch.uint8
+) -> torch.Tensor:
+    """Pixels from normalised values, one eager step at a time, on the device where they are.
+
+    Example:
+        >>> denormalize(torch.zeros(3, 1, 1), fastnorm.VAE, dtype=torch.float32).flatten()
+        tensor([0.5000, 0.5000, 0.5000])
+
+    Arguments, results and errors are those of `fastnorm.denormalize`, without `out`.
+    """
+    values = check_values(tensor)
+    check_normalization(normalization, "normalization")
+    return eager.denormalized(values, normalization, resolve_dtype(dtype, PIXEL_DTYPES))
+
+
+def renormalize(
+    tensor: torch.Tensor, source: Normalization, target: Normalization, *, dtype: torch.dtype | None = None
+) -> torch.Tensor:
+    """Values of one normalisation from those of another, one eager step at a time, on the device where they are.
+
+    Example:
+        >>> renormalize(torch.ones(3, 1, 1), fastnorm.VAE, fastnorm.CLIP).flatten()
+        tensor([1.9303, 2.0749, 2.1459])
+
+    Arguments, results and errors are those of `fastnorm.renormalize`, without `out`.
+    """
+    values = check_values(tensor)
+    check_normalization(source, "source")
+    check_normalization(target, "target")
+    return eager.renormalized(
+        values, source, target, resolve_dtype(values.dtype if dtype is None else dtype, OUTPUT_DTYPES)
+    )
 
 
 def preprocess(images: AnyImages, targets: Sequence[Target], **options: Unpack[Options]) -> tuple[torch.Tensor, ...]:

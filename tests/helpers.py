@@ -1,9 +1,14 @@
 """What several tests need: pixels to feed, poisoned memory to write to, bits to compare, both paths to run."""
 
+import contextlib
+import os
+
 import numpy as np
 import torch
 
 import fastnorm
+import fastnorm_native
+from fastnorm.backends.cpu import native
 from fastnorm.images.layout import as_planes
 from fastnorm.verify.oracle import bits
 
@@ -86,4 +91,52 @@ def preprocess_by_kernel(images, targets, **options):
     return list(outputs)
 
 
-PATHS = {"kernel": run_kernel, "public": run_public}
+@contextlib.contextmanager
+def cpu_path(name):
+    """FASTNORM_CPU=name for the calls inside."""
+    before = os.environ.get(native.VARIABLE)
+    os.environ[native.VARIABLE] = name
+    native.engine.cache_clear()
+    try:
+        yield
+    finally:
+        del os.environ[native.VARIABLE]
+        if before is not None:
+            os.environ[native.VARIABLE] = before
+        native.engine.cache_clear()
+
+
+def run_public_by(path):
+    """The public call on the CPU with FASTNORM_CPU=path."""
+
+    def run(batch, targets, outputs, layout="auto"):
+        with cpu_path(path):
+            run_public(batch, targets, outputs, layout)
+
+    return run
+
+
+def available_instructions():
+    """The words of FASTNORM_CPU for the instruction sets that this machine has, if it has native code at all."""
+    found = fastnorm_native.library()
+    if found is None:
+        return []
+    return [name for name, instructions in native.INSTRUCTIONS.items() if instructions <= found.best]
+
+
+CPU_PATHS = [*available_instructions(), native.TORCH]
+PATHS = {"kernel": run_kernel, "public": run_public} | {path: run_public_by(path) for path in CPU_PATHS}
+
+
+def preprocess_by(path):
+    """The public call on the CPU with FASTNORM_CPU=path."""
+
+    def preprocess(images, targets, **options):
+        with cpu_path(path):
+            return fastnorm.fused_preprocess(images, targets, **options)
+
+    return preprocess
+
+
+# Each way to preprocess, beside the reference.
+PREPROCESS = {"kernel": preprocess_by_kernel} | {path: preprocess_by(path) for path in CPU_PATHS}

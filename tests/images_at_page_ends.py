@@ -1,7 +1,5 @@
 """Resizes images that begin and end where readable memory does; test_triton_interpreter runs it."""
 
-import ctypes
-import mmap
 import sys
 
 import torch
@@ -10,21 +8,7 @@ import triton_interpreter
 from fastnorm.backends.eager import resize_and_crop
 from fastnorm.spec.filters import BICUBIC, coefficients
 from fastnorm.spec.geometry import CropRule, PassOrder, Size, geometry
-
-PAGE = mmap.PAGESIZE
-PROT_NONE = 0
-
-
-def guarded(pages):
-    """Bytes between two pages that cannot be read."""
-    memory = mmap.mmap(-1, (pages + 2) * PAGE)
-    buffer = torch.frombuffer(memory, dtype=torch.uint8)
-    mprotect = ctypes.CDLL(None, use_errno=True).mprotect
-    mprotect.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
-    for first in (buffer.data_ptr(), buffer.data_ptr() + (pages + 1) * PAGE):
-        if mprotect(first, PAGE, PROT_NONE):
-            raise OSError(ctypes.get_errno(), "mprotect")
-    return buffer[PAGE:-PAGE]
+from guarded_pages import guarded
 
 
 def main():

@@ -121,6 +121,7 @@ def checks():
     found["ragged"] = functools.partial(
         resizing.test_ragged_images_packed_into_one_buffer, BICUBIC, resizing.CropRule.TORCHVISION
     )
+    found["three dtypes"] = resizing.test_three_branches_of_three_dtypes
     found["mirrored"] = functools.partial(
         resizing.test_mirrored_images, True, True, resizing.PassOrder.HORIZONTAL_FIRST
     )
@@ -195,7 +196,7 @@ def main():
                 executed = any(caught(tests[name]) for name in names)
                 survivors.append((what if executed else "never executed", kernel.instructions[position].text))
         kernels.changed = {}
-        print(f"{kernel.module.name}: {made - len(survivors)} of {made} changes caught")
+        print(f"{kernel.module.name}: {made - len(survivors)} of {made} changes caught", flush=True)
         for survivor in survivors:
             print("   ", *survivor, sep=" | ", flush=True)
 

@@ -30,7 +30,9 @@ CELLS = [types.SimpleNamespace(name=name, quick=name == NAMES[0], device="cpu") 
 def test_cell(suite, cell):
     assert VALUES_DIFFER == 0, "not verified, not timed"
     columns = Cell("normalize", cell.name, "1x2x2x3", dtypes="fp32", memory="out", layout="NHWC")
-    suite.compare(columns, [Candidate("fastnorm", "1", lambda: 1.0, 0), Candidate("kornia", "2", lambda: 3.0, 5)], 3)
+    ours, theirs = Candidate("fastnorm", "1", None, mismatches=0), Candidate("kornia", "2", None, mismatches=5)
+    ours.sample, theirs.sample = lambda: (1.0, 2.0), lambda: (3.0, 4.0)
+    suite.compare(columns, [ours, theirs], 3)
 """
 
 
@@ -59,6 +61,7 @@ def test_rows_are_measured_and_drawn(run, tmp_path):
     rows = read(tmp_path / "out" / "cpu.csv")
     assert list(rows["cell"]) == ["quick one"] * 2
     assert list(rows["p50_ms"]) == [1000.0, 3000.0]
+    assert list(rows["cpu_ms"]) == [2000.0, 4000.0]
     assert "3.00x" in (tmp_path / "out" / "report.html").read_text()
 
 
@@ -83,7 +86,7 @@ def test_a_suite_that_cannot_run_is_an_error(run, cells):
 
 def test_ctrl_c_says_how_to_draw_the_rows_so_far(run, tmp_path):
     done = run(
-        cells=CELLS.replace("lambda: 3.0", "interrupted") + "\ndef interrupted():\n    raise KeyboardInterrupt\n"
+        cells=CELLS.replace("lambda: (3.0, 4.0)", "interrupted") + "\ndef interrupted():\n    raise KeyboardInterrupt\n"
     )
     assert done.returncode == 130
     assert f"python -m benchmarks.report {tmp_path / 'out'}" in done.stderr
@@ -128,12 +131,10 @@ def test_the_current_folder_serves_an_installed_package(tmp_path, monkeypatch):
 
 def test_missing_packages_are_named_with_the_fix(monkeypatch, capsys, tmp_path):
     real = importlib.util.find_spec
-    monkeypatch.setattr(
-        importlib.util, "find_spec", lambda name: None if name in ("pandas", "matplotlib") else real(name)
-    )
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name in ("pandas", "jinja2") else real(name))
     assert main(["bench", "--output", str(tmp_path)]) == 2
     err = capsys.readouterr().err
-    assert "pandas and matplotlib not installed" in err
+    assert "pandas and jinja2 not installed" in err
     assert 'pip install -e ".[bench]"' in err
 
 

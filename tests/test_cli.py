@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 
 import fastnorm
+from fastnorm.backends import select
 from fastnorm.cli import (
     _parser,
     _text,
@@ -32,6 +33,8 @@ from fastnorm.spec.normalization import PRESET_SOURCES, PRESETS
 from fastnorm.spec.options import ALPHA_CHOICES, EXIF_CHOICES
 from fastnorm.spec.presets import TARGET_PRESETS, TARGET_SOURCES
 from fastnorm.verify import check, oracle, pillow_chain, published, resizing
+from fastnorm.verify.checks import Report
+from helpers import cpu_path
 
 QUICK = ["--size", "64", "--clip-size", "32", "--rounds", "1", "--device", "cpu"]
 VALUES = 3 * (64 * 64 + 32 * 32)  # of one image, in both tensors
@@ -210,11 +213,16 @@ def test_ctrl_c_while_something_is_being_imported_exits_quietly(module):
 
 
 @pytest.mark.parametrize(
-    ("where", "why"),
-    [(">/dev/full", "output cannot be written (No space left on device)"), (">&-", "standard output is closed")],
+    ("call", "why"),
+    [
+        ("explain clip >/dev/full", "output cannot be written (No space left on device)"),
+        ("--help >/dev/full", "output cannot be written (No space left on device)"),
+        ("demo --help >/dev/full", "output cannot be written (No space left on device)"),
+        ("explain clip >&-", "standard output is closed"),
+    ],
 )
-def test_an_output_that_cannot_be_written_is_one_line(where, why):
-    command = f"{shlex.quote(sys.executable)} -m fastnorm explain clip {where}"
+def test_an_output_that_cannot_be_written_is_one_line(call, why):
+    command = f"{shlex.quote(sys.executable)} -m fastnorm {call}"
     result = subprocess.run(command, shell=True, env=environment(), capture_output=True, text=True, check=False)
     assert result.returncode == 2
     assert result.stderr.startswith("fastnorm: error: ")
@@ -266,7 +274,7 @@ def test_demo_of_the_shipped_photographs(sheet, capsys):
     count = len(shipped_photographs())
     assert f"the {count} photographs shipped with fastnorm\n" in captured.out
     assert "300 x 451 to 558 x 640 pixels, height x width" in captured.out
-    assert f"torch on CPU, {torch.get_num_threads()} threads" in captured.out
+    assert f" on {select.path_name(torch.device('cpu'))}\n" in captured.out
     assert f"0 of {count * VALUES:,} values differ from torchvision {torchvision_version()} and transformers " in flat
     assert f"({count}, 3, 64, 64)" in captured.out
     assert f"({count}, 3, 32, 32)" in captured.out
@@ -822,6 +830,23 @@ def test_explain_refuses_an_order_that_is_not_for_the_constants(capsys):
 
 def test_every_preset_has_a_source():
     assert PRESET_SOURCES.keys() == PRESETS.keys()
+
+
+@pytest.mark.parametrize("command", [["check", "--device", "cpu"], ["explain"], ["explain", "clip"]])
+def test_reports_say_which_path_the_cpu_takes_and_what_would_help(command, monkeypatch, capsys):
+    monkeypatch.setattr("fastnorm.cli.check.check", lambda *_: Report((), (), (), ()))
+    with cpu_path("torch"):
+        assert main(command) == 0
+    flat = " ".join(capsys.readouterr().out.split())
+    assert f"torch on CPU, {_text.plural(torch.get_num_threads(), 'thread')}" in flat
+    assert "not as fast as it could be: FASTNORM_CPU=torch switches the native code off" in flat
+
+
+@pytest.mark.parametrize("command", ["check", "demo", "explain"])
+def test_an_unknown_word_in_fastnorm_cpu_is_a_wrong_call(command, capsys):
+    with cpu_path("sse2"):
+        assert main([command]) == 2
+    assert "FASTNORM_CPU: got 'sse2', expected one of auto, vnni, avx2, portable, torch" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", [*PRESETS, "CLIP"])

@@ -72,7 +72,7 @@ def only_pillow_s(monkeypatch):
 
 @pytest.mark.parametrize("name", ["Größe é Ж.jpg", "ASCII.jpg", "e\u0301.jpg", "שלום.png"])
 def test_a_name_is_drawn_in_a_font_that_has_its_characters(name):
-    """DejaVu Sans comes with matplotlib, which the tests need anyway."""
+    """DejaVu Sans comes with matplotlib."""
     drawn, font = fonts.lettered(name, 14)
     assert drawn == unicodedata.normalize("NFC", name)
     assert font.getname()[0] == ("Aileron" if name.isascii() else "DejaVu Sans")

@@ -6,7 +6,7 @@ import torch
 import fastnorm
 from fastnorm.spec.filters import BICUBIC, BILINEAR
 from fastnorm.spec.geometry import Geometry, Size, Span
-from fastnorm_kernels import resize
+from fastnorm_kernels import inverse, resize
 from fastnorm_kernels.normalize import choose, plans_of
 from ptx import Counts, bridge
 
@@ -61,6 +61,25 @@ def test_warps_of_the_strided_kernel_store_what_lies_together(layout, height, wi
     for (kind, _), access in counts.accesses.items():
         assert access.sectors <= (per_store if kind == "st" else 5) * access.requests
     assert counts.sectors("st") <= 1.1 * least(*outputs)
+
+
+@pytest.mark.parametrize("layout", ["NHWC", "NCHW"])
+@pytest.mark.parametrize("target", [None, fastnorm.CLIP], ids=["denormalize", "renormalize"])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_way_back_reads_and_writes_each_sector_once(dtype, target, layout, arch):
+    """By accesses of 16 bytes for the wider dtype."""
+    x = planes(layout, 64, 96, DTYPES[dtype])
+    output = planes(layout, 64, 96, torch.uint8 if target is None else DTYPES[dtype])
+    target = target and (target.mean, target.std)
+    launch, counts = inverse.choose(x, output, (fastnorm.VAE.mean, fastnorm.VAE.std), target), Counts()
+    bridge.run_normalizing(launch, arch, counts=counts)
+    assert launch.kernel.__name__ == "_inverse_dense_kernel"
+    assert counts.sectors("ld") == least(x)
+    assert counts.sectors("st") == least(output)
+    assert {width for kind, width in counts.accesses if kind == "ld"} == {16}
+    assert {width for kind, width in counts.accesses if kind == "st"} == {
+        16 * output.element_size() // x.element_size()
+    }
 
 
 @pytest.fixture(scope="module")

@@ -24,6 +24,8 @@ GUIDES = sorted((ROOT / "docs" / "guides").glob("*.md"))
 PAGES = [README, *sorted((ROOT / "docs").rglob("*.md"))]
 
 MODULES = [
+    "fastnorm.ops.denormalize",
+    "fastnorm.ops.guard",
     "fastnorm.ops.normalize",
     "fastnorm.spec.normalization",
     "fastnorm.images.packed",

@@ -1,6 +1,8 @@
 """The GPU benchmarks' arithmetic, and their cells from end to end with the CPU in the device's place."""
 
 import dataclasses
+import multiprocessing
+import time
 import types
 
 import pytest
@@ -9,8 +11,8 @@ import torch
 from benchmarks import test_cells, timing
 from benchmarks.cells import GPU_NORMALIZE, PREPROCESS, SMALL_IMAGES
 from benchmarks.peers import Missing, Timing, normalize
-from benchmarks.rows import Cell, read
-from benchmarks.timing import Candidate, Runner, Suite, repeats_needed, sets_needed
+from benchmarks.rows import Cell, Sample, read
+from benchmarks.timing import Candidate, Suite, repeats_needed, sets_needed
 
 CUDA, CPU = torch.device("cuda"), torch.device("cpu")
 
@@ -42,9 +44,30 @@ def test_only_the_wall_clock_waits_for_the_device(how, order, monkeypatch):
 
     monkeypatch.setattr(timing, "synchronize", lambda: step("s", 100.0))
     monkeypatch.setattr(timing, "time", types.SimpleNamespace(perf_counter=lambda: now[0]))
-    runner = Runner(lambda: step(str(len(seen)), 1.0), calls=2, timing=how, repeats=4)
-    assert runner() == (104.0 if how is Timing.WALL else 4.0) / 8
+    monkeypatch.setattr(timing, "cpu_seconds", lambda: 0.0)
+    candidate = Candidate("name", "1", lambda: step(str(len(seen)), 1.0), calls=2, timing=how, repeats=4)
+    assert candidate.sample().wall == (104.0 if how is Timing.WALL else 4.0) / 8
     assert "".join(seen) == order
+
+
+def busy():
+    begun = time.process_time()
+    while time.process_time() - begun < 0.2:
+        pass
+
+
+def test_cpu_time_is_that_of_this_process_and_its_workers():
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        sample = Candidate("name", "1", lambda: (busy(), pool.apply(busy))).sample()
+        idle = Candidate("name", "1", lambda: time.sleep(0.1)).sample()
+    assert 0.4 <= sample.cpu < 0.5
+    assert idle.cpu < 0.05
+
+
+def of_samples(name, sample, **columns):
+    made = Candidate(name, "1", None, **columns)
+    made.sample = sample
+    return made
 
 
 def test_candidates_take_turns_and_the_warm_up_is_not_counted(tmp_path):
@@ -52,7 +75,7 @@ def test_candidates_take_turns_and_the_warm_up_is_not_counted(tmp_path):
 
     def candidate(name, first):
         times = iter([first, 2.0, 4.0, 6.0])
-        return Candidate(name, "1", lambda: [order.append(name), next(times)][1])
+        return of_samples(name, lambda: [order.append(name), Sample(next(times), 1.0)][1])
 
     entries = [candidate("fastnorm", 100.0), candidate("a", 50.0), Missing("b", "needs a GPU"), candidate("c", 1.0)]
     Suite(rows=tmp_path).compare(Cell("normalize", "cell", "1x2x2x3"), entries, rounds=3)
@@ -65,7 +88,7 @@ def test_candidates_take_turns_and_the_warm_up_is_not_counted(tmp_path):
 
 def test_where_nothing_is_timed_a_peer_that_is_called_wrongly_is_an_error(tmp_path):
     suite, cell = Suite(verify_only=True, rows=tmp_path), Cell("normalize", "cell", "1x2x2x3")
-    ours = Candidate("fastnorm", "1", lambda: 1.0)
+    ours = of_samples("fastnorm", lambda: Sample(1.0, 1.0))
     suite.compare(cell, [ours, Missing("a", "no compiler")], rounds=3)
     with pytest.raises(AssertionError, match="peers whose calls need fixing"):
         suite.compare(cell, [ours, Missing("a", "TypeError: x", broken=True)], rounds=3)
@@ -78,15 +101,17 @@ def cpu_as_device(monkeypatch):
 
     def candidate(name, version, calls, _on, how, mismatches, note=""):
         note = "; ".join(filter(None, [how.value, note]))
-        run = Runner(lambda: [call() for call in calls], len(calls), how)
-        monkeypatch.setattr(Runner, "seconds", lambda self: 1e-3 + 0.0 * len(str(self.run())))
-        return Candidate(name, version, run, mismatches, note, 1.0)
+        monkeypatch.setattr(Candidate, "seconds", lambda self: 1e-3 + 0.0 * len(str(self.run())))
+        walk = lambda: [call() for call in calls]  # noqa: E731
+        return Candidate(name, version, walk, len(calls), how, mismatches, note, peak_mib=1.0)
 
     def bandwidth(_on, kinds):
         columns = [
             Cell("bandwidth", {"copy": "device copy"}.get(kind, kind), "1024", bytes_moved=2048) for kind in kinds
         ]
-        return [Candidate(f"torch {k}_", "1", lambda: 1e-3, cell=c) for k, c in zip(kinds, columns, strict=True)]
+        return [
+            of_samples(f"torch {k}_", lambda: Sample(1e-3, 0.0), cell=c) for k, c in zip(kinds, columns, strict=True)
+        ]
 
     monkeypatch.setattr(timing, "device", lambda _: CPU)
     monkeypatch.setattr(timing, "sets_needed", lambda *_: 3)

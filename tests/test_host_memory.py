@@ -174,6 +174,38 @@ def test_tensors_pickle_and_move_to_shared_memory():
     assert bool((shared == 5).all())
 
 
+class IdleBytes(torch.utils.data.Dataset):
+    """What a process has idle at first, and once an output is gone."""
+
+    def __len__(self):
+        return 1
+
+    def __getitem__(self, _):
+        before = host_cache.idle_bytes()
+        make()
+        gc.collect()
+        return torch.tensor([before, host_cache.idle_bytes()])
+
+
+def idle_in_workers(**options):
+    (found,) = torch.utils.data.DataLoader(IdleBytes(), num_workers=1, multiprocessing_context="fork", **options)
+    return found[0].tolist()
+
+
+def test_a_loader_s_workers_keep_nothing():
+    assert IdleBytes()[0].tolist() == [0, 12 << 20]
+    fastnorm.set_host_cache_limit(100 << 20)  # of this process, which workers are forked from
+    assert idle_in_workers() == [0, 0]
+    assert host_cache.idle_bytes() == 12 << 20
+
+
+def test_a_loader_s_workers_can_set_a_limit_of_their_own():
+    kept = [make(), make()]
+    del kept
+    own_limit = {"worker_init_fn": lambda _: fastnorm.set_host_cache_limit(100 << 20)}
+    assert idle_in_workers(**own_limit) == [0, 12 << 20]  # not the parent's
+
+
 def test_eight_threads():
     wrong = []
 

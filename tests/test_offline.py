@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 
@@ -138,6 +139,17 @@ def test_the_command_line_reports():
     assert row["layout"] == "NHWC"
     assert row["arch"] == "sm_90"
     assert row["stores"] == {"128": 6}
+
+
+@pytest.mark.parametrize("tool", ["normalize", "resize"])
+def test_a_reader_that_leaves_early_causes_no_traceback(tool):
+    command = [sys.executable, "-m", f"fastnorm_kernels.inspection.{tool}", "--arch", "sm_90"]
+    environment = stub_driver.without_interpreter()
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process.stdout.close()
+    err = process.stderr.read()
+    process.stderr.close()
+    assert (err, process.wait(timeout=120)) == (b"", -signal.SIGPIPE)
 
 
 def one_line(text):

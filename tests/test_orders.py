@@ -23,10 +23,13 @@ from fastnorm.verify import oracle
 from fastnorm_kernels import division
 from fastnorm_kernels.division import Form, Start
 from helpers import (
+    CPU_PATHS,
     DTYPES,
     PATHS,
+    PREPROCESS,
     PRESETS,
     assert_same_bits,
+    cpu_path,
     dtype_name,
     every_code,
     poisoned,
@@ -175,18 +178,21 @@ def test_few_targets_of_any_orders_and_dtypes(path, count, device):
             assert_same_bits(output, value)
 
 
-def test_large_batches_on_the_cpu_path():
+@pytest.mark.parametrize("path", CPU_PATHS)
+def test_large_batches_on_the_cpu_path(path):
     """More than one piece, and more than one order in each."""
     batch = random_pixels(3, 300, 401, 3)
     targets = [dataclasses.replace(fastnorm.CLIP, order=order) for order in ("fused", "to_tensor", "to_dtype", "fused")]
     for dtypes in ([torch.float32] * 4, [torch.bfloat16] * 4, [torch.float32, torch.float16] * 2):
-        got = fastnorm.fused_normalize(batch, targets, dtype=dtypes)
+        with cpu_path(path):
+            got = fastnorm.fused_normalize(batch, targets, dtype=dtypes)
         expected = fastnorm.reference.normalize(batch, targets, dtype=dtypes)
         for output, value in zip(got, expected, strict=True):
             assert_same_bits(output, value)
 
 
-def test_preprocessing_in_every_order():
+@pytest.mark.parametrize("path", ["kernel", *CPU_PATHS])
+def test_preprocessing_in_every_order(path):
     images = [random_pixels(40, 61, 3), random_pixels(61, 40, 3, seed=1)]
     targets = [
         fastnorm.Target(target, 24, crop=24, dtype=dtype)
@@ -194,9 +200,8 @@ def test_preprocessing_in_every_order():
     ]
     assert {target.normalization.order for target in targets} >= {"to_tensor", "to_dtype", "fused"}
     expected = fastnorm.reference.preprocess(images, targets)
-    for got in (fastnorm.fused_preprocess(images, targets), preprocess_by_kernel(images, targets)):
-        for output, value in zip(got, expected, strict=True):
-            assert_same_bits(output, value)
+    for output, value in zip(PREPROCESS[path](images, targets), expected, strict=True):
+        assert_same_bits(output, value)
 
 
 def test_plans_that_are_kept_tell_the_orders_apart():

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 import fastnorm
 from fastnorm import CLIP, DINOV2, SIGLIP, VAE
-from fastnorm.backends.cpu import normalization
+from fastnorm.backends.cpu import torch_normalization
 from helpers import DTYPES, PATHS, assert_same_bits, poisoned, random_pixels
 
 pytestmark = pytest.mark.compat
@@ -214,14 +214,14 @@ def test_an_array_outlives_the_caller_s_reference():
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
 @pytest.mark.parametrize("shape", [(1, 300, 400, 3), (5, 130, 170, 3), (7, 3, 40, 50), (2, 3, 700, 300)])
-def test_threads_and_pieces_of_the_cpu_path(shape, threads, monkeypatch):
+def test_threads_and_pieces_of_the_torch_path(shape, threads, monkeypatch):
     """Small pieces, so that groups of images, bands of rows and their remainders all occur."""
-    monkeypatch.setattr(normalization, "PIECE", 1 << 14)
+    monkeypatch.setattr(torch_normalization, "PIECE", 1 << 14)
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
         for memory_format in (torch.contiguous_format, torch.channels_last):
-            check("public", random_pixels(*shape), dtypes=DTYPES, memory_format=memory_format)
+            check("torch", random_pixels(*shape), dtypes=DTYPES, memory_format=memory_format)
     finally:
         torch.set_num_threads(before)
 

@@ -13,7 +13,8 @@ import torch
 import fastnorm
 from fastnorm.backends import select
 from fastnorm.backends.cuda import backend as cuda
-from helpers import assert_same_bits, random_pixels
+from fastnorm.cli._text import plural
+from helpers import assert_same_bits, cpu_path, random_pixels
 
 pytestmark = pytest.mark.compat
 
@@ -54,12 +55,15 @@ def test_public_names():
         "VAE_256_ADM",
         "VAE_512",
         "VAE_512_LANCZOS",
+        "denormalize",
         "empty_host_cache",
         "fused_dual_normalize",
         "fused_dual_preprocess",
         "fused_normalize",
         "fused_preprocess",
+        "guard",
         "reference",
+        "renormalize",
         "set_host_cache_limit",
     ]
     assert all(hasattr(fastnorm, name) for name in fastnorm.__all__)
@@ -100,6 +104,11 @@ def test_public_names():
         (fastnorm.PackedImages, "buffer, offsets, sizes"),
         (fastnorm.Normalization, "mean, std, name, *, order, allow_unusual"),
         (fastnorm.Normalization.from_config, "config"),
+        (fastnorm.denormalize, "tensor, normalization, *, dtype, out"),
+        (fastnorm.renormalize, "tensor, source, target, *, dtype, out"),
+        (fastnorm.guard, "tensor, normalization"),
+        (fastnorm.reference.denormalize, "tensor, normalization, *, dtype"),
+        (fastnorm.reference.renormalize, "tensor, source, target, *, dtype"),
         (fastnorm.reference.normalize, "batch, normalizations, *, dtype, layout"),
         (fastnorm.reference.preprocess, "images, targets, options"),
     ],
@@ -220,7 +229,11 @@ def test_other_devices_take_the_torch_path():
 
 
 def test_the_path_s_name():
-    assert select.path_name(torch.device("cpu")) == f"torch on CPU, {torch.get_num_threads()} threads"
+    threads = torch.get_num_threads()
+    with cpu_path("torch"):
+        assert select.path_name(torch.device("cpu")) == f"torch on CPU, {plural(threads, 'thread')}"
+    with cpu_path("portable"):
+        assert select.path_name(torch.device("cpu")) == f"native code (portable) on CPU, {plural(threads, 'thread')}"
     assert select.path_name(torch.device("meta")) == "eager torch on meta"
 
 

@@ -26,7 +26,7 @@ from fastnorm.backends.eager import resize_and_crop
 from fastnorm.spec.filters import FRACTION_BITS, HALF, TORCH_FILTERS, coefficients, int16_precision, weights
 from fastnorm.spec.geometry import Size
 from fastnorm.spec.options import FILTER_NAMES
-from helpers import assert_same_bits, preprocess_by_kernel, random_pixels
+from helpers import PREPROCESS, assert_same_bits, preprocess_by_kernel, random_pixels
 from test_preprocess_cpu import FORMS, noise, plans, whole
 
 pytestmark = pytest.mark.compat
@@ -394,17 +394,16 @@ GEOMETRIES = {
 
 
 @pytest.mark.parametrize("case", GEOMETRIES)
-@pytest.mark.parametrize("name", ["bilinear", "bicubic"])
-def test_every_path_gives_the_references_pixels_in_every_geometry(name, case):
+@pytest.mark.parametrize("arithmetic", ["torch", "pillow"])
+@pytest.mark.parametrize("path", PREPROCESS)
+def test_every_path_gives_the_references_pixels_in_every_geometry(path, arithmetic, case):
     images = [noise((50, 71)), noise((70, 33), 1), noise((20, 20), 2)]
-    target = Target(IDENTITY, resample=name, arithmetic="torch", **GEOMETRIES[case])
+    target = Target(IDENTITY, resample="bicubic", arithmetic=arithmetic, **GEOMETRIES[case])
     for flips in ({}, {"flip": True, "vertical_flip": [True, False, True]}):
         (expected,) = fastnorm.reference.preprocess(images, [target], **flips)
-        (by_cpu,) = fastnorm.fused_preprocess(images, [target], **flips)
-        (by_kernel,) = preprocess_by_kernel(images, [target], **flips)
-        for got in (by_cpu, by_kernel):
-            for one, other in zip(got, expected, strict=True):
-                assert_same_bits(one, other)
+        (got,) = PREPROCESS[path](images, [target], **flips)
+        for one, other in zip(got, expected, strict=True):
+            assert_same_bits(one, other)
 
 
 def test_padding_and_cutting_do_not_change_what_torch_resizes():

@@ -33,6 +33,8 @@ def calls(images: list[Image.Image], batch: torch.Tensor, offsets: bool) -> None
     fastnorm.fused_normalize(batch, [VAE], layout="NCHW")
     fastnorm.fused_dual_normalize(batch, layout="HWC")
     fastnorm.reference.normalize(batch, [VAE], layout="NHWC")
+    codes: torch.Tensor = fastnorm.denormalize(fastnorm.renormalize(batch, VAE, VAE, out=batch), VAE, dtype=torch.uint8)
+    fastnorm.guard(codes, VAE).shape
     PackedImages.pack(images, alpha="drop", exif="error", layout="CHW")
     fastnorm.Normalization([123.7], [58.4], "codes", allow_unusual=True)
 
@@ -43,6 +45,8 @@ def calls(images: list[Image.Image], batch: torch.Tensor, offsets: bool) -> None
     fastnorm.fused_preprocess(images, [CLIP_224], flip_before_crop="no")  # type: ignore
     fastnorm.fused_normalize(batch, [VAE], layout="BCHW")  # type: ignore
     fastnorm.fused_dual_normalize(batch, layout="BCHW")  # type: ignore
+    fastnorm.denormalize(batch)  # type: ignore
+    fastnorm.renormalize(batch, VAE)  # type: ignore
     PackedImages.pack(images, alpha="black")  # type: ignore
 
 

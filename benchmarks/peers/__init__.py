@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 import torch
 
 from benchmarks.rows import version_of
-from fastnorm import Normalization, Target
 
 Function = Callable[[Any], Sequence[Any]]
 
@@ -31,44 +30,24 @@ class CannotRun(Exception):  # noqa: N818  # an expected outcome
     """Why a peer cannot do a job."""
 
 
-def require_cpu(job: Any) -> None:
-    if job.device.type != "cpu":
-        raise CannotRun("works on the CPU only")
+class Job(NamedTuple):
+    """uint8 images to one tensor per target."""
 
-
-def require_gpu(job: Any) -> None:
-    if job.device.type != "cuda":
-        raise CannotRun("needs a GPU" if not torch.cuda.is_available() else "measured beside GPU peers")
-
-
-class NormalizeJob(NamedTuple):
-    """uint8 batches of one size to one normalised NCHW tensor per target."""
-
-    example: torch.Tensor  # a batch as the function will get them, on its device
-    layout: str  # of the batches: "NHWC", "NCHW", or "NCHW view": (N, 3, H, W) with the strides of NHWC memory
-    targets: tuple[Normalization, ...]
-    dtypes: tuple[torch.dtype, ...]
-
-    @property
-    def device(self) -> torch.device:
-        return self.example.device
-
-
-class PreprocessJob(NamedTuple):
-    """Images of any sizes to one resized, cropped and normalised tensor per target."""
-
-    example: Sequence[Any] | torch.Tensor  # PIL images; on CUDA a batch (N, H, W, 3) or a list of tensors (H, W, 3)
-    targets: tuple[Target, ...]  # fastnorm.VAE_512 and CLIP_224: what the published chains compute
+    example: Any  # images as the function will get them: a batch, PIL images, on CUDA a batch or a list of (H, W, 3)
+    targets: tuple[Any, ...]  # Normalizations of a batch's pixels, or fastnorm.VAE_512 and CLIP_224 of images
     device: torch.device
+    layout: str = "NHWC"  # of batches: also "NCHW", or "NCHW view": (N, 3, H, W) with the strides of NHWC memory
+    dtypes: tuple[torch.dtype, ...] = ()
 
 
 @dataclass(frozen=True)
 class Peer:
     name: str
     distributions: tuple[str, ...]  # the first that is installed gives the version
-    make: Callable[[Any], Function]
+    make: Callable[[Job], Function]
     timing: Timing = Timing.EVENTS
     note: str = ""  # why its row is what it is
+    device: str = ""  # the only kind that it is measured on
 
     def version(self) -> str:
         return version_of(*self.distributions)
@@ -82,8 +61,11 @@ class Missing(NamedTuple):
     broken: bool = False  # installed, and it takes the job, but the call is wrong
 
 
-def make(peer: Peer, job: Any) -> Function | Missing:
+def make(peer: Peer, job: Job) -> Function | Missing:
     """The peer's function after one call on the job's example, or why there is none."""
+    if peer.device not in ("", job.device.type):
+        without_gpu = "measured beside GPU peers" if torch.cuda.is_available() else "needs a GPU"
+        return Missing(peer.name, "works on the CPU only" if peer.device == "cpu" else without_gpu)
     try:
         function = peer.make(job)
         function(job.example)
@@ -100,8 +82,6 @@ def make(peer: Peer, job: Any) -> Function | Missing:
 
 def as_tensor(result: Any) -> torch.Tensor:
     """A result as a torch tensor: numpy arrays are shared, DALI's lists copied (on a GPU they have no array)."""
-    if isinstance(result, torch.Tensor):
-        return result
     result = result.as_cpu() if hasattr(result, "as_cpu") else result
     return torch.as_tensor(result.as_array() if hasattr(result, "as_array") else result)
 
@@ -109,9 +89,9 @@ def as_tensor(result: Any) -> torch.Tensor:
 def mismatches(result: Sequence[Any], expected: Sequence[torch.Tensor]) -> int:
     """How many values differ from the contract's; a missing or misshapen tensor is an error."""
     count = 0
-    for got, want in zip(map(as_tensor, result), expected, strict=True):
-        if got.shape != want.shape or got.dtype is not want.dtype:
-            raise ValueError(f"got {got.dtype} {tuple(got.shape)}, expected {want.dtype} {tuple(want.shape)}")
+    for got, right in zip(map(as_tensor, result), expected, strict=True):
+        if got.shape != right.shape or got.dtype is not right.dtype:
+            raise ValueError(f"got {got.dtype} {tuple(got.shape)}, expected {right.dtype} {tuple(right.shape)}")
         # An image at a time: a comparison of the whole batch would hold another copy of it.
-        count += sum(int((g.to(w.device) != w).sum()) for g, w in zip(got, want, strict=True))
+        count += sum(int((g.to(r.device) != r).sum()) for g, r in zip(got, right, strict=True))
     return count

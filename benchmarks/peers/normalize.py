@@ -1,49 +1,37 @@
 """Peers for batches that have the models' size already: uint8 in, one normalised tensor per target out."""
 
 import dataclasses
-import functools
 import itertools
 import types
 from collections.abc import Callable
+from functools import partial
 
 import torch
 
-from benchmarks.peers import CannotRun, Function, NormalizeJob, Peer, Timing, dali, require_cpu
+from benchmarks.peers import CannotRun, Function, Job, Peer, Timing, dali
 from benchmarks.peers.preprocess import clip_processor
 from fastnorm import Normalization
 
 _copies = itertools.count()
 
+# What a package takes, made of a batch
 
-def _planes(job: NormalizeJob) -> Callable[[torch.Tensor], torch.Tensor]:
+
+def _planes(job: Job) -> Callable[[torch.Tensor], torch.Tensor]:
     return lambda batch: batch.permute(0, 3, 1, 2) if job.layout == "NHWC" else batch
 
 
-def _list_of_planes(job: NormalizeJob) -> Callable[[torch.Tensor], list]:
-    return lambda batch: list(_planes(job)(batch))
-
-
-def _arrays(job: NormalizeJob) -> Callable[[torch.Tensor], list]:
-    """For packages that take a list of numpy images."""
-    require_cpu(job)
+def _arrays(job: Job) -> Callable[[torch.Tensor], list]:
+    """A list of numpy images."""
     if job.layout != "NHWC":
         raise CannotRun("takes height x width x channels only")
     return lambda batch: list(batch.numpy())
 
 
-def _per_target(job: NormalizeJob, chain: Callable, images: Callable = _planes) -> Function:
-    """One chain a target, of what `images` makes of a batch; users of a package without the dtype cast behind it."""
-    prepared = images(job)
-    chains = [(chain(target, dtype, job.device), dtype) for target, dtype in zip(job.targets, job.dtypes, strict=True)]
-
-    def call(batch):
-        pixels = prepared(batch)
-        return [chain(pixels).to(dtype) for chain, dtype in chains]
-
-    return call
+# Eager torch, and torch.compile of the same function
 
 
-def _eager(job: NormalizeJob) -> Function:
+def _eager(job: Job) -> Function:
     """The formula as people write it: one chain a target; also what torch.compile is given."""
     pairs = [(target.mean, target.std) for target in job.targets]
     constants = [[torch.tensor(values, device=job.device).view(3, 1, 1) for values in pair] for pair in pairs]
@@ -57,17 +45,14 @@ def _eager(job: NormalizeJob) -> Function:
     return chains
 
 
-def _own_code(function: Function) -> Function:
-    """A copy that dynamo knows nothing of: it keeps what it has compiled, and which sizes varied, per code object."""
+def _compiled(job: Job, **options) -> Function:
+    """Of a copy that dynamo knows nothing of: what it compiled, and which sizes varied, it keeps per code object."""
+    function = _eager(job)
     code = function.__code__.replace(co_name=f"{function.__name__}_{next(_copies)}")
-    return types.FunctionType(code, function.__globals__, code.co_name, function.__defaults__, function.__closure__)
+    return torch.compile(types.FunctionType(code, globals(), code.co_name, closure=function.__closure__), **options)
 
 
-def _compiled(job: NormalizeJob, **options) -> Function:
-    return torch.compile(_own_code(_eager(job)), **options)
-
-
-def _compiled_after_another_size(job: NormalizeJob) -> Function:
+def _after_another_size(job: Job) -> Function:
     """As users of more than one resolution have it: the second size that the function sees makes sizes dynamic."""
     compiled = _compiled(job)
     n, _, height, width = _planes(job)(job.example).shape
@@ -77,13 +62,25 @@ def _compiled_after_another_size(job: NormalizeJob) -> Function:
     return compiled
 
 
-def _compiled_per_size(job: NormalizeJob) -> Function:
+def _compiled_per_size(job: Job) -> Function:
     """One compilation per size, for up to 64 of them: past its default limit of 8, dynamo would run eagerly."""
     torch._dynamo.config.recompile_limit = 64
     return _compiled(job, dynamic=False)
 
 
-# Chains: from a target, its dtype and the device to a function from prepared images to one tensor
+# Chains of packages: from a target, its dtype and the device to a function from prepared images to one tensor
+
+
+def _per_target(job: Job, chain: Callable, images: Callable = _planes) -> Function:
+    """One chain a target, of what `images` makes of a batch; users of a package without the dtype cast behind it."""
+    prepared = images(job)
+    chains = [(chain(target, dtype, job.device), dtype) for target, dtype in zip(job.targets, job.dtypes, strict=True)]
+
+    def call(batch):
+        pixels = prepared(batch)
+        return [chain(pixels).to(dtype) for chain, dtype in chains]
+
+    return call
 
 
 def _torchvision_v2(target: Normalization, dtype: torch.dtype, _: torch.device) -> Callable:
@@ -104,7 +101,7 @@ def _transformers(target: Normalization, *_, backend: str) -> Callable:
     """The images have their size; constants per target, CLIP's own by default."""
     constants = {"image_mean": list(target.mean), "image_std": list(target.std)}
     processor = clip_processor(backend)(do_resize=False, do_center_crop=False, **constants)
-    return lambda images: processor(images=images, return_tensors="pt")["pixel_values"]
+    return lambda images: processor(images=list(images), return_tensors="pt")["pixel_values"]
 
 
 def _timm(target: Normalization, _: torch.dtype, device: torch.device) -> Callable:
@@ -116,8 +113,7 @@ def _timm(target: Normalization, _: torch.dtype, device: torch.device) -> Callab
 
     def chain(planes):
         loader.loader = [(planes, labels)]
-        ((pixels, _),) = loader
-        return pixels
+        return next(iter(loader))[0]
 
     return chain
 
@@ -139,10 +135,8 @@ def _opencv(target: Normalization, *_) -> Callable:
     return lambda images: torch.from_numpy(cv2.dnn.blobFromImagesWithParams(images, blob))
 
 
-def _cvcuda(job: NormalizeJob) -> Function:
+def _cvcuda(job: Job) -> Function:
     """convertto, normalize, reformat, once per target, on the current stream, as NVIDIA's samples have it."""
-    if job.device.type != "cuda":
-        raise CannotRun("needs a GPU")
     import cvcuda
     import numpy as np
 
@@ -152,13 +146,9 @@ def _cvcuda(job: NormalizeJob) -> Function:
     def chain(target, *_):
         pairs = (torch.tensor(values, device=job.device).view(1, 1, 1, 3) for values in (target.mean, target.std))
         base, scale = (cvcuda.as_tensor(values, "NHWC") for values in pairs)
-        flags = cvcuda.NormalizeFlags.SCALE_IS_STDDEV
-
-        def call(pixels):
-            planes = cvcuda.reformat(cvcuda.normalize(pixels, base=base, scale=scale, flags=flags), "NCHW")
-            return torch.as_tensor(planes.cuda(), device=job.device)
-
-        return call
+        options = {"base": base, "scale": scale, "flags": cvcuda.NormalizeFlags.SCALE_IS_STDDEV}
+        step = partial(cvcuda.normalize, **options)
+        return lambda pixels: torch.as_tensor(cvcuda.reformat(step(pixels), "NCHW").cuda(), device=job.device)
 
     def images(_):
         return lambda batch: cvcuda.convertto(cvcuda.as_tensor(batch, "NHWC"), np.float32, scale=1 / 255)
@@ -172,35 +162,34 @@ def _cvcuda(job: NormalizeJob) -> Function:
     return on_current_stream
 
 
-_partial = functools.partial
-EAGER = Peer("eager torch", ("torch",), _eager, timing=Timing.GRAPH)
-TORCHVISION_V2 = Peer("torchvision v2", ("torchvision",), _partial(_per_target, chain=_torchvision_v2))
 _ANOTHER, _ONE_SHAPE = "has compiled for another resolution before", "compiled for this one shape"
-_STATIC, _MAX = _partial(_compiled, dynamic=False), _partial(_compiled, mode="max-autotune")
-_AUTO = _compiled_after_another_size
-COMPILED_AUTO = Peer("torch.compile (auto-dynamic)", ("torch",), _AUTO, Timing.GRAPH, _ANOTHER)
+_STATIC, _MAX = partial(_compiled, dynamic=False), partial(_compiled, mode="max-autotune")
+_PILLOW, _TORCHVISION = (partial(_transformers, backend=backend) for backend in ("Pillow", "torchvision"))
+
+
+def _package(name: str, of: tuple[str, ...], chain: Callable, images: Callable = _planes) -> Peer:
+    return Peer(name, of, partial(_per_target, chain=chain, images=images), device="cpu" * (images is _arrays))
+
+
+EAGER = Peer("eager torch", ("torch",), _eager, Timing.GRAPH)
+TORCHVISION_V2 = _package("torchvision v2", ("torchvision",), _torchvision_v2)
+COMPILED_AUTO = Peer("torch.compile (auto-dynamic)", ("torch",), _after_another_size, Timing.GRAPH, _ANOTHER)
 COMPILED_STATIC = Peer("torch.compile (dynamic=False)", ("torch",), _STATIC, Timing.GRAPH, _ONE_SHAPE)
 COMPILED_PER_SIZE = dataclasses.replace(COMPILED_STATIC, make=_compiled_per_size)
 COMPILED_MAX = Peer("torch.compile (max-autotune)", ("torch",), _MAX, note=_ONE_SHAPE)  # runs CUDA graphs of its own
-DALI_CPU = Peer("DALI CPU", dali.DISTRIBUTIONS, _partial(dali.normalize, on_gpu=False))
-DALI_GPU = Peer("DALI GPU", dali.DISTRIBUTIONS, _partial(dali.normalize, on_gpu=True), timing=Timing.WALL)
-
+DALI_CPU = Peer("DALI CPU", dali.DISTRIBUTIONS, dali.normalize, device="cpu")
 COMPILED = (COMPILED_AUTO, COMPILED_STATIC, COMPILED_MAX)
-_PILLOW, _TORCHVISION = (_partial(_transformers, backend=backend) for backend in ("Pillow", "torchvision"))
-_CHAINS = (
-    ("torchvision v1", ("torchvision",), _torchvision_v1, _arrays),
-    ("transformers CLIP (Pillow backend)", ("transformers",), _PILLOW, _arrays),
-    ("transformers CLIP (torchvision backend)", ("transformers",), _TORCHVISION, _list_of_planes),
-    ("timm PrefetchLoader", ("timm",), _timm, _planes),
-    ("kornia", ("kornia",), _kornia, _planes),
-    ("OpenCV blobFromImagesWithParams", ("opencv-python-headless", "opencv-python"), _opencv, _arrays),
-)
 PACKAGES = (
     EAGER,
     TORCHVISION_V2,
-    *(Peer(name, of, _partial(_per_target, chain=chain, images=images)) for name, of, chain, images in _CHAINS),
+    _package("torchvision v1", ("torchvision",), _torchvision_v1, _arrays),
+    _package("transformers CLIP (Pillow backend)", ("transformers",), _PILLOW, _arrays),
+    _package("transformers CLIP (torchvision backend)", ("transformers",), _TORCHVISION),
+    _package("timm PrefetchLoader", ("timm",), _timm),
+    _package("kornia", ("kornia",), _kornia),
+    _package("OpenCV blobFromImagesWithParams", ("opencv-python-headless", "opencv-python"), _opencv, _arrays),
     DALI_CPU,
-    DALI_GPU,
-    Peer("CV-CUDA", ("cvcuda-cu13", "cvcuda-cu12"), _cvcuda),
+    Peer("DALI GPU", dali.DISTRIBUTIONS, dali.normalize, Timing.WALL, device="cuda"),
+    Peer("CV-CUDA", ("cvcuda-cu13", "cvcuda-cu12"), _cvcuda, device="cuda"),
 )
 ALL = (*PACKAGES, *COMPILED)

@@ -4,14 +4,14 @@ The published chains are those of IP-Adapter's tutorial_train.py (tencent-ailab/
 image at a time.
 """
 
-import functools
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import torch
 
-from benchmarks.peers import Function, Peer, PreprocessJob, Timing, dali, require_cpu, require_gpu
+from benchmarks.peers import Function, Job, Peer, Timing, dali
 from fastnorm import Target
 
 Pair = tuple[torch.Tensor, torch.Tensor]
@@ -41,8 +41,7 @@ def stacked(pairs: Sequence[Pair]) -> list[torch.Tensor]:
     return [torch.stack(tensors) for tensors in zip(*pairs, strict=True)]
 
 
-def _published(job: PreprocessJob, backend: str, threaded: bool) -> Function:
-    require_cpu(job)
+def _published(_: Job, backend: str, threaded: bool) -> Function:
     chain = published_chain(backend)
     mapped = ThreadPoolExecutor(torch.get_num_threads()).map if threaded else map
     return lambda images: stacked(list(mapped(chain, images)))
@@ -72,27 +71,28 @@ def _transformers_clip(_: Target, device: torch.device) -> Callable:
     )["pixel_values"]
 
 
-def _on_gpu(job: PreprocessJob, makers: Sequence[Callable]) -> Function:
-    require_gpu(job)
+def _each(job: Job, makers: Sequence[Callable]) -> Function:
     chains = [make(target, job.device) for make, target in zip(makers, job.targets, strict=True)]
     return lambda images: [chain(images) for chain in chains]
 
 
-_partial = functools.partial
-_NAMES = {backend: f"torchvision + transformers ({backend} backend)" for backend in ("Pillow", "torchvision")}
-_SERIAL, THREADED = (
-    tuple(
-        Peer(f"{name}, {how}", ("transformers",), _partial(_published, backend=backend, threaded=threaded))
+def _chains(threaded: bool) -> tuple[Peer, ...]:
+    how = "ThreadPoolExecutor" if threaded else "serial"
+    return tuple(
+        Peer(f"{name}, {how}", _OF, partial(_published, backend=backend, threaded=threaded), device="cpu")
         for backend, name in _NAMES.items()
     )
-    for how, threaded in (("serial", False), ("ThreadPoolExecutor", True))
-)
-_MIXED = _partial(_on_gpu, makers=(_v2, _transformers_clip))
+
+
+_OF = ("transformers",)
+_NAMES = {backend: f"torchvision + transformers ({backend} backend)" for backend in ("Pillow", "torchvision")}
+_MIXED = partial(_each, makers=(_v2, _transformers_clip))
+THREADED = _chains(threaded=True)
 ALL = (
-    *_SERIAL,
+    *_chains(threaded=False),
     *THREADED,
-    Peer("DALI CPU", dali.DISTRIBUTIONS, _partial(dali.preprocess, on_gpu=False)),
-    Peer("torchvision v2 on the GPU", ("torchvision",), _partial(_on_gpu, makers=(_v2, _v2))),
-    Peer(f"{_NAMES['torchvision']} on the GPU", ("transformers",), _MIXED),
-    Peer("DALI GPU", dali.DISTRIBUTIONS, _partial(dali.preprocess, on_gpu=True), timing=Timing.WALL),
+    Peer("DALI CPU", dali.DISTRIBUTIONS, dali.preprocess, device="cpu"),
+    Peer("torchvision v2 on the GPU", ("torchvision",), partial(_each, makers=(_v2, _v2)), device="cuda"),
+    Peer(f"{_NAMES['torchvision']} on the GPU", _OF, _MIXED, device="cuda"),
+    Peer("DALI GPU", dali.DISTRIBUTIONS, dali.preprocess, Timing.WALL, device="cuda"),
 )

@@ -26,7 +26,7 @@ class TargetJob:
 
 
 class Backend(Protocol):
-    """The two things to do on a device; a module with these functions is one."""
+    """The things to do on a device; a module with these functions is one."""
 
     def normalize(
         self, planes: torch.Tensor, normalizations: Sequence[Normalization], outputs: Sequence[torch.Tensor], /
@@ -35,3 +35,11 @@ class Backend(Protocol):
 
     def preprocess(self, images: Images, jobs: Sequence[TargetJob], /) -> None:
         """Fill every job's output from images of the same device, at least one."""
+
+    def denormalize(self, values: torch.Tensor, source: Normalization, output: torch.Tensor, /) -> None:
+        """Fill a uint8 or float output from normalised values (..., 3, H, W) of the same device."""
+
+    def renormalize(
+        self, values: torch.Tensor, source: Normalization, target: Normalization, output: torch.Tensor, /
+    ) -> None:
+        """Fill a float output from values (..., 3, H, W) of another normalisation, of the same device."""

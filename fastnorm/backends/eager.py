@@ -22,6 +22,16 @@ An axis that keeps its size needs no pass: every filter's table is then the iden
 of a uint8 tensor on a CPU is the same with other coefficients (see `fastnorm.spec.filters`), rows first. Steps before
 the last one make uint8 images too, in Pillow's way or by block means. Padding that is given in pixel values is part of
 the uint8 image; padding that is given as values of the output is written last.
+
+The way back, for every normalised value y of whichever order, again in float32 and in this order:
+
+    t = y * std[c];  p = t + mean[c]  the pixel, 1.0 being full scale
+
+    as uint8:          v = p * 255, then the nearest of the integers 0 to 255, halves to even; NaN is 0
+    as a float:        p within 0 to 1; NaN stays NaN
+    renormalised:      d = p - target mean[c];  z = d / target std[c]
+
+then one rounding to nearest even to the output's dtype. Renormalised values are not clipped.
 """
 
 from __future__ import annotations
@@ -117,17 +127,56 @@ def _started(x: torch.Tensor, order: Order) -> torch.Tensor:
     return x / torch.tensor(divisor, dtype=torch.float32, device=x.device)
 
 
+def channel_constants(values: tuple[float, float, float], device: torch.device) -> torch.Tensor:
+    """Three per-channel constants, rounded to float32, shaped to broadcast over (..., 3, H, W)."""
+    return torch.tensor(values, dtype=torch.float32, device=device).view(3, 1, 1)
+
+
 def constants_of(normalization: Normalization, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
     """What is subtracted and what is divided by, as float32 shaped to broadcast over (..., 3, H, W)."""
-    mean, std = (
-        torch.tensor(values, dtype=torch.float32, device=device).view(3, 1, 1)
-        for values in (normalization.mean, normalization.std)
-    )
+    mean, std = channel_constants(normalization.mean, device), channel_constants(normalization.std, device)
     if normalization.order == "fused":
         return mean * FULL_SCALE, std * FULL_SCALE
     if normalization.order == "scale_shift":
         return torch.ones_like(mean), torch.ones_like(std)
     return mean, std
+
+
+def denormalize(values: torch.Tensor, source: Normalization, output: torch.Tensor) -> None:
+    """Fill a uint8 or float output from normalised values (..., 3, H, W)."""
+    output.copy_(denormalized(values, source, output.dtype))
+
+
+def renormalize(values: torch.Tensor, source: Normalization, target: Normalization, output: torch.Tensor) -> None:
+    """Fill a float output from values (..., 3, H, W) of another normalisation."""
+    output.copy_(renormalized(values, source, target, output.dtype))
+
+
+def denormalized(values: torch.Tensor, source: Normalization, dtype: torch.dtype) -> torch.Tensor:
+    """Pixels as a new tensor, on the device where the values are; a float dtype can be differentiated."""
+    p = pixels(values, source)  # reads 4, writes 4, twice
+    if dtype is not torch.uint8:
+        return p.clamp(0, 1).to(dtype)
+    v = p * FULL_SCALE  # reads 4, writes 4, as the next three do
+    return v.nan_to_num(nan=0.0).clamp(0, FULL_SCALE).round().to(torch.uint8)
+
+
+def renormalized(
+    values: torch.Tensor, source: Normalization, target: Normalization, dtype: torch.dtype
+) -> torch.Tensor:
+    """What `target` gives where `source` gave `values`, as a new tensor; it can be differentiated."""
+    d = pixels(values, source) - channel_constants(target.mean, values.device)
+    return (d / channel_constants(target.std, values.device)).to(dtype)
+
+
+def pixels(values: torch.Tensor, source: Normalization) -> torch.Tensor:
+    """Normalised values in units of full scale, as float32."""
+    return values.to(torch.float32) * channel_constants(source.std, values.device) + pixel_mean(source, values.device)
+
+
+def pixel_mean(source: Normalization, device: torch.device) -> torch.Tensor:
+    """The mean as it is added: 0.0 for -0.0, so that no sum is -0.0, of which a minimum may make either zero."""
+    return channel_constants(source.mean, device) + 0.0
 
 
 def resize_and_crop(image: torch.Tensor, geometry: Geometry, resample: Filter) -> torch.Tensor:

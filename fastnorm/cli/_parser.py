@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import fastnorm
 from fastnorm.spec.normalization import PRESETS
 from fastnorm.spec.options import ORDERS
+
+if TYPE_CHECKING:
+    from _typeshed import SupportsWrite
 
 MAX_SIZE = 4096
 
@@ -28,8 +33,17 @@ examples:
 """
 
 
+class _Parser(argparse.ArgumentParser):
+    def _print_message(self, message: str, file: SupportsWrite[str] | None = None) -> None:
+        """argparse would ignore a standard output that takes no more."""
+        if file is not None and file is sys.stdout:
+            file.write(message)
+        else:
+            super()._print_message(message, file)
+
+
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser: argparse.ArgumentParser = _Parser(
         prog="fastnorm",
         description="uint8 images to the input tensors of several models in one call, bit for bit as published.",
         epilog=_EXAMPLES,

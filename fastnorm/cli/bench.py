@@ -16,7 +16,7 @@ import fastnorm
 from fastnorm.backends.select import path_name
 from fastnorm.cli._errors import CommandError
 
-NEEDED = ("pytest", "pandas", "jinja2", "matplotlib")
+NEEDED = ("pytest", "pandas", "jinja2")
 INSTALL = 'pip install -e ".[bench]"'
 
 

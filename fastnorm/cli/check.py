@@ -11,7 +11,7 @@ import torch
 
 import fastnorm
 from fastnorm.backends.select import path_name
-from fastnorm.cli._devices import open_device
+from fastnorm.cli._devices import open_device, print_advice
 from fastnorm.cli._errors import CommandError
 from fastnorm.cli._progress import progress
 from fastnorm.cli._targets import from_config, from_numbers
@@ -25,7 +25,9 @@ _SHOWN = 10
 def run(args: argparse.Namespace) -> int:
     targets = _targets(args)
     device = open_device(args.device)
-    print(f"fastnorm {fastnorm.__version__} on {path_name(device)}; torch {torch.__version__}, {_triton_version()}\n")
+    print(f"fastnorm {fastnorm.__version__} on {path_name(device)}; torch {torch.__version__}, {_triton_version()}")
+    print_advice(device)
+    print()
     with progress(None, "checking") as bar:
         report = check(targets, device, bar.show)
 

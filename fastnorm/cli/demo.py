@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 import fastnorm
 from fastnorm.backends.select import path_name
 from fastnorm.cli import contact_sheet, sheet_file
-from fastnorm.cli._devices import open_device
+from fastnorm.cli._devices import open_device, print_advice
 from fastnorm.cli._ending import importing
 from fastnorm.cli._errors import CommandError
 from fastnorm.cli._progress import progress
@@ -54,7 +54,9 @@ def run(args: argparse.Namespace) -> int:
     dataset = ImageFiles(found.files, args.alpha, args.exif, {"vae": vae, "clip": clip})
     rows = _read_everything(dataset, args, device, tally)
 
-    print(f"fastnorm {fastnorm.__version__} on {path_name(device)}\n")
+    print(f"fastnorm {fastnorm.__version__} on {path_name(device)}")
+    print_advice(device)
+    print()
     _report_notes([(path, _as_option(note)) for path, note in tally.notes], args.verbose)
     _report_errors([_as_option(error) for error in found.errors + tally.errors], tally.images, args.verbose)
     if tally.batch is None:

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
+from fastnorm.backends.select import path_name
+from fastnorm.cli._devices import open_device, print_advice
 from fastnorm.cli._errors import CommandError
 from fastnorm.cli._targets import by_name, same_preset
 from fastnorm.cli._text import paragraph, print_table
@@ -22,6 +24,7 @@ from fastnorm.spec.sizes import SizeRule
 from fastnorm.verify import oracle
 
 _CHANNELS = "RGB"
+_CPU = torch.device("cpu")
 _EXAMPLE_SIZES = (Size(480, 640), Size(1536, 1024), Size(200, 200))
 
 # Whose order it is, and its three steps with their units.
@@ -59,6 +62,7 @@ _ARITHMETICS = (
 
 
 def run(args: argparse.Namespace) -> int:
+    open_device(_CPU.type)
     if args.target is None:
         _print_presets()
     elif args.target.upper() in TARGET_PRESETS:
@@ -67,6 +71,8 @@ def run(args: argparse.Namespace) -> int:
         _print_one(_in_order(normalization, args.order), args.target, args.value)
     else:
         _print_one(_in_order(by_name(args.target), args.order), args.target, args.value)
+    print(f"\nWithout a GPU, what computes here is: {path_name(_CPU)}")
+    print_advice(_CPU)
     return 0
 
 

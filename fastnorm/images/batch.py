@@ -8,7 +8,7 @@ import functools
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
 import numpy as np
 import torch
@@ -119,7 +119,6 @@ class ImageList(Images):
         return [Place(tensor.data_ptr(), *tensor.shape[:2], *tensor.stride()) for tensor in tensors]
 
 
-@runtime_checkable
 class SupportsImages(Protocol):
     """A container that knows how its images lie in memory, such as `PackedImages`."""
 
@@ -132,8 +131,8 @@ def read_images(images: object, layout: str, alpha: str, exif: str) -> Images:
     check_alpha(alpha)
     check_exif(exif)
     found: Images
-    if isinstance(images, SupportsImages):
-        found = images.__fastnorm_images__()
+    if hasattr(images, "__fastnorm_images__"):  # isinstance of a protocol takes 14 microseconds in Python 3.11
+        found = cast("SupportsImages", images).__fastnorm_images__()
     elif isinstance(images, (torch.Tensor, np.ndarray)):
         found = _of_batch(as_planes(images, layout, "images"))
     elif is_pil_image(images):

@@ -1,8 +1,8 @@
 """Memory for large CPU outputs: huge pages, used again once the tensors that held them are gone.
 
 First touches of new memory dominate a call on the CPU: the kernel finds and zeroes 24 576 pages of 4 KiB for 100 MB,
-which takes longer than the arithmetic. torch keeps a cache of freed blocks for CUDA, not for the CPU; here a block
-returns to a small pool when the last tensor on it dies, and the next output of its size takes it, unzeroed.
+which takes ten times as long as the arithmetic. torch keeps a cache of freed blocks for CUDA, not for the CPU; here a
+block returns to a small pool when the last tensor on it dies, and the next output of its size takes it, unzeroed.
 """
 
 from __future__ import annotations
@@ -11,16 +11,19 @@ import collections
 import contextlib
 import math
 import mmap
+import os
 import weakref
 
 import numpy as np
 import torch
+from torch.utils.data import get_worker_info
 
 # Below this, malloc has memory at hand that has been touched before.
 SMALLEST = 8 << 20
 DEFAULT_LIMIT = 512 << 20
 
 _limit = DEFAULT_LIMIT
+_limit_set_in: int | None = None  # the process, since forked ones inherit it
 _idle: collections.OrderedDict[int, collections.deque[mmap.mmap]] = collections.OrderedDict()
 
 
@@ -48,8 +51,8 @@ def idle_bytes() -> int:
 def set_host_cache_limit(n_bytes: int = DEFAULT_LIMIT) -> None:
     """Bound the CPU memory that this process keeps of freed outputs for later ones; 0 keeps none.
 
-    Outputs of 8 MiB or more on the CPU take memory that earlier ones have left. Each process has a cache of its own,
-    a `DataLoader`'s workers too.
+    Outputs of 8 MiB or more on the CPU take memory that earlier ones have left. Each process has a cache of its own. A
+    `DataLoader`'s workers keep none, unless they set a limit themselves.
 
     Example:
         >>> loader = DataLoader(..., worker_init_fn=lambda _: fastnorm.set_host_cache_limit(64 << 20))
@@ -60,12 +63,12 @@ def set_host_cache_limit(n_bytes: int = DEFAULT_LIMIT) -> None:
     Raises:
         TypeError, ValueError: Not a whole number of bytes, or a negative one.
     """
-    global _limit
+    global _limit, _limit_set_in
     if isinstance(n_bytes, bool) or not isinstance(n_bytes, int):
         raise TypeError(f"n_bytes: got {n_bytes!r}, expected a whole number of bytes, such as 64 << 20")
     if n_bytes < 0:
         raise ValueError(f"n_bytes: got {n_bytes}, expected 0 (keep none) or more")
-    _limit = n_bytes
+    _limit, _limit_set_in = n_bytes, os.getpid()
     _make_room(0)
 
 
@@ -76,6 +79,12 @@ def empty_host_cache() -> None:
         >>> fastnorm.empty_host_cache()
     """
     _idle.clear()
+
+
+def _current_limit() -> int:
+    if get_worker_info() is not None and _limit_set_in != os.getpid():
+        return 0  # there are many of them, and what they return is copied to shared memory
+    return _limit
 
 
 def _take(size: int) -> mmap.mmap:
@@ -107,14 +116,14 @@ def _give_back(block: mmap.mmap) -> None:
     # Runs wherever the last reference dies, in any thread and within any other code, this module's included: no locks,
     # single steps only. Whatever gets in the way, the block is dropped, and the system has it back.
     size = len(block)
-    if size <= _limit and _make_room(size):
+    if size <= _current_limit() and _make_room(size):
         _idle.setdefault(size, collections.deque()).append(block)
 
 
 def _make_room(size: int) -> bool:
     """Drop what has been idle longest until `size` bytes more fit; False if another thread was at it too."""
     try:
-        while idle_bytes() + size > _limit:
+        while idle_bytes() + size > _current_limit():
             longest_unused = next(iter(_idle))
             blocks = _idle[longest_unused]
             if blocks:
@@ -124,3 +133,8 @@ def _make_room(size: int) -> bool:
     except (KeyError, IndexError, StopIteration, RuntimeError):
         return False
     return True
+
+
+if hasattr(os, "register_at_fork"):
+    # What lies idle belongs to the parent: to write to it, the child would copy it page by page.
+    os.register_at_fork(after_in_child=_idle.clear)

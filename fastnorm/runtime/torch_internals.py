@@ -35,6 +35,8 @@ def _openmp(function: str) -> Callable[[int], None] | None:
 _set_openmp_threads = _openmp("omp_set_num_threads")
 _guards = _module("torch._C._dynamo.guards")
 _functorch = getattr(torch._C, "_functorch", None)
+_is_grad_tracking: Callable[[torch.Tensor], bool] = getattr(_functorch, "is_gradtrackingtensor", lambda _: False)
+_unpack_dual: Callable[[torch.Tensor], Any] = torch.autograd.forward_ad.unpack_dual  # public, without annotations
 _dispatch_modes: Callable[[], int] = getattr(torch._C, "_len_torch_dispatch_stack", lambda: 0)
 _is_tracing: Callable[[], bool] = getattr(torch._C, "_is_tracing", lambda: False)
 _is_functional: Callable[[torch.Tensor], bool] = getattr(torch, "_is_functional_tensor", lambda _: False)
@@ -58,6 +60,13 @@ def is_observed(tensor: object) -> bool:
 def is_batched(tensor: torch.Tensor) -> bool:
     """Whether `torch.vmap` shows one part of it at a time."""
     return not torch.compiler.is_compiling() and _is_batched(tensor)
+
+
+def is_followed_in_steps(tensor: torch.Tensor) -> bool:
+    """Whether forward-mode differentiation or `torch.func` follows it, through torch's own operations only."""
+    if torch.compiler.is_compiling():
+        return False
+    return _is_grad_tracking(tensor) or _unpack_dual(tensor).tangent is not None
 
 
 def allocator(device: str) -> Callable[[tuple[int, ...], tuple[int, ...], torch.dtype], torch.Tensor]:

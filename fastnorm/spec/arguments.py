@@ -9,6 +9,7 @@ import torch
 from fastnorm.spec.normalization import PRESETS, Normalization
 
 OUTPUT_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+PIXEL_DTYPES = (torch.uint8, *OUTPUT_DTYPES)
 MEMORY_FORMATS = (torch.contiguous_format, torch.channels_last)
 
 
@@ -49,6 +50,16 @@ def resolve_dtypes(dtype: object, count: int) -> tuple[torch.dtype, ...]:
         if item not in OUTPUT_DTYPES:
             raise ValueError(f"dtype: got {item}, expected one of {_names(OUTPUT_DTYPES)}")
     return dtypes
+
+
+def resolve_dtype(dtype: object, allowed: Sequence[torch.dtype]) -> torch.dtype:
+    """The dtype of one output."""
+    if not isinstance(dtype, torch.dtype):
+        shown = repr(dtype) if isinstance(dtype, str) else type(dtype).__name__
+        raise TypeError(f"dtype: got {shown}, expected a dtype such as torch.float32")
+    if dtype not in allowed:
+        raise ValueError(f"dtype: got {dtype}, expected one of {_names(allowed)}")
+    return dtype
 
 
 def resolve_memory_formats(memory_format: object, count: int) -> tuple[torch.memory_format, ...]:

@@ -92,7 +92,8 @@ def _round_to(y, DTYPE: tl.constexpr):
     if _INTERPRETED and DTYPE == tl.bfloat16:
         bits = y.to(tl.uint32, bitcast=True)
         bits += 0x7FFF + ((bits >> 16) & 1)  # to nearest even
-        return (bits >> 16).to(tl.uint16).to(tl.bfloat16, bitcast=True)
+        bits = tl.where(y == y, bits >> 16, 0x7FFF)  # where the addition has made something else of NaN
+        return bits.to(tl.uint16).to(tl.bfloat16, bitcast=True)
     else:
         return y.to(DTYPE)
 

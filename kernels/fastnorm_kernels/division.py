@@ -178,6 +178,11 @@ def fp32(value: Fraction) -> float:
     return math.copysign(rounded if rounded < 2**128 else math.inf, value)
 
 
+def fp32_triple(values: Triple) -> Triple:
+    """Three constants, each rounded to float32."""
+    return _triple([fp32(Fraction(value)) for value in values])
+
+
 def _triple(values: list[float]) -> Triple:
     r, g, b = values
     return r, g, b

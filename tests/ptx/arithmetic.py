@@ -35,6 +35,16 @@ def fp16_bits(x):
     return np.where(np.isnan(x), 0x7FFF, x.astype(np.float16).view(np.uint16)).astype(np.uint32)
 
 
+def from_bf16_bits(bits):
+    """The float32 that a bfloat16 is, from its bits in a uint16."""
+    return (bits.astype(np.uint32) << np.uint32(16)).view(np.float32)
+
+
+def from_fp16_bits(bits):
+    """The float32 that a float16 is, from its bits in a uint16."""
+    return bits.view(np.float16).astype(np.float32)
+
+
 def to_integer(x, dtype):
     """What cvt.rzi does: truncates, saturates, and makes 0 of NaN."""
     limits = np.iinfo(dtype)
@@ -82,30 +92,8 @@ def multiply_wide(a, b):
 
 def multiply_high(a, b):
     """The upper half of the product."""
-    if a.dtype.itemsize < 8:
-        product = multiply_wide(a, b)
-        return (product >> product.dtype.type(8 * a.dtype.itemsize)).astype(a.dtype)
-    low_half, half = np.uint64(0xFFFFFFFF), np.uint64(32)
-    x, y = a.astype(np.uint64), b.astype(np.uint64)
-    low = (x & low_half) * (y & low_half)
-    first = (x >> half) * (y & low_half) + (low >> half)
-    second = (x & low_half) * (y >> half) + (first & low_half)
-    high = (x >> half) * (y >> half) + (first >> half) + (second >> half)
-    if a.dtype.kind == "i":
-        high = high - np.where(a < 0, y, np.uint64(0)) - np.where(b < 0, x, np.uint64(0))
-    return high.view(a.dtype)
-
-
-def funnel_left(low, high, by):
-    return ((_pair(low, high) << by.astype(np.uint64)) >> np.uint64(32)).astype(np.uint32)
-
-
-def funnel_right(low, high, by):
-    return (_pair(low, high) >> by.astype(np.uint64)).astype(np.uint32)
-
-
-def _pair(low, high):
-    return (high.astype(np.uint64) << np.uint64(32)) | low
+    product = multiply_wide(a, b)
+    return (product >> product.dtype.type(8 * a.dtype.itemsize)).astype(a.dtype)
 
 
 def field(a, at, length):
@@ -120,7 +108,7 @@ def field(a, at, length):
 
 def permute(a, b, selector):
     """prmt: four of the eight bytes of two words, each with its sign spread if the selector says so."""
-    both, chosen = _pair(a, b), np.uint32(0)
+    both, chosen = (b.astype(np.uint64) << np.uint64(32)) | a, np.uint32(0)
     for place in range(4):
         pick = (selector >> np.uint32(4 * place)) & np.uint32(15)
         byte = ((both >> (np.uint64(8) * (pick & np.uint32(7)).astype(np.uint64))) & np.uint64(255)).astype(np.uint32)
@@ -131,16 +119,17 @@ def permute(a, b, selector):
 
 def dot_bytes(a, b, total):
     """dp4a: four bytes of each word multiplied and summed; a's and b's dtypes say how their bytes are signed."""
-    for place in range(4):
-        x, y = ((word >> word.dtype.type(8 * place)).astype(f"{word.dtype.kind}1") for word in (a, b))
-        total = total + x.astype(total.dtype) * y.astype(total.dtype)
-    return total
+    return _dot(a, 1, b, total)
 
 
 def dot_halves(a, b, total):
     """dp2a: two halves of a word times the two lower bytes of another, likewise."""
-    for place in range(2):
-        x = (a >> a.dtype.type(16 * place)).astype(f"{a.dtype.kind}2")
+    return _dot(a, 2, b, total)
+
+
+def _dot(a, size, b, total):
+    for place in range(4 // size):
+        x = (a >> a.dtype.type(8 * size * place)).astype(f"{a.dtype.kind}{size}")
         y = (b >> b.dtype.type(8 * place)).astype(f"{b.dtype.kind}1")
         total = total + x.astype(total.dtype) * y.astype(total.dtype)
     return total

@@ -8,7 +8,7 @@ from ptx import arithmetic
 from ptx.memory import Fault
 from ptx.parsing import bits_of, number_of, place, vector
 
-CONTROL = {"bra", "ret", "bar", "barrier"}  # which `interpreter.State` carries out
+CONTROL = {"bra", "ret", "bar"}  # which `interpreter.State` carries out
 
 _INTEGERS = {
     "add": np.add,
@@ -22,10 +22,9 @@ _INTEGERS = {
     "xor": np.bitwise_xor,
     "not": np.invert,
     "neg": np.negative,
-    "abs": np.abs,
 }
 _FLOATS = {"add": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.divide, "fma": arithmetic.fma32}
-_EXACT_FLOATS = {"min": np.fmin, "max": np.fmax, "neg": np.negative, "abs": np.abs}
+_EXACT_FLOATS = {"min": np.fmin, "max": np.fmax, "abs": np.abs}
 _PRODUCTS = {"lo": np.multiply, "hi": arithmetic.multiply_high, "wide": arithmetic.multiply_wide}
 _COMPARISONS = {
     "eq": np.equal,
@@ -35,21 +34,12 @@ _COMPARISONS = {
     "gt": np.greater,
     "ge": np.greater_equal,
 }
+_FLOAT_COMPARISONS = _COMPARISONS | {  # with NaN, only `nan` holds
+    "ne": lambda a, b: (a < b) | (a > b),
+    "nan": lambda a, b: np.isnan(a) | np.isnan(b),
+}
 _NARROWINGS = {"bf16": arithmetic.bf16_bits, "f16": arithmetic.fp16_bits}
-
-
-def _float_comparison(name):
-    """With NaN, one that ends in u holds, and no other but `nan` does."""
-
-    def unordered(a, b):
-        return np.isnan(a) | np.isnan(b)
-
-    if name in ("nan", "num"):
-        return unordered if name == "nan" else lambda a, b: ~unordered(a, b)
-    if name in _COMPARISONS:
-        return lambda a, b: _COMPARISONS[name](a, b) & ~unordered(a, b)
-    compare = _COMPARISONS[name.removesuffix("u")]
-    return lambda a, b: compare(a, b) | unordered(a, b)
+_WIDENINGS = {"bf16": arithmetic.from_bf16_bits, "f16": arithmetic.from_fp16_bits}
 
 
 class Translator:
@@ -158,6 +148,8 @@ class Translator:
         if dtype is None or dtype.kind == "f":
             return self._calculate(operation, operands)
         _, part, _ = operation
+        if part != "lo" and dtype.itemsize == 8:
+            return None
         return self._apply(_PRODUCTS[part], operands[0], operands[1:], [dtype] * 2)
 
     def _mad(self, operation, operands):
@@ -168,28 +160,24 @@ class Translator:
         return self._apply(lambda a, b, c: function(a, b) + c, operands[0], operands[1:], [dtype, dtype, total])
 
     def _dp4a(self, operation, operands):
-        _, first, second = operation
-        total = np.int32 if "s32" in (first, second) else np.uint32
-        return self._apply(
-            arithmetic.dot_bytes, operands[0], operands[1:], [number_of(first), number_of(second), total]
-        )
+        _, *kinds = operation
+        return self._dot(arithmetic.dot_bytes, kinds, operands)
 
     def _dp2a(self, operation, operands):
-        _, half, first, second = operation
-        total = np.int32 if "s32" in (first, second) else np.uint32
+        _, half, *kinds = operation
         shift = {"lo": 0, "hi": 16}[half]
-        return self._apply(
-            lambda a, b, c: arithmetic.dot_halves(a, b >> b.dtype.type(shift), c),
-            operands[0],
-            operands[1:],
-            [number_of(first), number_of(second), total],
-        )
+        return self._dot(lambda a, b, c: arithmetic.dot_halves(a, b >> b.dtype.type(shift), c), kinds, operands)
+
+    def _dot(self, function, kinds, operands):
+        first, second = map(number_of, kinds)
+        total = np.uint32 if first.kind == second.kind == "u" else np.int32
+        return self._apply(function, operands[0], operands[1:], [first, second, total])
 
     def _setp(self, operation, operands):
         _, comparison, kind = operation
         dtype = number_of(kind)
-        function = _COMPARISONS.get(comparison) if dtype.kind != "f" else _float_comparison(comparison)
-        return self._apply(function, operands[0], operands[1:], [dtype] * 2) if function else None
+        function = (_FLOAT_COMPARISONS if dtype.kind == "f" else _COMPARISONS)[comparison]
+        return self._apply(function, operands[0], operands[1:], [dtype] * 2)
 
     def _selp(self, operation, operands):
         dtype = bits_of("b" + operation[1][1:])
@@ -201,22 +189,14 @@ class Translator:
     def _shr(self, operation, operands):
         return self._apply(arithmetic.shift_right, operands[0], operands[1:], [number_of(operation[1]), np.uint32])
 
-    def _shf(self, operation, operands):
-        _, side, mode, _ = operation
-        function = {"l": arithmetic.funnel_left, "r": arithmetic.funnel_right}[side]
-        by = {"wrap": lambda n: n & np.uint32(31), "clamp": lambda n: np.minimum(n, np.uint32(32))}[mode]
-        return self._apply(lambda low, high, n: function(low, high, by(n)), operands[0], operands[1:], [np.uint32] * 3)
-
     def _bfe(self, operation, operands):
         dtype = number_of(operation[1])
         return self._apply(arithmetic.field, operands[0], operands[1:], [dtype] * 3) if dtype.itemsize == 4 else None
 
     def _prmt(self, operation, operands):
-        return (
-            self._apply(arithmetic.permute, operands[0], operands[1:], [np.uint32] * 3)
-            if operation[1:] == ["b32"]
-            else None
-        )
+        if operation[1:] != ["b32"]:
+            return None
+        return self._apply(arithmetic.permute, operands[0], operands[1:], [np.uint32] * 3)
 
     def _cvt(self, operation, operands):
         if operation[1] == "pack":
@@ -224,6 +204,8 @@ class Translator:
                 return None
             return self._apply(arithmetic.pack_bytes, operands[0], operands[1:], [np.int32, np.int32, np.uint32])
         _, *rounding, to, kind = operation
+        if kind in _WIDENINGS and to == "f32" and not rounding:
+            return self._apply(_WIDENINGS[kind], operands[0], operands[1:], [np.uint16])
         if to.removesuffix("x2") in _NARROWINGS:
             return self._narrow(to, operands) if (rounding, kind) == (["rn"], "f32") else None
         result, source = number_of(to), number_of(kind)

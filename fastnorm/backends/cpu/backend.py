@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fastnorm.backends.base import TargetJob
+from fastnorm.backends.cpu import native
+from fastnorm.backends.cpu.inverse import denormalize, renormalize
 from fastnorm.backends.cpu.normalization import normalize
 from fastnorm.backends.staging import in_stages
 from fastnorm.images.batch import Images
 
-__all__ = ["normalize", "preprocess"]
+__all__ = ["denormalize", "normalize", "preprocess", "renormalize"]
 
 
 def preprocess(images: Images, jobs: Sequence[TargetJob]) -> None:
@@ -20,6 +22,10 @@ def preprocess(images: Images, jobs: Sequence[TargetJob]) -> None:
 
 
 def _preprocess(images: Images, jobs: Sequence[TargetJob]) -> None:
-    from fastnorm.backends.cpu import preprocessing
+    from fastnorm.backends.cpu import preprocessing, resizing
 
-    preprocessing.preprocess(images.views(), jobs)
+    engine = native.engine()
+    if engine is None:
+        preprocessing.preprocess(images.views(), jobs)
+    else:
+        resizing.preprocess(engine, images.views(), jobs)

@@ -43,6 +43,22 @@ def preprocess(images: Images, jobs: Sequence[TargetJob]) -> None:
     launch_preprocess(package, images, jobs)
 
 
+def denormalize(values: torch.Tensor, source: Normalization, output: torch.Tensor) -> None:
+    """Fill a uint8 or float output from normalised values (..., 3, H, W)."""
+    package = kernels()
+    assert package is not None, "without Triton, another backend is selected"
+    package.denormalize(values, *constants([source]), output)
+    increment_version([output])
+
+
+def renormalize(values: torch.Tensor, source: Normalization, target: Normalization, output: torch.Tensor) -> None:
+    """Fill a float output from values (..., 3, H, W) of another normalisation."""
+    package = kernels()
+    assert package is not None, "without Triton, another backend is selected"
+    package.renormalize(values, *constants([source, target]), output)
+    increment_version([output])
+
+
 def launch_preprocess(package: ModuleType, images: Images, jobs: Sequence[TargetJob]) -> None:
     """`preprocess` by a given kernel package."""
     in_stages(images, jobs, eager.steps, functools.partial(_launch, package))
