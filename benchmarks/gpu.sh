@@ -87,7 +87,7 @@ parallel=()
 if "$python" -c 'import xdist' 2>/dev/null; then parallel=(-n 4 --dist loadfile); fi
 step tests 180 "$python" -m pytest tests -q -p no:cacheprovider "${parallel[@]}"
 step benchmarks 200 "$python" -m pytest benchmarks/test_cells.py -k cuda -q -s -p no:cacheprovider --rows "$out"
-step host-time 45 "$python" -m pytest benchmarks/test_host.py -q -s -p no:cacheprovider --rows "$out"
+step host-time 45 "$python" -m pytest benchmarks/test_cells.py -k test_host_time -q -s -p no:cacheprovider --rows "$out"
 
 # Compiles what the sanitizer then watches, and shows that the case itself is sound.
 step sanitizer-case 45 "$python" tests/sanitizer_case.py

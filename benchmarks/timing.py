@@ -15,10 +15,14 @@ that this process and its workers took. A candidate's rows come of rounds, each 
 ours last, so that all meet the same conditions.
 """
 
+import contextlib
 import datetime
 import functools
 import math
 import multiprocessing
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -68,6 +72,20 @@ def cpu_seconds() -> float:
     return time.process_time() + sum(map(time.clock_gettime, workers))
 
 
+@contextlib.contextmanager
+def busy(per_core: int) -> Iterator[None]:
+    """As many processes for each core of this one compute, until the block, or this process, ends."""
+    program = "import os; parent = os.getppid()\nwhile os.getppid() == parent: sum(range(100_000))"
+    count = per_core * len(os.sched_getaffinity(0))
+    processes = [subprocess.Popen([sys.executable, "-S", "-c", program]) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
 @dataclass
 class Candidate:
     """A walk over all sets of inputs and outputs, how to time it, and what its row says."""
@@ -83,12 +101,14 @@ class Candidate:
     peak_mib: float | None = None
     cell: Cell | None = None  # its own columns, where they are not those of the comparison
     kept: Sequence[object] = ()  # outputs that a graph writes
+    within: Callable[[], contextlib.AbstractContextManager] = contextlib.nullcontext  # where it is timed
     samples: list[Sample] = field(default_factory=list)
 
     def sample(self) -> Sample:
         """What one call took."""
-        calls, begun = self.calls * self.repeats, cpu_seconds()
-        return Sample(self.seconds() / calls, (cpu_seconds() - begun) / calls)
+        with self.within():
+            calls, begun = self.calls * self.repeats, cpu_seconds()
+            return Sample(self.seconds() / calls, (cpu_seconds() - begun) / calls)
 
     def seconds(self) -> float:
         """Of all repeats from an idle device on: by the clock, or between events queued while the device spins."""
@@ -172,9 +192,11 @@ class Suite:
     rows: Path | None = None
 
     def compare(
-        self, cell: Cell, entries: Iterable[Candidate | Missing], rounds: int, device: torch.device | str = "cpu"
-    ) -> None:
-        """Time the candidates in turns, and publish their rows; the first is ours.
+        self, cell: Cell, entries: Iterable[Candidate | Missing], rounds: int, device: torch.device | str = "cpu",
+        busy_per_core: int = 0,
+    ) -> None:  # fmt: skip
+        """Time the candidates in turns, beside busy processes where there are to be some, and publish their rows; the
+        first is ours.
 
         Where nothing is timed, each is called once, and a peer that is no longer called correctly is an error, so that
         the suite cannot rot.
@@ -184,9 +206,11 @@ class Suite:
         missing = [entry for entry in entries if isinstance(entry, Missing)]
         broken = [entry for entry in missing if entry.broken]
         assert not (broken and self.verify_only), f"peers whose calls need fixing: {broken}"
-        for _ in range(1 + (0 if self.verify_only else min(rounds, 5) if self.quick else rounds)):  # one to warm up
-            for candidate in (*candidates[1:], candidates[0]):
-                candidate.samples.append(candidate.sample())
+        rounds = 0 if self.verify_only else min(rounds, 5) if self.quick else rounds
+        with busy(busy_per_core if rounds else 0):
+            for _ in range(1 + rounds):  # one to warm up
+                for candidate in (*candidates[1:], candidates[0]):
+                    candidate.samples.append(candidate.sample())
         if self.verify_only:
             return
         kind = torch.device(device).type
