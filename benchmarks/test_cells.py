@@ -60,6 +60,7 @@ def of_peers(peers, job, sets, expected, changed=None, resolutions=1):
 
 def left_out(cell, every, where):
     """Peers that a cell does not measure, so that their absence shows."""
+    where = "beside busy processes" if cell.busy else where
     return [Missing(peer.name, f"left out of this cell, {where}") for peer in every if peer not in cell.peers]
 
 
@@ -121,7 +122,7 @@ def test_preprocess(suite, threads, cell):
     entries = [ours(Timing.EVENTS), *of_peers(cell.peers, Job(theirs[0], PAIR, device), theirs, expected)]
     if on_gpu:  # a graph would replay the upload of a call's records from memory that has long been used again
         entries += [ours(Timing.QUEUED, f"{OURS}, device only"), *timing.bandwidth(device, ["copy", "fill"])]
-    entries += left_out(cell, preprocess.ALL, "beside busy processes" if cell.busy else "which has one thread")
+    entries += left_out(cell, preprocess.ALL, "which has one thread")
     suite.compare(columns, entries, cell.rounds, device, cell.busy)
 
 

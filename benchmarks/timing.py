@@ -11,8 +11,9 @@ sets are walked until a sample lasts milliseconds. A row's note names the kind o
     wall clock      between two synchronisations of the device, for packages with streams of their own
 
 On the CPU a sample is one call by the wall clock, until its result has been dropped again, and by the time of all cores
-that this process and its workers took. A candidate's rows come of rounds, each of which times every candidate once,
-ours last, so that all meet the same conditions.
+that this process and its workers took; beside busy processes it is as many calls as take a tenth of a second. A
+candidate's rows come of rounds, each of which times every candidate once, ours last, so that all meet the same
+conditions.
 """
 
 import contextlib
@@ -35,10 +36,10 @@ from benchmarks.peers import Missing, Timing
 from benchmarks.rows import COPY, NOT_RUN, Cell, Sample, append, frame, row
 
 SHOWN = ["name", "p50_ms", "cpu_ms", "ratio", "copy_fraction", "mismatches", "note"]
-FILES = {"host": "host", "end to end": "end_to_end"}  # by suite; else the device's
 L2_MULTIPLE = 4  # of the cache's size, that the sets of one cell have at least
 MIN_SETS = 2
 SAMPLE_SECONDS = 2e-3  # one sample takes at least this long
+BUSY_SAMPLE_SECONDS = 0.1  # beside busy processes: many slices of the scheduler, so that waiting for a core shows
 COPY_BYTES = 1 << 30  # of the copy that bandwidth is measured by, read and written each
 # The device waits for half a millisecond while the host begins to fill its queue; for 30 until a sample is queued.
 SPIN_CYCLES = {Timing.GRAPH: 1_000_000, Timing.EVENTS: 1_000_000, Timing.QUEUED: 60_000_000}
@@ -56,9 +57,9 @@ def sets_needed(set_bytes: int, on: torch.device) -> int:
     return max(MIN_SETS, math.ceil(L2_MULTIPLE * l2_bytes / set_bytes))
 
 
-def repeats_needed(seconds: float) -> int:
+def repeats_needed(seconds: float, sample: float = SAMPLE_SECONDS) -> int:
     """How often a run of this length is repeated within one sample."""
-    return max(1, math.ceil(SAMPLE_SECONDS / max(seconds, 1e-7)))
+    return max(1, math.ceil(sample / max(seconds, 1e-7)))
 
 
 def synchronize() -> None:
@@ -208,9 +209,11 @@ class Suite:
         assert not (broken and self.verify_only), f"peers whose calls need fixing: {broken}"
         rounds = 0 if self.verify_only else min(rounds, 5) if self.quick else rounds
         with busy(busy_per_core if rounds else 0):
-            for _ in range(1 + rounds):  # one to warm up
+            for warm in range(1 + rounds):  # once to warm up
                 for candidate in (*candidates[1:], candidates[0]):
                     candidate.samples.append(candidate.sample())
+                    if busy_per_core and not warm:
+                        candidate.repeats = repeats_needed(candidate.samples[0].wall, BUSY_SAMPLE_SECONDS)
         if self.verify_only:
             return
         kind = torch.device(device).type
@@ -228,4 +231,4 @@ class Suite:
         table = frame(rows).assign(ratio=lambda rows: rows["p50_ms"] / rows["p50_ms"][0])
         print(f"\n{cell.cell}\n{table[SHOWN].to_string(index=False, na_rep='')}")  # pytest shows it with -s
         if self.rows:
-            append(self.rows / f"{FILES.get(cell.suite) or ('gpu' if kind == 'cuda' else 'cpu')}.csv", rows)
+            append(self.rows / ("gpu.csv" if kind == "cuda" else "cpu.csv"), rows)

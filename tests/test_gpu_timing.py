@@ -112,6 +112,17 @@ def test_busy_processes_compute():
     assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime > before + 0.05
 
 
+def test_beside_busy_processes_a_sample_is_as_many_calls_as_take_a_while(tmp_path, monkeypatch):
+    monkeypatch.setattr(timing, "busy", lambda count: contextlib.nullcontext(asked.append(count)))
+    asked, entries = [], [Candidate(name, "1", None) for name in ("fastnorm", "slow")]
+    entries[0].seconds = lambda: 0.02 * entries[0].repeats
+    entries[1].seconds = lambda: 0.5 * entries[1].repeats
+    Suite(rows=tmp_path).compare(Cell("contended", "cell", "1x2x2x3"), entries, 3, busy_per_core=2)
+    assert asked == [2]
+    assert [entry.repeats for entry in entries] == [5, 1]
+    assert list(read(tmp_path / "cpu.csv")["p50_ms"]) == [20.0, 500.0]
+
+
 def test_what_a_candidate_is_timed_within_is_not_timed():
     @contextlib.contextmanager
     def slow():
