@@ -18,21 +18,35 @@ __version__ = "0.1.0"
 __all__ = [
     "CLIP",
     "CLIP_224",
+    "CLIP_336",
     "DINOV2",
     "DINOV2_224",
     "DINOV2_224_HF",
     "IMAGENET",
+    "IMAGENET_224",
     "SIGLIP",
+    "SIGLIP2_224",
+    "SIGLIP_224",
+    "SIGLIP_384",
     "VAE",
+    "VAE_256_ADM",
     "VAE_512",
     "VAE_512_LANCZOS",
     "VAE_1024",
     "VAE_1024_IP_ADAPTER",
     "VAE_1024_LANCZOS",
+    "Area",
+    "Border",
+    "Buckets",
     "Crop",
     "DualOutput",
+    "Halve",
     "Normalization",
     "PackedImages",
+    "Pad",
+    "Resize",
+    "Sides",
+    "Square",
     "Target",
     "denormalize",
     "empty_host_cache",
@@ -67,17 +81,26 @@ if TYPE_CHECKING or not _is_command():
     from fastnorm.ops.normalize import fused_dual_normalize, fused_normalize
     from fastnorm.ops.preprocess import fused_dual_preprocess, fused_preprocess
     from fastnorm.spec.normalization import CLIP, DINOV2, IMAGENET, SIGLIP, VAE, Normalization
+    from fastnorm.spec.padding import Pad
     from fastnorm.spec.presets import (
         CLIP_224,
+        CLIP_336,
         DINOV2_224,
         DINOV2_224_HF,
+        IMAGENET_224,
+        SIGLIP2_224,
+        SIGLIP_224,
+        SIGLIP_384,
+        VAE_256_ADM,
         VAE_512,
         VAE_512_LANCZOS,
         VAE_1024,
         VAE_1024_IP_ADAPTER,
         VAE_1024_LANCZOS,
     )
-    from fastnorm.spec.target import Crop, DualOutput, Target
+    from fastnorm.spec.sizes import Area, Buckets, Sides, Square
+    from fastnorm.spec.steps import Border, Crop, Halve, Resize
+    from fastnorm.spec.target import DualOutput, Target
 else:
     _HOMES = {
         "ops.denormalize": ("denormalize", "renormalize"),
@@ -89,6 +112,12 @@ else:
         "ops.preprocess": ("fused_dual_preprocess", "fused_preprocess"),
         "spec.presets": (
             "CLIP_224",
+            "CLIP_336",
+            "IMAGENET_224",
+            "SIGLIP2_224",
+            "SIGLIP_224",
+            "SIGLIP_384",
+            "VAE_256_ADM",
             "DINOV2_224",
             "DINOV2_224_HF",
             "VAE_512",
@@ -97,7 +126,10 @@ else:
             "VAE_1024_IP_ADAPTER",
             "VAE_1024_LANCZOS",
         ),
-        "spec.target": ("Crop", "DualOutput", "Target"),
+        "spec.padding": ("Pad",),
+        "spec.sizes": ("Area", "Buckets", "Sides", "Square"),
+        "spec.steps": ("Border", "Crop", "Halve", "Resize"),
+        "spec.target": ("DualOutput", "Target"),
     }
 
     def __getattr__(name: str) -> object:

@@ -65,7 +65,7 @@ def run_kernel(batch, targets, outputs, layout="auto"):
         return
     # The interpreter computes with numpy, which warns where IEEE arithmetic overflows to infinity as it should.
     with np.errstate(over="ignore"):
-        fastnorm_kernels.normalize(as_planes(batch, layout), [(t.mean, t.std) for t in targets], outputs)
+        fastnorm_kernels.normalize(as_planes(batch, layout), [(t.mean, t.std, t.order) for t in targets], outputs)
 
 
 def run_public(batch, targets, outputs, layout="auto"):
@@ -77,9 +77,10 @@ def preprocess_by_kernel(images, targets, **options):
     from fastnorm.backends.cuda.backend import launch_preprocess
     from fastnorm.ops.preprocess import run
 
-    packed = fastnorm.PackedImages.pack(images)
+    packed = images if isinstance(images, fastnorm.PackedImages) else fastnorm.PackedImages.pack(images)
     if torch.cuda.is_available():
-        return [output.cpu() for output in fastnorm.fused_preprocess(packed.to("cuda"), targets, **options)]
+        outputs = fastnorm.fused_preprocess(packed.to("cuda"), targets, **options)
+        return [[one.cpu() for one in output] if isinstance(output, list) else output.cpu() for output in outputs]
 
     def launch(pictures, branches):
         import fastnorm_kernels
@@ -125,3 +126,17 @@ def available_instructions():
 
 CPU_PATHS = [*available_instructions(), native.TORCH]
 PATHS = {"kernel": run_kernel, "public": run_public} | {path: run_public_by(path) for path in CPU_PATHS}
+
+
+def preprocess_by(path):
+    """The public call on the CPU with FASTNORM_CPU=path."""
+
+    def preprocess(images, targets, **options):
+        with cpu_path(path):
+            return fastnorm.fused_preprocess(images, targets, **options)
+
+    return preprocess
+
+
+# Each way to preprocess, beside the reference.
+PREPROCESS = {"kernel": preprocess_by_kernel} | {path: preprocess_by(path) for path in CPU_PATHS}

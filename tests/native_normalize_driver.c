@@ -104,8 +104,8 @@ int main(int count, char **arguments) {
     const float mean[] = {0.48145466f, 0.4578275f, 0.40821073f}, std[] = {0.26862954f, 0.26130258f, 0.27577711f};
     const float hostile_mean[] = {1e30f, -0.0f, 0.5f}, hostile_std[] = {1e-40f, 3e38f, 1e-45f};
     fastnorm_normalization normalizations[2];
-    fastnorm_prepare(&normalizations[0], mean, std);
-    fastnorm_prepare(&normalizations[1], hostile_mean, hostile_std);
+    fastnorm_prepare(&normalizations[0], mean, std, FASTNORM_TO_TENSOR);
+    fastnorm_prepare(&normalizations[1], hostile_mean, hostile_std, FASTNORM_FUSED);
     if (fastnorm_self_test() != 0) return 1;
     const int64_t calls = count > 1 ? atoll(arguments[1]) : 0;
     for (int64_t i = 0; i < calls; i++) random_call(normalizations);

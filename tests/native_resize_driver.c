@@ -196,7 +196,7 @@ int main(int argc, char **argv) {
     const int count = argc > 1 ? atoi(argv[1]) : 1;
     static fastnorm_normalization normalization;
     const float mean[] = {0.48145466f, 0.4578275f, 0.40821073f}, std[] = {0.26862954f, 0.26130258f, 0.27577711f};
-    fastnorm_prepare(&normalization, mean, std);
+    fastnorm_prepare(&normalization, mean, std, FASTNORM_TO_TENSOR);
     check(fastnorm_self_test() == 0, "the self-test fails");
     int64_t walks = 0;
     for (int i = 0; i < count; i++) {

@@ -1,5 +1,6 @@
 """The commands as a user meets them: what they print, what they write, their exit statuses."""
 
+import dataclasses
 import json
 import os
 import resource
@@ -30,7 +31,7 @@ from fastnorm.runtime import timing
 from fastnorm.spec.arguments import OUTPUT_DTYPES
 from fastnorm.spec.normalization import PRESET_SOURCES, PRESETS
 from fastnorm.spec.options import ALPHA_CHOICES, EXIF_CHOICES
-from fastnorm.spec.presets import TARGET_SOURCES
+from fastnorm.spec.presets import TARGET_PRESETS, TARGET_SOURCES
 from fastnorm.verify import check, oracle, pillow_chain, published, resizing
 from fastnorm.verify.checks import Report
 from helpers import cpu_path
@@ -640,6 +641,7 @@ def test_check_is_a_function_too():
         "lanczos",
         "box",
         "hamming",
+        "nearest",
         "VAE_512, CLIP_224",
     ]
     assert {(line.name, line.dtype) for line in report.normalized} >= {("vae", dtype) for dtype in OUTPUT_DTYPES}
@@ -791,6 +793,41 @@ def test_explain_says_whose_bits_the_targets_give(capsys):
         assert source in " ".join(text.split())
 
 
+def test_explain_says_whose_arithmetic_and_which_order_the_targets_have(capsys):
+    assert main(["explain"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    for name, target in TARGET_PRESETS.items():
+        (row,) = (line for line in lines if line.startswith(f"{name} ") and "to_tensor" in line)
+        size = "by a rule" if callable(target.size) else str(target.size)
+        size = "{} x {}".format(*target.size) if isinstance(target.size, tuple) else size
+        assert f"{size} " in row
+        assert all(f" {word} " in row for word in (target.resample, target.arithmetic))
+    assert all(len(line) <= 100 for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("preset", "order"), [("clip", o) for o in ("to_tensor", "to_dtype", "fused")] + [("vae", "scale_shift")]
+)
+def test_explain_in_an_order(preset, order, capsys):
+    assert main(["explain", preset, "--order", order, "--value", "17"]) == 0
+    text = capsys.readouterr().out
+    assert f"Order {order}: " in text
+    assert PRESET_SOURCES[preset] in " ".join(text.split())
+    target = dataclasses.replace(PRESETS[preset], order=order)
+    (value,) = fastnorm.reference.normalize(torch.full((3, 1, 1), 17, dtype=torch.uint8), [target], layout="CHW")
+    rows = [line.split() for line in text.splitlines()]
+    for channel, letter in enumerate("RGB"):
+        (row,) = (row for row in rows if row[:2] == ["17", letter])
+        assert torch.tensor(float(row[4])) == value[channel, 0, 0]
+
+
+def test_explain_refuses_an_order_that_is_not_for_the_constants(capsys):
+    assert main(["explain", "clip", "--order", "scale_shift"]) == 2
+    text = capsys.readouterr().err
+    assert text.startswith("fastnorm explain: error: --order: got 'scale_shift'")
+    assert text.count("\n") == 1
+
+
 def test_every_preset_has_a_source():
     assert PRESET_SOURCES.keys() == PRESETS.keys()
 
@@ -827,6 +864,20 @@ def test_explain_shows_the_values_of_a_preset(name, capsys):
             (value,) = fastnorm.reference.normalize(codes, [preset], dtype=dtype, layout="CHW")
             assert torch.tensor(float(row[column])).to(dtype) == value[channel, 0, 0]
     assert not any(row[:1] == ["128"] for row in rows)
+
+
+def test_explain_of_a_target_shows_its_geometry(capsys):
+    assert main(["explain", "vae_256_adm", "--value", "255"]) == 0
+    text = capsys.readouterr().out
+    assert text.startswith("VAE_256_ADM: center_crop_arr of the ADM code base")
+    assert "  1. halve, box, for as long as the short side is 512 or more\n" in text
+    assert "  2. resize, bicubic: by the rule Sides(shortest=256, rule='transformers', rounding='round')\n" in text
+    assert "  3. crop 256 x 256 in the centre: half the margin, rounded down; black around smaller images\n" in text
+    rows = [line.split("  ") for line in text.splitlines() if line.startswith("1536 x 1024")]
+    assert [[cell.strip() for cell in row if cell.strip()] for row in rows] == [
+        ["1536 x 1024", "384 x 256", "256 x 256"]
+    ]
+    assert "vae: Stable Diffusion's VAE takes pixels in [-1, 1]" in text
 
 
 def test_explain_of_a_configuration(tmp_path, capsys):

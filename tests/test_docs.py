@@ -32,6 +32,10 @@ MODULES = [
     "fastnorm.ops.preprocess",
     "fastnorm.spec.filters",
     "fastnorm.spec.target",
+    "fastnorm.spec.describe",
+    "fastnorm.spec.padding",
+    "fastnorm.spec.sizes",
+    "fastnorm.spec.steps",
     "fastnorm.reference",
 ]
 

@@ -1,5 +1,6 @@
 """Normalising by the native code, with every instruction set that is here: the reference's bits, and no byte beside."""
 
+import dataclasses
 import signal
 import subprocess
 import sys
@@ -43,7 +44,7 @@ def run(instructions, pixels, targets, outputs, threads=1):
     """One call, exactly as the backend makes it."""
     found = library()
     assert native_normalize.can_normalize(pixels, outputs)
-    prepared = [native_normalize.prepared(found, target.mean, target.std) for target in targets]
+    prepared = [native_normalize.prepared(found, target.mean, target.std, target.order) for target in targets]
     native_normalize.normalize(found, instructions, pixels, prepared, outputs, threads)
 
 
@@ -60,9 +61,11 @@ def test_every_pixel_value_has_the_exact_fractions_bits(instructions, dtype, cha
 
 def test_published_constants_take_the_fast_form_and_hostile_ones_the_tables():
     def only_by_table(target):
-        return native_normalize.prepared(library(), target.mean, target.std).record.only_by_table
+        return native_normalize.prepared(library(), target.mean, target.std, target.order).record.only_by_table
 
-    assert [only_by_table(target) for target in PRESETS] == [0] * len(PRESETS)
+    for order in ("to_tensor", "to_dtype", "fused"):
+        assert [only_by_table(dataclasses.replace(t, order=order)) for t in PRESETS] == [0] * len(PRESETS), order
+    assert only_by_table(Normalization(0.5, 0.5, order="scale_shift")) == 0
     assert [only_by_table(target) for target in HOSTILE[:3]] == [1] * 3
 
 

@@ -17,8 +17,25 @@ from torchvision.transforms import functional as torchvision
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 import fastnorm
-from fastnorm import CLIP_224, VAE, VAE_512, VAE_1024, Crop, PackedImages, Target
+from fastnorm import (
+    CLIP_224,
+    VAE,
+    VAE_512,
+    VAE_1024,
+    Area,
+    Border,
+    Buckets,
+    Crop,
+    Halve,
+    PackedImages,
+    Pad,
+    Resize,
+    Sides,
+    Square,
+    Target,
+)
 from fastnorm.data.files import shipped_photographs
+from fastnorm.spec.size import Size
 from helpers import assert_same_bits, poisoned, preprocess_by_kernel, random_pixels
 
 pytestmark = [pytest.mark.compat, pytest.mark.pillow]
@@ -489,7 +506,7 @@ def test_targets_are_values():
     assert hash(Target(VAE, 512, "bilinear", Crop())) == hash(VAE_512)
     assert Target(VAE, {"shortest_edge": 512}, 2, Crop()) == VAE_512
     assert Target(VAE, {"height": 5, "width": 7}).size == (5, 7)
-    for name in ("lanczos", "bilinear", "bicubic", "box", "hamming"):
+    for name in ("lanczos", "bilinear", "bicubic", "box", "hamming", "nearest"):
         number = Image.Resampling[name.upper()].value
         assert Target(VAE, resample=number) == Target(VAE, resample=Image.Resampling(number)) == Target(VAE, None, name)
     assert pickle.loads(pickle.dumps(CLIP_224)) == CLIP_224
@@ -497,6 +514,233 @@ def test_targets_are_values():
     assert Target(VAE, size=[3, np.int64(4)]).size == (3, 4)
     with pytest.raises(dataclasses.FrozenInstanceError):
         VAE_512.size = 3
+
+
+def half(height, width):
+    return (height + 1) // 2, (width + 1) // 2
+
+
+def test_geometry_is_made_of_values():
+    """Equal where everything is equal, though it may be said in two ways; a pickle and a repr are as good."""
+
+    def made():
+        yield Sides(longest=30, rule="timm", rounding="floor", multiple_of=4)
+        yield Sides(shortest=8, longest=30, rule="transformers")
+        yield Area(4, min_pixels=16, max_pixels=400)
+        yield Square("longest", 0.5)
+        yield Buckets([(1, 2), (3, 4)])
+        yield Border(1, 2, 3, 4)
+        yield Resize(Sides(within=(8, 9)), 3, 2)
+        yield Halve(8)
+        yield Crop(Square("shortest"), (1, 2))
+        yield Pad(7)
+        yield Pad(value=0.5)
+        yield Pad(mode="reflect")
+
+    for one, other in itertools.product(made(), made()):
+        assert (one == other) is (repr(one) == repr(other)), (one, other)
+    for one, again in zip(made(), made(), strict=True):
+        assert hash(one) == hash(again)
+        assert pickle.loads(pickle.dumps(one)) == one
+    rules = [one for one in made() if isinstance(one, (Sides, Area, Square, Buckets))]
+    assert [eval(repr(rule), {**vars(fastnorm), "Size": Size}) for rule in rules] == rules
+    target = Target(VAE, half, before=[Border(1), Halve(8)], pad=Pad((1, 2, 3)), exif="apply", batch=False)
+    assert pickle.loads(pickle.dumps(target)) == target
+    assert len({target, dataclasses.replace(target), dataclasses.replace(target, batch=True)}) == 2
+
+
+def test_one_thing_said_in_two_ways_is_one_value():
+    assert Sides(longest=9, rule="timm", rounding="round") == Sides(longest=9, rule="timm")
+    assert dataclasses.replace(Sides(longest=9), rule="timm") == Sides(longest=9, rule="timm")
+    assert Target(VAE, {"shortest_edge": 8, "longest_edge": 9}).size == Sides(
+        shortest=8, longest=9, rule="transformers"
+    )
+    assert Target(VAE, {"max_height": 8, "max_width": 9}).size == Sides(within=(8, 9), rule="transformers")
+    assert Target(VAE, pad=Pad()) == Target(VAE, pad=True)
+    assert Target(VAE, before=Halve(8)) == Target(VAE, before=[Halve(8)])
+    assert Border(3) == Border(3, 3, 3, 3)
+    assert Pad(5).fill == (5, 5, 5)
+    assert Pad(np.array([1, 2, 3])) == Pad((1, 2, 3))
+
+
+# --- a list of tensors
+
+
+RAGGED = Target(fastnorm.CLIP, Sides(longest=20, multiple_of=2), "bicubic", batch=False)
+
+
+def alone(image, target, **options):
+    """What an image becomes by itself, as a batch of one."""
+    return fastnorm.fused_preprocess([image], [dataclasses.replace(target, batch=True)], **options)[0][0]
+
+
+def test_a_list_has_each_image_at_its_own_size():
+    images = [*pictures(), pictures()[0]]
+    (got,) = fastnorm.fused_preprocess(images, [RAGGED])
+    assert isinstance(got, list)
+    assert len({output.shape for output in got}) > 1, "otherwise nothing is seen"
+    same(got, [alone(image, RAGGED) for image in images])
+    (by_reference,) = fastnorm.reference.preprocess(images, [RAGGED])
+    same(by_reference, got)
+    (by_kernel,) = preprocess_by_kernel(images, [RAGGED])
+    same(by_kernel, got)
+
+
+def test_a_list_is_one_whatever_the_images_are():
+    for images in (pictures()[:1], pictures()[0], torch.stack([pictures()[0]] * 2)):
+        (got,) = fastnorm.fused_preprocess(images, [RAGGED])
+        assert isinstance(got, list)
+        assert [output.dim() for output in got] == [3] * len(got)
+    assert fastnorm.fused_preprocess([], [RAGGED]) == ([],)
+    video = torch.stack([torch.stack([pictures()[0]] * 2)] * 3)
+    (got,) = fastnorm.fused_preprocess(video, [RAGGED])
+    same(got, [alone(pictures()[0], RAGGED)] * 6)
+    dual = fastnorm.fused_dual_preprocess(pictures(), clip=RAGGED)
+    assert "clip=list of 3 tensors" in repr(dual)
+
+
+def test_lists_and_batches_in_one_call():
+    packed = PackedImages.pack(pictures())
+    half_sized = dataclasses.replace(RAGGED, size=half, dtype=torch.bfloat16, memory_format=torch.channels_last)
+    for images in (pictures(), packed):
+        got = fastnorm.fused_preprocess(images, [SMALL[0], RAGGED, half_sized], flip=[True, False, True])
+        (wanted,) = fastnorm.fused_preprocess(images, [SMALL[0]], flip=[True, False, True])
+        assert_same_bits(got[0], wanted)
+        for index, target in ((1, RAGGED), (2, half_sized)):
+            each = zip(pictures(), (True, False, True), strict=True)
+            same(got[index], [alone(image, target, flip=flip) for image, flip in each])
+        assert all(output.movedim(0, -1).is_contiguous() for output in got[2])
+
+
+def test_a_list_is_written_into_the_caller_s_tensors():
+    wanted = fastnorm.fused_preprocess(pictures(), [RAGGED])[0]
+    out = [poisoned(output.shape, torch.float16) for output in wanted]
+    ((*got,),) = fastnorm.fused_preprocess(pictures(), [RAGGED], out=[out])
+    assert all(mine is its for mine, its in zip(got, out, strict=True))
+    same(got, [output.to(torch.float16) for output in wanted])
+
+
+def test_a_size_and_a_box_for_each_image():
+    images = [as_pil(image) for image in pictures()]
+    sizes, boxes = [(9, 14), (20, 6), (9, 14)], [(1.5, 2, 19, 20.25), None, (0, 0, 3, 3)]
+    target = Target(VAE, 99, "bicubic", batch=False)
+    wanted = [
+        transforms.Normalize([0.5], [0.5])(
+            torchvision.to_tensor(image.resize(size[::-1], Image.Resampling.BICUBIC, box))
+        )
+        for image, size, box in zip(images, sizes, boxes, strict=True)
+    ]
+    for one, other in ((sizes, boxes), (torch.tensor(sizes), boxes), (np.array(sizes), tuple(boxes))):
+        (got,) = fastnorm.fused_preprocess(images, [target], sizes=[one], boxes=[other])
+        same(got, wanted)
+    (got, plain) = fastnorm.fused_preprocess(images, [target, SMALL[0]], sizes=[sizes, None], boxes=[boxes, None])
+    same(got, wanted)
+    assert_same_bits(plain, small(images)[0])
+
+
+# --- any geometry, on every path
+
+
+pixels = st.integers(1, 30)
+signed = st.integers(-6, 6)
+rules = st.one_of(
+    pixels,
+    st.tuples(pixels, pixels),
+    st.builds(Sides, longest=pixels, minimum=st.just(1), rule=st.sampled_from(["torchvision", "timm"])),
+    st.builds(Sides, covering=st.tuples(pixels, pixels), rule=st.just("pillow"), minimum=st.just(1)),
+    st.builds(Sides, within=pixels, enlarge=st.just(False), minimum=st.just(2), multiple_of=st.integers(1, 5)),
+)
+crops = st.one_of(
+    st.builds(Crop, pixels, st.sampled_from(["torchvision", "transformers"])),
+    st.builds(Crop, st.tuples(pixels, pixels), st.sampled_from(["torchvision", "transformers"])),
+    st.builds(Crop, st.just(Square("longest"))),
+    st.builds(Crop, st.just(Square("shortest"))),
+)
+steps = st.one_of(
+    crops,
+    st.builds(Border, st.integers(0, 5), st.integers(0, 5), st.integers(0, 5), st.integers(0, 5)),
+    st.builds(Resize, rules, st.sampled_from(["nearest", "lanczos"]), st.sampled_from([None, 1.0])),
+    st.builds(Halve, pixels),
+)
+any_target = st.builds(
+    Target,
+    st.just(fastnorm.CLIP),
+    st.none() | rules,
+    st.sampled_from(["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]),
+    st.none() | crops,
+    st.sampled_from([True, Pad((7, 250, 90)), Pad(mode="edge"), Pad(mode="reflect"), Pad(mode="symmetric")]),
+    before=st.lists(steps, max_size=2),
+    reducing_gap=st.sampled_from([None, None, 1.0, 2.0]),
+    batch=st.just(False),
+    dtype=st.sampled_from([None, torch.bfloat16]),
+)
+
+
+@given(
+    target=any_target,
+    sizes=st.lists(st.tuples(st.integers(1, 70), st.integers(1, 70)), min_size=1, max_size=3),
+    mirrors=st.fixed_dictionaries({name: st.booleans() for name in ("flip", "vertical_flip", "flip_before_crop")}),
+    order=st.sampled_from(["12", "12.3", "13"]),
+)
+def test_any_geometry_on_every_path(target, sizes, mirrors, order):
+    """Pillow and torch, and the kernels, give what the reference does; the order of the passes is as asked for."""
+    images = PackedImages.pack([random_pixels(*size, 3, seed=index) for index, size in enumerate(sizes)], layout="HWC")
+    (wanted,) = fastnorm.reference.preprocess(images, [target], pillow_version=order, **mirrors)
+    same(fastnorm.fused_preprocess(images, [target], pillow_version=order, **mirrors)[0], wanted)
+    same(preprocess_by_kernel(images, [target], pillow_version=order, **mirrors)[0], wanted)
+
+
+# --- what belongs to a target
+
+
+def test_each_target_has_its_own_exif():
+    image = noise(30, 50)
+    exif = image.getexif()
+    exif[0x0112] = 6
+    image.info["exif"] = exif.tobytes()
+    upright = image.transpose(Image.Transpose.ROTATE_270)
+    targets = [Target(VAE, 20, exif="apply", batch=False), Target(VAE, 20, batch=False)]
+    got, plain = fastnorm.fused_preprocess([image], targets)
+    same(got, [alone(torch.from_numpy(np.array(upright)), targets[0])])
+    same(plain, [alone(torch.from_numpy(np.array(image)), targets[1])])
+    got, plain = fastnorm.fused_preprocess([image], targets[::-1], exif="apply")
+    assert got[0].shape == plain[0].shape == (3, 33, 20)
+    with pytest.raises(ValueError, match=r"images\[0\]: got an EXIF orientation of 6"):
+        fastnorm.fused_preprocess([image], [Target(VAE, 20, exif="error")])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("pad", [Pad((12, 250, 3)), Pad(value=(0.3, -1.7, 2.9)), Pad(mode="edge")], ids=str)
+def test_what_lies_around_an_image_is_rounded_once(pad, dtype):
+    """Of two sizes in one batch, and mirrored: each border lies elsewhere."""
+    target = Target(fastnorm.CLIP, Sides(longest=20), crop=Crop((21, 24), (-1, -3)), pad=pad, dtype=dtype)
+    images, flips = [noise(30, 50), noise(50, 31)], {"flip": [True, False], "vertical_flip": [False, True]}
+    (wanted,) = fastnorm.reference.preprocess(images, [dataclasses.replace(target, dtype=torch.float32)], **flips)
+    if pad.value is not None:
+        assert wanted[0, :, 0, 0].tolist() == torch.tensor(pad.value).tolist()
+    elif pad.mode == "constant":
+        codes = torch.tensor(pad.fill, dtype=torch.uint8).view(3, 1, 1)
+        (corner,) = fastnorm.fused_normalize(codes, [fastnorm.CLIP], layout="CHW")
+        assert_same_bits(wanted[0, :, :1, :1], corner)
+    for memory_format in (torch.contiguous_format, torch.channels_last):
+        shaped = dataclasses.replace(target, memory_format=memory_format)
+        out = [poisoned(wanted.shape, dtype, memory_format=memory_format)]
+        same(fastnorm.fused_preprocess(images, [shaped], out=out, **flips), [wanted.to(dtype)])
+        same(preprocess_by_kernel(images, [shaped], **flips), [wanted.to(dtype)])
+
+
+def test_targets_share_the_steps_before(monkeypatch):
+    from fastnorm.backends.cpu import pillow
+
+    halved, reduced = [], Image.Image.reduce
+    monkeypatch.setattr(Image.Image, "reduce", lambda self, *a: (halved.append(self.size), reduced(self, *a))[1])
+    target = Target(VAE, (5, 6), reducing_gap=2)
+    images = [noise(40, 50), noise(50, 40)]
+    got = fastnorm.fused_preprocess(images, [target, dataclasses.replace(target, normalization=fastnorm.CLIP)])
+    assert sorted(halved) == [(40, 50), (50, 40)]
+    assert pillow.Image is Image
+    (wanted,) = fastnorm.fused_preprocess(images, [target])
+    assert_same_bits(got[0], wanted)
 
 
 def test_branches_by_name_and_more_than_two():
@@ -513,3 +757,7 @@ def test_other_devices_take_the_reference():
     got = small(torch.zeros(2, 30, 40, 3, dtype=torch.uint8, device="meta"))
     assert [output.device.type for output in got] == ["meta", "meta"]
     assert got[0].shape == (2, 3, 24, 24)
+    image = torch.zeros(64, 40, 3, dtype=torch.uint8, device="meta")
+    for pad in (Pad(7), Pad(value=0.0), Pad(mode="reflect")):
+        target = Target(VAE, Sides(longest=24), crop=24, pad=pad, before=Crop(30), reducing_gap=1.0)
+        assert fastnorm.fused_preprocess([image], [target])[0].shape == (1, 3, 24, 24)

@@ -6,8 +6,24 @@ import torch
 from PIL import Image
 
 import fastnorm
-from fastnorm import CLIP, CLIP_224, VAE, VAE_512, Crop, PackedImages, Target
-from fastnorm.spec.target import MAX_PIXELS
+from fastnorm import (
+    CLIP,
+    CLIP_224,
+    VAE,
+    VAE_512,
+    Area,
+    Border,
+    Buckets,
+    Crop,
+    Halve,
+    PackedImages,
+    Pad,
+    Resize,
+    Sides,
+    Square,
+    Target,
+)
+from fastnorm.spec.size import MAX_PIXELS
 from helpers import random_pixels
 
 GOOD = random_pixels(30, 40, 3)
@@ -17,6 +33,13 @@ SMALL = Target(VAE, size=8, crop=8)
 def call(*bad, target=SMALL, **options):
     """A call with one good image before the bad ones."""
     return lambda: fastnorm.fused_preprocess([GOOD, *bad], [target], **options)
+
+
+class Unhashable:
+    __hash__ = None
+
+    def __call__(self, height, width):
+        return height, width
 
 
 def options(**options):
@@ -175,15 +198,8 @@ REFUSED = [
         "crop: got (1000000, 1000000)",
         f"{MAX_PIXELS:,}",
     ),
-    ("nearest", lambda: Target(CLIP, 8, "nearest"), ValueError, "resample: got 'nearest'", "'bicubic'"),
-    (
-        "Pillow's NEAREST",
-        lambda: Target(CLIP, 8, Image.Resampling.NEAREST),
-        ValueError,
-        "resample: got 'NEAREST'",
-        "'bicubic'",
-    ),
-    ("a filter's number", lambda: Target(CLIP, 8, 0), ValueError, "resample: got '0'", "'bicubic'"),
+    ("another nearest", lambda: Target(CLIP, 8, "nearest-exact"), ValueError, "resample: got 'nearest-exact'", "'box'"),
+    ("a filter's number", lambda: Target(CLIP, 8, 6), ValueError, "resample: got '6'", "'bicubic'"),
     (
         "a size as transformers spells it, without its meaning",
         lambda: Target(CLIP, {"longest_edge": 8}),
@@ -260,6 +276,174 @@ REFUSED = [
         ValueError,
         "images[1] becomes 30 x 40",
         "at least a pixel",
+    ),
+    (
+        "a target's place beyond the image",
+        call(GOOD[:5], target=Target(VAE, crop=Crop(8, (9, 0)))),
+        ValueError,
+        "images[1] becomes 5 x 40",
+        "at least a pixel",
+    ),
+    # geometry
+    (
+        "sizes that differ",
+        call(GOOD[:9], target=Target(VAE, Sides(longest=8))),
+        ValueError,
+        "images[0] becomes 6 x 8 and images[1] 1 x 8",
+        "batch=False",
+    ),
+    (
+        "a side that comes to nothing",
+        call(GOOD[:1], target=Target(VAE, Sides(longest=8), crop=8)),
+        ValueError,
+        "images[1] of 1 x 40 pixels would become 0 x 8",
+        "at least one on each side",
+    ),
+    (
+        "proportions that smart_resize refuses",
+        call(random_pixels(1, 201, 3), target=Target(VAE, Area(4, min_pixels=16, max_pixels=400), crop=8)),
+        ValueError,
+        "images[1] got sides of 1 x 201 pixels",
+        "at most 200 to 1",
+    ),
+    (
+        "a rule's fractions",
+        call(target=Target(VAE, lambda height, width: (height / 2, width), crop=8)),
+        TypeError,
+        "30 x 40 pixels would become (15.0, 40)",
+        "whole pixels",
+    ),
+    (
+        "a rule's single number",
+        call(target=Target(VAE, lambda *size: size[0], crop=8)),
+        TypeError,
+        "would become 30",
+        "(height, width)",
+    ),
+    ("a rule's class", lambda: Target(VAE, Square), TypeError, "size: got the class Square", "one of its objects"),
+    (
+        "a rule that cannot be hashed",
+        lambda: Target(VAE, crop=Crop(Unhashable())),
+        TypeError,
+        "crop: got",
+        "a rule that can",
+    ),
+    (
+        "more than pixels allow",
+        call(target=Target(VAE, crop=Crop(lambda height, width: (height * 10**4, width * 10**4)))),
+        ValueError,
+        "images[0] of 30 x 40 pixels would become 300000 x 400000",
+        f"{MAX_PIXELS:,}",
+    ),
+    ("two rules in one", lambda: Sides(longest=8, within=8), ValueError, "got longest and within", "one of shortest"),
+    ("a rule of nothing", lambda: Sides(), ValueError, "got nothing to compute", "Sides(shortest=224)"),
+    ("a side of 0", lambda: Sides(shortest=0), ValueError, "shortest: got 0", "1 or more"),
+    ("a side in floats", lambda: Sides(longest=8.0), TypeError, "longest: got 8.0", "whole number"),
+    ("another library's rule", lambda: Sides(longest=8, rule="sam"), ValueError, "rule: got 'sam'", "'timm'"),
+    ("a rounding", lambda: Sides(longest=8, rounding="up"), ValueError, "rounding: got 'up'", "'half_up'"),
+    (
+        "both ends with timm's rule",
+        lambda: Sides(shortest=8, longest=9, rule="timm"),
+        ValueError,
+        "got shortest and longest with rule='timm'",
+        "whose own rounding",
+    ),
+    (
+        "a limit that torchvision refuses",
+        lambda: Sides(shortest=8, longest=8),
+        ValueError,
+        "got longest=8 for shortest=8",
+        "size=(8, 8)",
+    ),
+    ("a limit below", lambda: Area(4, min_pixels=9, max_pixels=8), ValueError, "max_pixels: got 8", "min_pixels = 9"),
+    ("no buckets", lambda: Buckets([]), ValueError, "sizes: got an empty list", "at least one"),
+    ("a bucket of one number", lambda: Buckets([(8, 9, 7)]), TypeError, "sizes[0]: got (8, 9, 7)", "(height, width)"),
+    ("a square of another edge", lambda: Square("width"), ValueError, "edge: got 'width'", "'shortest'"),
+    ("a fraction of nothing", lambda: Square("shortest", 0), ValueError, "fraction: got 0", "0.875"),
+    ("a border in floats", lambda: Border(1.5), TypeError, "top: got 1.5", "whole number"),
+    ("a halving to nothing", lambda: Halve(0), ValueError, "shortest: got 0", "1 or more"),
+    ("a resize to nothing", lambda: Resize(None), TypeError, "size: got None", "Resize(256)"),
+    ("a fill in units", lambda: Pad(fill=(0.48, 0.46, 0.41)), TypeError, "fill: got (0.48, 0.46, 0.41)", "int(255 *"),
+    ("a fill of 256", lambda: Pad(fill=256), ValueError, "fill: got 256", "0 to 255"),
+    ("another mode", lambda: Pad(mode="wrap"), ValueError, "mode: got 'wrap'", "'symmetric'"),
+    ("a mode with a fill", lambda: Pad(7, "edge"), ValueError, "got mode='edge' with a fill", "'constant' alone"),
+    ("a fill and a value", lambda: Pad(7, value=0.0), ValueError, "got fill and value", "one"),
+    ("a value that is none", lambda: Pad(value=float("nan")), ValueError, "value: got nan", "finite"),
+    ("a step of another kind", lambda: Target(VAE, before=[8]), TypeError, "before[0]: got int", "Halve"),
+    ("steps that are none", lambda: Target(VAE, before="halve"), TypeError, "before: got str", "or several"),
+    ("a random step", lambda: Target(VAE, before=Crop(8, "random")), ValueError, "before[0]: got Crop", "one image"),
+    ("a batch's step", lambda: Target(VAE, before=Crop("batch")), ValueError, "before[0]: got Crop", "one image"),
+    ("a random crop by a rule", lambda: Crop(Square("shortest"), "random"), ValueError, "random position", "Crop(224"),
+    ("another crop's word", lambda: Crop("square"), ValueError, "crop: got 'square'", "'batch'"),
+    ("a crop of the rule's size", lambda: Target(VAE, Sides(longest=8), crop=Crop()), ValueError, "crop:", "Crop(224)"),
+    ("a batch of a list", lambda: Target(VAE, crop=Crop("batch"), batch=False), ValueError, "batch=False", "padded"),
+    ("a batch without padding", lambda: Target(VAE, crop=Crop("batch"), pad=False), ValueError, "pad=False", "padded"),
+    ("batch", lambda: Target(VAE, batch=0), TypeError, "batch: got 0", "one per image"),
+    ("a gap below 1", lambda: Target(VAE, 8, reducing_gap=0.5), ValueError, "reducing_gap: got 0.5", "1.0 or more"),
+    ("a gap of another kind", lambda: Target(VAE, 8, reducing_gap="2"), TypeError, "reducing_gap: got '2'", "2.0"),
+    ("a target's exif", lambda: Target(VAE, exif="rotate"), ValueError, "exif: got 'rotate'", "'apply'"),
+    (
+        "a value before the resize",
+        call(target=Target(VAE, 8, crop=8, before=Crop(Square("longest")), pad=Pad(value=0.0))),
+        ValueError,
+        "images[0] is padded before it is resized",
+        "Pad(fill=...)",
+    ),
+    (
+        "a step that leaves nothing",
+        call(GOOD[:9], target=Target(VAE, (8, 8), before=Border(-5))),
+        ValueError,
+        "images[1] of 9 x 40 pixels has none left",
+        "at least one",
+    ),
+    (
+        "a step beyond the image",
+        call(GOOD[:9], target=Target(VAE, (8, 8), before=Crop(8, (10, 0)))),
+        ValueError,
+        "images[1] of 9 x 40 pixels has none inside",
+        "at least one",
+    ),
+    (
+        "a step that would pad",
+        call(GOOD[:9], target=Target(VAE, (8, 8), before=Crop(10), pad=False)),
+        ValueError,
+        "images[1] becomes 9 x 40, smaller than the crop of 10 x 10",
+        "pad=True",
+    ),
+    (
+        "a box beyond the image",
+        call(GOOD[:9], boxes=[[None, (0, 0, 40, 9.5)]]),
+        ValueError,
+        "images[1] of 9 x 40 pixels does not hold the box (left, top, right, bottom) = (0.0, 0.0, 40.0, 9.5)",
+        "bottom <= height",
+    ),
+    ("an empty box", call(boxes=[[(3, 3, 3, 9)]]), ValueError, "images[0] of 30 x 40 pixels does not hold", "left <"),
+    ("a box of words", call(boxes=[["left"]]), TypeError, "boxes[0][0]: got 'left'", "(left, top, right, bottom)"),
+    ("too few boxes", call(boxes=[[]]), ValueError, "boxes[0]: got 0 for 1 images", "one (left"),
+    ("sizes by themselves", call(sizes=torch.ones(1, 2)), TypeError, "sizes: got Tensor", "one per target"),
+    ("a size per image in floats", call(sizes=[[(8.5, 8)]]), TypeError, "sizes[0][0]: got (8.5, 8)", "whole numbers"),
+    ("a size of nothing", call(sizes=[[(0, 8)]]), ValueError, "sizes[0][0]: got (0, 8)", "at least one pixel"),
+    ("a vertical flip", call(vertical_flip="up"), TypeError, "vertical_flip: got str", "'random'"),
+    (
+        "an out for a list",
+        call(target=Target(VAE, 8, batch=False), out=[torch.zeros(1, 3, 8, 10)]),
+        TypeError,
+        "out[0]: got Tensor for a target with batch=False",
+        "one per image",
+    ),
+    (
+        "too few outs of a list",
+        call(GOOD, target=Target(VAE, 8, batch=False), out=[[torch.zeros(3, 8, 10)]]),
+        ValueError,
+        "out[0]: got 1 tensors for 2 images",
+        "one per image",
+    ),
+    (
+        "an out of a list, of another shape",
+        call(target=Target(VAE, 8, batch=False), out=[[torch.zeros(3, 8, 8)]]),
+        ValueError,
+        "out[0][0]: got shape (3, 8, 8)",
+        "(3, 8, 10)",
     ),
     # out
     (

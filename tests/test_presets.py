@@ -1,13 +1,16 @@
 """The preset targets, each against the pipeline whose bits it gives: the installed torchvision and transformers."""
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 from torchvision import transforms
+from torchvision.models import ResNet50_Weights
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as torchvision
 from transformers.models.bit.image_processing_pil_bit import BitImageProcessorPil
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
 import fastnorm
 from fastnorm.spec.presets import TARGET_PRESETS, TARGET_SOURCES
@@ -31,6 +34,21 @@ def ip_adapter_sdxl(image):
     tensor = transforms.Compose([resize, transforms.ToTensor(), HALF])(image)
     top, left = ((side - 1024) // 2 for side in tensor.shape[1:])
     return torchvision.crop(tensor, top=top, left=left, height=1024, width=1024)
+
+
+def adm(image, size=256):
+    """center_crop_arr as its description has it, and what DiT's and REPA's scripts make of its pixels."""
+    while min(image.size) >= 2 * size:
+        image = image.resize((image.width // 2, image.height // 2), Image.Resampling.BOX)
+    factor = size / min(image.size)
+    image = image.resize((round(image.width * factor), round(image.height * factor)), Image.Resampling.BICUBIC)
+    left, top = ((side - size) // 2 for side in image.size)
+    pixels = np.asarray(image)[top : top + size, left : left + size]
+    return torch.from_numpy(pixels.copy()).movedim(-1, 0).to(torch.float32) / 127.5 - 1
+
+
+def siglip(size, resample):
+    return by_processor(SiglipImageProcessorPil(size={"height": size, "width": size}, resample=resample))
 
 
 def by_processor(processor):
@@ -58,18 +76,31 @@ PUBLISHED = {
     "VAE_512_LANCZOS": by_torchvision(512, 512, InterpolationMode.LANCZOS, HALF),
     "VAE_1024_LANCZOS": by_torchvision(1024, 1024, InterpolationMode.LANCZOS, HALF),
     "VAE_1024_IP_ADAPTER": ip_adapter_sdxl,
+    "VAE_256_ADM": adm,
     "CLIP_224": by_processor(CLIPImageProcessorPil()),
+    "CLIP_336": by_processor(
+        CLIPImageProcessorPil(size={"shortest_edge": 336}, crop_size={"height": 336, "width": 336})
+    ),
+    "SIGLIP_224": siglip(224, Image.Resampling.BICUBIC),
+    "SIGLIP_384": siglip(384, Image.Resampling.BICUBIC),
+    "SIGLIP2_224": siglip(224, Image.Resampling.BILINEAR),
+    "IMAGENET_224": ResNet50_Weights.IMAGENET1K_V1.transforms(),
     "DINOV2_224": by_torchvision(256, 224, InterpolationMode.BICUBIC, IMAGENET),
     "DINOV2_224_HF": by_processor(DINOV2_BASE),
 }
 
 
+def short_of(target):
+    """The short side that a target resizes to; its width where it does not keep proportions."""
+    return getattr(target.size, "shortest", None) or (target.size if isinstance(target.size, int) else target.size[1])
+
+
 def sources(name):
     """Images that shrink and grow, and two whose margin is 3 modulo 4, where the rules of centring differ."""
     target = TARGET_PRESETS[name]
-    short, crop = target.size, target.crop_size.width
+    short, crop = short_of(target), target.fixed_size.width
     odd = next(side for side in range(short + 1, 2 * short) if (int(short * side / short) - crop) % 4 == 3)
-    return [(short, odd), (odd, short), (short // 2, short // 2 + 37), (short + 211, short + 60)]
+    return [(short, odd), (odd, short), (short // 2, short // 2 + 37), (short + 211, 2 * short + 60)]
 
 
 @pytest.mark.parametrize("name", TARGET_PRESETS)
@@ -96,4 +127,4 @@ def test_every_preset_is_public_and_says_whose_bits_it_gives():
     assert public == TARGET_PRESETS.keys()
     for name, target in TARGET_PRESETS.items():
         assert getattr(fastnorm, name) is target
-        assert str(target.crop_size.width) in name
+        assert str(target.fixed_size.width) in name

@@ -652,3 +652,86 @@ def test_plans_are_bounded_and_calls_that_will_not_come_again_leave_none(no_plan
     preprocess_by_kernel([image], [fastnorm.Target(fastnorm.VAE, 12, crop=8)], flip=True)
     preprocess_by_kernel([image], [fastnorm.Target(fastnorm.VAE, 12, crop=8)], positions=[[(1, 2)]])
     assert len(no_plans) == 0
+
+
+# --- geometry beyond one resize and one crop
+
+
+PADS = [
+    fastnorm.Pad((200, 3, 90)),
+    fastnorm.Pad(value=(0.25, -1.5, 3)),
+    fastnorm.Pad(mode="edge"),
+    fastnorm.Pad(mode="reflect"),
+    fastnorm.Pad(mode="symmetric"),
+]
+
+
+def wide(normalization=fastnorm.CLIP, **options):
+    """A crop that images reach over on one side and leave room around on the other."""
+    options = {"size": 20, "crop": fastnorm.Crop((27, 24), (-5, 3)), "dtype": torch.float32, **options}
+    return fastnorm.Target(normalization, **options)
+
+
+@pytest.mark.parametrize(
+    "mirrors", [{}, {"flip": True}, {"vertical_flip": [True, False, True], "flip_before_crop": True}]
+)
+@pytest.mark.parametrize("resample", ["bilinear", "lanczos", "nearest"])
+def test_padding_of_every_kind(resample, mirrors):
+    """Tall images too, whose vertical pass is first; and an axis that keeps its size."""
+    images = [random_pixels(*size, 3, seed=i) for i, size in enumerate([(31, 47), (90, 20), (20, 20)])]
+    targets = [wide(resample=resample, pad=pad) for pad in PADS]
+    targets += [wide(pad=PADS[0], dtype=torch.bfloat16, crop=fastnorm.Crop((27, 48), (-5, -8)))]  # whole vectors
+    got = preprocess_by_kernel(images, targets, pillow_version="13", **mirrors)
+    wanted = fastnorm.reference.preprocess(images, targets, pillow_version="13", **mirrors)
+    for output, expected in zip(got, wanted, strict=True):
+        assert_same_bits(output, expected)
+
+
+@pytest.mark.parametrize("resample", ["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"])
+def test_boxes(resample):
+    images = [random_pixels(*size, 3, seed=i) for i, size in enumerate([(31, 47), (90, 20), (20, 20), (64, 3)])]
+    boxes = [(0.5, 3.25, 40.75, 31), (0, 0, 20, 89.5), (3, 4, 10.1, 9.9), (0.25, 0, 3, 64)]
+    boxes = [tuple(float(np.float32(side)) for side in box) for box in boxes]
+    targets = [fastnorm.Target(fastnorm.VAE, (20, 20), resample), fastnorm.Target(fastnorm.VAE, 24, resample, crop=16)]
+    got = preprocess_by_kernel(images, targets, boxes=[boxes, boxes])
+    for output, expected in zip(got, fastnorm.reference.preprocess(images, targets, boxes=[boxes, boxes]), strict=True):
+        assert_same_bits(output, expected)
+
+
+def test_steps_before_the_last():
+    images = [random_pixels(*size, 3, seed=i) for i, size in enumerate([(61, 47), (90, 120), (20, 20)])]
+    square = fastnorm.Crop(fastnorm.Square("longest"))
+    targets = [
+        wide(before=[fastnorm.Halve(20), square], pad=PADS[0]),
+        wide(before=[square, fastnorm.Border(-2, 3, 1, 0)], pad=PADS[3], reducing_gap=1.0, size=(11, 13)),
+        wide(before=fastnorm.Resize((40, 30), "lanczos", 2.0)),
+    ]
+    got = preprocess_by_kernel(images, targets)
+    for output, expected in zip(got, fastnorm.reference.preprocess(images, targets), strict=True):
+        assert_same_bits(output, expected)
+
+
+@pytest.mark.usefixtures("no_plans")
+def test_borders_are_filled_in_as_many_launches_for_any_number_of_images(launched):
+    target = wide(pad=PADS[0])
+    counts = []
+    for count in (2, 7):
+        images = [random_pixels(31, 47, 3, seed=i) for i in range(count)]
+        launched.clear()
+        preprocess_by_kernel(images, [target])
+        counts.append(len(launched))
+    assert counts[0] == counts[1]
+
+
+def test_a_crop_before_the_resize_copies_nothing():
+    """The kernels read the part of the image where it lies."""
+    from fastnorm.images.batch import read_images
+    from fastnorm.spec.geometry import Stage
+
+    image, part = (
+        random_pixels(30, 40, 3),
+        Geometry(Size(30, 40), Size(30, 40), Span(5, 9, 0, 9), Span(7, 8, 0, 8), False),
+    )
+    (cut,) = eager.steps(read_images([image], "HWC", "error", "ignore"), [[Stage(part, "box")]])
+    assert cut.data_ptr() == image[5:, 7:].data_ptr()
+    assert torch.equal(cut, image[5:14, 7:15])

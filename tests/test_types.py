@@ -8,7 +8,7 @@ from mypy import api
 
 from fastnorm.images.layout import check_layout
 from fastnorm.spec import options
-from fastnorm.spec.filters import FILTERS
+from fastnorm.spec.filters import FILTERS, NEAREST
 from fastnorm.spec.geometry import CropRule
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -20,7 +20,7 @@ from PIL import Image
 from torchvision.transforms import InterpolationMode
 
 import fastnorm
-from fastnorm import CLIP_224, VAE, Crop, PackedImages, Target
+from fastnorm import CLIP_224, VAE, Crop, Halve, PackedImages, Pad, Sides, Square, Target
 
 
 def calls(images: list[Image.Image], batch: torch.Tensor, offsets: bool) -> None:
@@ -29,6 +29,7 @@ def calls(images: list[Image.Image], batch: torch.Tensor, offsets: bool) -> None
     fastnorm.fused_preprocess(images, [CLIP_224], flip=[True, False], dtype=torch.float16, device="cuda")
     fastnorm.fused_preprocess(images, [CLIP_224], out=[None], positions=[torch.zeros(3, 2, dtype=torch.int64)])
     fastnorm.fused_preprocess(images, [CLIP_224], out=[torch.zeros(1)], positions=[[(1, 2), (3, 4)]])
+    fastnorm.fused_preprocess(images, [CLIP_224], sizes=[[(1, 2), (3, 4)]], boxes=[None], vertical_flip="random")
     fastnorm.fused_normalize(batch, [VAE], layout="NCHW")
     fastnorm.fused_dual_normalize(batch, layout="HWC")
     fastnorm.reference.normalize(batch, [VAE], layout="NHWC")
@@ -57,7 +58,17 @@ def targets() -> None:
     Crop(8, (1, 2))
     Target(VAE, {"shortest_edge": 8}, 3, Crop())
 
-    Target(VAE, 8, "nearest")  # type: ignore
+    Target(VAE, (8, 9), "nearest", before=Halve(8), pad=Pad((1, 2, 3)), batch=False)
+    Target(VAE, Sides(longest=8), crop=Crop(Square("longest")), exif="apply", reducing_gap=2)
+    Crop("batch", (0, 0))
+    Target(VAE, lambda height, width: (height // 2, width // 2))
+
+    Target(VAE, 8, "nearest-exact")  # type: ignore
+    Target(VAE, 8, exif=True)  # type: ignore
+    Sides(longest=8, rule="detr")  # type: ignore
+    Pad(mode="wrap")  # type: ignore
+    Square("height")  # type: ignore
+    Crop("largest")  # type: ignore
     Target(VAE, alpha="black")  # type: ignore
     Crop(8, "left")  # type: ignore
     Crop(8, [(1, 2), (3, 4)])  # type: ignore
@@ -88,7 +99,7 @@ def test_a_type_checker_knows_the_options(tmp_path):
 
 
 def test_the_types_name_what_is_understood_at_run_time():
-    assert set(options.FILTER_NAMES) == set(FILTERS)
+    assert set(options.FILTER_NAMES) == {*FILTERS, NEAREST.name}
     assert {*get_args(options.Placement)} == {"random", *(rule.value for rule in CropRule)}
     for layout in get_args(options.Layout):
         check_layout(layout)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import fastnorm
 from fastnorm.spec.normalization import PRESETS
+from fastnorm.spec.options import ORDERS
 
 if TYPE_CHECKING:
     from _typeshed import SupportsWrite
@@ -27,6 +28,7 @@ examples:
   fastnorm check                         compare every value on this machine with the published ones
   fastnorm check --config model/         the same for a model's preprocessor_config.json
   fastnorm explain clip --value 17       what CLIP's normalisation does to pixel value 17
+  fastnorm explain clip --order fused    the same as transformers' torchvision backend computes it
   fastnorm bench --quick                 measure this machine, compared with other packages; needs a checkout
 """
 
@@ -115,17 +117,24 @@ def _add_check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def _add_explain(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     explain = commands.add_parser(
         "explain",
-        help="say what a preset or a model's configuration does to a pixel",
-        description="Constants, their source, the order of operations and the resulting values.",
+        help="say what a preset or a model's configuration does to an image and its pixels",
+        description="Geometry, constants, their source, the order of operations and the resulting values.",
     )
     explain.add_argument(
         "target",
         nargs="?",
         metavar="PRESET_OR_CONFIG",
-        help=f"{', '.join(PRESETS)}, or a preprocessor_config.json or its folder (default: list the presets)",
+        help=f"{', '.join(PRESETS)}, a target such as CLIP_224, or a preprocessor_config.json or its folder (default: "
+        f"list the presets)",
     )
     explain.add_argument(
         "--value", type=_pixel, nargs="+", default=[0, 128, 255], help="pixel values (default: 0 128 255)"
+    )
+    explain.add_argument(
+        "--order",
+        choices=ORDERS,
+        help="of the operations: torchvision's ToTensor and Normalize (to_tensor, the default), its v2 (to_dtype), "
+        "transformers' torchvision backend (fused), x / 127.5 - 1 (scale_shift)",
     )
 
 

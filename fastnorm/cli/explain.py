@@ -3,32 +3,84 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Mapping, Sequence
 
 import torch
 
 from fastnorm.backends.select import path_name
 from fastnorm.cli._devices import open_device, print_advice
+from fastnorm.cli._errors import CommandError
 from fastnorm.cli._targets import by_name, same_preset
 from fastnorm.cli._text import paragraph, print_table
 from fastnorm.spec.arguments import OUTPUT_DTYPES
+from fastnorm.spec.describe import geometry_in_words
+from fastnorm.spec.geometry import PassOrder, Size
+from fastnorm.spec.lowering import lower, place, shown
 from fastnorm.spec.normalization import PRESET_SOURCES, PRESETS, Normalization
-from fastnorm.spec.presets import TARGET_SOURCES
+from fastnorm.spec.options import Order
+from fastnorm.spec.presets import TARGET_PRESETS, TARGET_SOURCES
+from fastnorm.spec.sizes import SizeRule
 from fastnorm.verify import oracle
 
 _CHANNELS = "RGB"
 _CPU = torch.device("cpu")
+_EXAMPLE_SIZES = (Size(480, 640), Size(1536, 1024), Size(200, 200))
+
+# Whose order it is, and its three steps with their units.
+_ORDERS: Mapping[Order, tuple[str, str, str, str]] = {
+    "to_tensor": (
+        "torchvision's ToTensor and Normalize, and transformers' Pillow-backend image processors",
+        "q = x / 255        0 to 1",
+        "d = q - mean       in the same unit, full scale",
+        "y = d / std        in standard deviations",
+    ),
+    "to_dtype": (
+        "torchvision's v2.ToDtype(torch.float32, scale=True) and v2.Normalize",
+        "q = x * (1 / 255)  0 to 1, by the reciprocal in float32",
+        "d = q - mean       in the same unit, full scale",
+        "y = d / std        in standard deviations",
+    ),
+    "fused": (
+        "transformers' torchvision-backend image processors, its default ones",
+        "q = x              0 to 255",
+        "d = q - m          in pixel values; m = mean * 255 in float32",
+        "y = d / s          in standard deviations; s = std * 255 in float32",
+    ),
+    "scale_shift": (
+        "x / 127.5 - 1, as it is written for pixels in [-1, 1]; the values are those of to_tensor",
+        "q = x / 127.5      0 to 2",
+        "d = q - 1          -1 to 1",
+        "y = d              in standard deviations",
+    ),
+}
+
+_ARITHMETICS = (
+    "Arithmetic: whose resized pixels, on every device. pillow: Pillow's Image.resize. torch: antialiased interpolate "
+    "of uint8 tensors on a CPU, which torchvision's Resize of tensors and transformers' default image processors call."
+)
 
 
 def run(args: argparse.Namespace) -> int:
     open_device(_CPU.type)
     if args.target is None:
         _print_presets()
+    elif args.target.upper() in TARGET_PRESETS:
+        _print_target(args.target.upper())
+        normalization = TARGET_PRESETS[args.target.upper()].normalization
+        _print_one(_in_order(normalization, args.order), args.target, args.value)
     else:
-        _print_one(by_name(args.target), args.target, args.value)
+        _print_one(_in_order(by_name(args.target), args.order), args.target, args.value)
     print(f"\nWithout a GPU, what computes here is: {path_name(_CPU)}")
     print_advice(_CPU)
     return 0
+
+
+def _in_order(target: Normalization, order: Order | None) -> Normalization:
+    try:
+        return target if order is None else dataclasses.replace(target, order=order)
+    except ValueError as error:
+        raise CommandError(f"--{error}") from None  # which names it
 
 
 def _print_presets() -> None:
@@ -43,21 +95,47 @@ def _print_presets() -> None:
     print("\nTargets of fastnorm.fused_preprocess, and whose bits they give:\n")
     for name, source in TARGET_SOURCES.items():
         print(paragraph(source, f"{name:19}  "))
-    print("\nMore about a normalisation, or about a model: fastnorm explain clip, fastnorm explain FOLDER")
+    print()
+    targets = [("target", "size", "resample", "arithmetic", "crop", "order")]
+    for name, target in TARGET_PRESETS.items():
+        crop = "" if target.crop is None else f"{_size(target.crop_size)}, {target.crop.position}"
+        order: str = target.normalization.order
+        targets.append((name, _size(target.size), target.resample, target.arithmetic, crop, order))
+    print_table(targets, "llllll")
+    print(paragraph(_ARITHMETICS))
+    print("\nMore about one of them, or about a model: fastnorm explain clip, fastnorm explain clip_224, fastnorm")
+    print("explain FOLDER")
+
+
+def _print_target(name: str) -> None:
+    """What a target does before it normalises, and what sizes images get on the way."""
+    target, order = TARGET_PRESETS[name], PassOrder.of_pillow()
+    print(paragraph(TARGET_SOURCES[name], f"{name}: "))
+    print("\nAn image, in this order:\n")
+    for number, line in enumerate(geometry_in_words(target), 1):
+        print(paragraph(line, f"  {number}. "))
+    print()
+    rows = [("an image of", "is resized to", "and becomes, height x width")]
+    for size in _EXAMPLE_SIZES:
+        lowered = lower(size, target, order)
+        rows.append((shown(size), shown(lowered.resized), shown(place(lowered, target, None).output)))
+    print_table(rows, "lll")
 
 
 def _print_one(target: Normalization, argument: str, pixels: Sequence[int]) -> None:
     preset = same_preset(target)
-    if PRESETS.get(argument.lower()) is target:
+    is_preset = PRESETS.get(argument.lower()) == dataclasses.replace(target, order="to_tensor")
+    if is_preset or argument.upper() in TARGET_PRESETS:
         print(paragraph(PRESET_SOURCES[target.name], f"{target.name}: "))
     else:
         same = f"; the same constants as the preset {preset}" if preset else ""
         print(paragraph(f"read from {argument}{same}", f"{target.name}: "))
     print("\nFor pixel value x (0..255) of a channel, each step correctly rounded to float32, in this order:\n")
-    print("    q = x / 255        0 to 1")
-    print("    d = q - mean       in the same unit, full scale")
-    print("    y = d / std        in standard deviations")
+    whose, *steps = _ORDERS[target.order]
+    for step in steps:
+        print(f"    {step}")
     print("    one rounding of y to nearest even, where the output is float16 or bfloat16\n")
+    print(paragraph(f"{target.order}: {whose}", "Order ") + "\n")
     _print_constants(target)
     _print_steps(target, pixels)
     _print_outputs(target)
@@ -72,7 +150,8 @@ def _print_constants(target: Normalization) -> None:
 
 def _print_steps(target: Normalization, pixels: Sequence[int]) -> None:
     tables = [oracle.table(target, dtype) for dtype in OUTPUT_DTYPES]
-    rows = [("pixel", "channel", "q = x / 255", "d = q - mean", *(f"y in {_name(d)}" for d in OUTPUT_DTYPES))]
+    _, first, second, _ = (step.partition("  ")[0] for step in _ORDERS[target.order])
+    rows = [("pixel", "channel", first, second, *(f"y in {_name(d)}" for d in OUTPUT_DTYPES))]
     for pixel in pixels:
         for channel, name in enumerate(_CHANNELS):
             steps = oracle.steps(target, channel, pixel)
@@ -95,6 +174,14 @@ def _print_outputs(target: Normalization) -> None:
 
 def _triple(values: tuple[float, float, float]) -> str:
     return repr(values[0]) if len(set(values)) == 1 else " ".join(map(repr, values))
+
+
+def _size(size: int | Size | SizeRule | None) -> str:
+    if size is None:
+        return "as it is"
+    if isinstance(size, int):
+        return f"short side {size}"
+    return shown(size) if isinstance(size, Size) else "by a rule"
 
 
 def _float32(value: float) -> str:

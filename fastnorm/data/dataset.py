@@ -15,7 +15,7 @@ from fastnorm.data.text import printable
 from fastnorm.images.batch import read_images
 from fastnorm.images.packed import PackedImages
 from fastnorm.spec.geometry import PassOrder
-from fastnorm.spec.plan import plan
+from fastnorm.spec.plan import Flips, plan
 from fastnorm.spec.target import Target
 
 
@@ -92,4 +92,5 @@ def collate(samples: Sequence[Sample]) -> Batch:
 def check_targets(pixels: torch.Tensor, targets: Mapping[str, Target]) -> None:
     """Plan `fused_preprocess` of one image without doing it: raises the ValueError that the call would."""
     image = read_images(pixels, "HWC", "error", "ignore")
-    plan(image, list(targets.values()), list(targets), PassOrder.of_pillow(), [False], False)
+    images = [image] * len(targets)
+    plan(images, list(targets.values()), list(targets), PassOrder.of_pillow(), Flips([False], [False]))

@@ -7,7 +7,7 @@ import collections
 import functools
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
 import numpy as np
@@ -68,6 +68,11 @@ class Images(abc.ABC):
         """Each image as a uint8 view (H, W, 3); PIL images are copied."""
         return [v if isinstance(v, torch.Tensor) else torch.from_numpy(np.array(v)) for v in self.views()]
 
+    def subset(self, indices: Sequence[int]) -> Images:
+        """Some of the images, as a list."""
+        views = self.views()
+        return ImageList.of([views[index] for index in indices], self.device)
+
     @abc.abstractmethod
     def places(self) -> list[Place]:
         """Where each image lies; of tensors only."""
@@ -93,6 +98,12 @@ class ImageList(Images):
     """Images of any sizes, each an object of its own: PIL images of mode RGB, and uint8 views (H, W, 3)."""
 
     items: tuple[Image.Image | torch.Tensor, ...]
+
+    @classmethod
+    def of(cls, items: Sequence[Image.Image | torch.Tensor], device: torch.device) -> ImageList:
+        """Images that are checked already and lie on `device`."""
+        memory = tuple(item for item in items if isinstance(item, torch.Tensor))
+        return cls(device, tuple(map(_size_of, items)), (len(items),), memory, tuple(items))
 
     def same_pixels(self, other: Images) -> bool:
         if not isinstance(other, ImageList):
@@ -192,8 +203,7 @@ def _of_list(images: Sequence[object], layout: str, alpha: str, exif: str, leadi
                 f"images[{index}]: on {_device_of(item)}, while images[0] is on {device}; expected one device for "
                 f"all: fastnorm.PackedImages.pack(images).to(device) takes images there in one copy"
             )
-    memory = tuple(item for item in items if isinstance(item, torch.Tensor))
-    return ImageList(device, tuple(map(_size_of, items)), leading, memory, items)
+    return replace(ImageList.of(items, device), leading=leading)
 
 
 def _with_private_files(images: Sequence[Any]) -> list[int]:

@@ -11,20 +11,19 @@ from fastnorm.backends import select
 from fastnorm.backends.base import TargetJob
 from fastnorm.images.batch import Images, read_images
 from fastnorm.images.packed import on_device
-from fastnorm.memory.outputs import check_memory, check_output, new
 from fastnorm.ops.preprocess_arguments import (
     resolve_device,
     resolve_flips,
-    resolve_one_each,
+    resolve_given,
+    resolve_out,
     resolve_pass_order,
-    resolve_positions,
     resolve_target_dtypes,
 )
+from fastnorm.ops.preprocess_outputs import Output, allocate, check_apart
 from fastnorm.runtime.torch_internals import graph_break
-from fastnorm.spec.filters import FILTERS
-from fastnorm.spec.normalization import CHANNELS
-from fastnorm.spec.options import Alpha, Exif, Layout, check_alpha, check_bool
-from fastnorm.spec.plan import offsets, output_size, plan
+from fastnorm.spec.filters import filter_of
+from fastnorm.spec.options import Alpha, Exif, Layout, check_alpha, check_bool, check_exif
+from fastnorm.spec.plan import Flips, Plan, offsets, output_sizes, plan
 from fastnorm.spec.presets import CLIP_224, VAE_512
 from fastnorm.spec.target import DualOutput, Target, check_target, check_targets
 
@@ -40,16 +39,20 @@ if TYPE_CHECKING:
     )
     Flip = bool | Literal["random"] | Sequence[bool] | torch.Tensor | np.ndarray | None
     Positions = Sequence[torch.Tensor | np.ndarray | Sequence[Sequence[int]] | None]
+    PerImage = Sequence[torch.Tensor | np.ndarray | Sequence[Sequence[float]] | None]
 
     class Options(TypedDict, total=False):
         out: Sequence[torch.Tensor | None] | None
         positions: Positions | None
+        sizes: PerImage | None
+        boxes: PerImage | None
         dtype: torch.dtype | Sequence[torch.dtype] | None
         device: torch.device | str | None
         layout: Layout
         alpha: Alpha
         exif: Exif
         flip: Flip
+        vertical_flip: Flip
         flip_before_crop: bool
         pillow_version: str | None
 
@@ -82,12 +85,15 @@ def fused_dual_preprocess(
     clip: Target = CLIP_224,
     out: Sequence[torch.Tensor | None] | None = None,
     positions: Positions | None = None,
+    sizes: PerImage | None = None,
+    boxes: PerImage | None = None,
     dtype: torch.dtype | Sequence[torch.dtype] | None = None,
     device: torch.device | str | None = None,
     layout: Layout = "auto",
     alpha: Alpha = "error",
     exif: Exif = "ignore",
     flip: Flip = None,
+    vertical_flip: Flip = None,
     flip_before_crop: bool = False,
     pillow_version: str | None = None,
     return_offsets: bool = False,
@@ -107,8 +113,8 @@ def fused_dual_preprocess(
             resize with lanczos by now: `VAE_512_LANCZOS`, `VAE_1024_LANCZOS`; `VAE_1024_IP_ADAPTER` is IP-Adapter's
             for SDXL.
         clip: The second; by default `CLIP_224`: transformers' Pillow-backend CLIP image processor.
-        out, positions, dtype, device, layout, alpha, exif, flip, flip_before_crop, pillow_version, return_offsets: As
-            for `fused_preprocess`, with two targets.
+        out, positions, sizes, boxes, dtype, device, layout, alpha, exif: As for `fused_preprocess`, with two targets.
+        flip, vertical_flip, flip_before_crop, pillow_version, return_offsets: Likewise.
 
     Returns:
         A named tuple `(vae, clip)`; with `return_offsets`, that and the offsets.
@@ -124,12 +130,15 @@ def fused_dual_preprocess(
         select.preprocess,
         out=out,
         positions=positions,
+        sizes=sizes,
+        boxes=boxes,
         dtype=dtype,
         device=device,
         layout=layout,
         alpha=alpha,
         exif=exif,
         flip=flip,
+        vertical_flip=vertical_flip,
         flip_before_crop=flip_before_crop,
         pillow_version=pillow_version,
         return_offsets=return_offsets,
@@ -155,12 +164,15 @@ def fused_preprocess(
     *,
     out: Sequence[torch.Tensor | None] | None = None,
     positions: Positions | None = None,
+    sizes: PerImage | None = None,
+    boxes: PerImage | None = None,
     dtype: torch.dtype | Sequence[torch.dtype] | None = None,
     device: torch.device | str | None = None,
     layout: Layout = "auto",
     alpha: Alpha = "error",
     exif: Exif = "ignore",
     flip: Flip = None,
+    vertical_flip: Flip = None,
     flip_before_crop: bool = False,
     pillow_version: str | None = None,
     return_offsets: bool = False,
@@ -175,17 +187,24 @@ def fused_preprocess(
         (torch.Size([2, 3, 1024, 1024]), torch.Size([2, 2]))
 
     Every pixel is the one that Pillow's `Image.resize` gives, in integers, then `fused_normalize`'s rounding. Tensors
-    on CUDA take Triton kernels, a constant number of launches for any images; on the CPU Pillow itself resizes.
+    on CUDA take Triton kernels, a constant number of launches for any images (steps `before` the last resize take eager
+    torch there, one image after the other); on the CPU Pillow itself resizes.
 
     Args:
         images: A list of images of any sizes, each a PIL image or uint8 (H, W, 3) or (3, H, W); or one batch
             (N, H, W, 3) or (N, 3, H, W), with more leading axes for video; or `PackedImages`; or one image by itself.
             Tensors may have any strides and lie on any device, the same for all; R, G, B order.
         targets: What to make of them, at least one: presets such as `fastnorm.CLIP_224`, or `Target(...)`.
-        out: Tensors to write into, one per target, of shape (N, 3, height, width) on the device where the work is done;
-            None for a new one. Their dtypes decide unless a target or `dtype` names one.
+        out: Tensors to write into, one per target, of shape (N, 3, height, width) on the device where the work is done,
+            or, for a target with `batch=False`, a list of one per image; None for a new one. Their dtypes decide unless
+            a target or `dtype` names one.
         positions: Where each image is cropped, instead of where the target says: per target an integer tensor (N, 2) of
             (top, left) in pixels of the resized image, as `return_offsets` gives them; None leaves it to the target.
+        sizes: What each image is resized to, instead of what the target says: per target an integer tensor (N, 2) of
+            (height, width) in pixels; None leaves it to the target.
+        boxes: Which part of each image is resized, after the target's steps before that: per target a tensor (N, 4) of
+            (left, top, right, bottom) in pixels, which may be fractions, as `Image.resize(box=...)` takes them: filters
+            see the pixels around it. An image may have None, and so may a target: all of it.
         dtype: float32 (the default), float16 or bfloat16, for all targets or one for each; a target's own comes first.
         device: Where to do the work. PIL images and CPU tensors are taken there in one packed copy. None: where they
             are.
@@ -193,10 +212,12 @@ def fused_preprocess(
         alpha: Transparent pixels of PIL images: "error", "drop" (as torchvision pipelines, with `convert("RGB")`) or
             "white" (put on white, as transformers does). A target's own `alpha` comes first: white for CLIP and drop
             for the VAE, say, in one call that decodes each image once.
-        exif: An EXIF orientation of PIL images: "ignore" (as both published pipelines), "apply" or "error".
+        exif: An EXIF orientation of PIL images: "ignore" (as both published pipelines), "apply" or "error". A target's
+            own `exif` comes first.
         flip: Which images to mirror left to right, in all targets: one bool, or one per image; or "random", each with
             probability 1/2; what else is mirrored along needs flips of your own, `torch.rand(n) < 0.5`. They are
             mirrored after the crop, as by `RandomHorizontalFlip` behind it.
+        vertical_flip: Which images to mirror upside down, likewise: as by `RandomVerticalFlip` behind the other one.
         flip_before_crop: Mirror the resized image before it is cropped, as diffusers' SDXL script does; offsets then
             count in the mirrored image.
             With a `Crop` at "random", `flip="random"` draws what diffusers' `train_text_to_image.py` draws after the
@@ -210,9 +231,10 @@ def fused_preprocess(
         return_offsets: Return the crops' places too.
 
     Returns:
-        One tensor of shape (N, 3, height, width) per target, without N for a single image. With `return_offsets`, a
-        pair of those and of one int64 CPU tensor (N, 2) per target: the crop's (top, left) in the resized image,
-        negative where it begins with padding.
+        One tensor of shape (N, 3, height, width) per target, without N for a single image; for a target with
+        `batch=False` a list of N tensors (3, height, width). With `return_offsets`, a pair of those and of one int64
+        CPU tensor (N, 2) per target: the crop's (top, left) in the resized image, negative where it begins with
+        padding.
 
     Raises:
         TypeError: A wrong kind of image, target or option.
@@ -226,12 +248,15 @@ def fused_preprocess(
         select.preprocess,
         out=out,
         positions=positions,
+        sizes=sizes,
+        boxes=boxes,
         dtype=dtype,
         device=device,
         layout=layout,
         alpha=alpha,
         exif=exif,
         flip=flip,
+        vertical_flip=vertical_flip,
         flip_before_crop=flip_before_crop,
         pillow_version=pillow_version,
         return_offsets=return_offsets,
@@ -269,101 +294,92 @@ def _run(
     *,
     out: Sequence[torch.Tensor | None] | None = None,
     positions: Positions | None = None,
+    sizes: PerImage | None = None,
+    boxes: PerImage | None = None,
     dtype: torch.dtype | Sequence[torch.dtype] | None = None,
     device: torch.device | str | None = None,
     layout: Layout = "auto",
     alpha: Alpha = "error",
     exif: Exif = "ignore",
     flip: Flip = None,
+    vertical_flip: Flip = None,
     flip_before_crop: bool = False,
     pillow_version: str | None = None,
 ) -> tuple[tuple[torch.Tensor, ...], Offsets]:
     check_bool("flip_before_crop", flip_before_crop)
     check_bool("return_offsets", return_offsets)
     check_alpha(alpha)
+    check_exif(exif)
     order = resolve_pass_order(pillow_version)
     place = resolve_device(device)
-    given = resolve_one_each("out", out, targets)
-    dtypes = resolve_target_dtypes(dtype, targets, given)
-    sources = _read(images, layout, [target.alpha or alpha for target in targets], exif)
+    own = resolve_out(out, targets)
+    dtypes = resolve_target_dtypes(dtype, targets, own)
+    sources = _read(images, layout, [(target.alpha or alpha, target.exif or exif) for target in targets])
+    count = len(sources[0])
     names = [f"targets[{index}]" for index in range(len(targets))]
-    planned = plan(
-        sources[0],
-        targets,
-        names,
-        order,
-        resolve_flips(flip, len(sources[0])),
-        flip_before_crop,
-        resolve_positions(positions, targets, len(sources[0])),
-    )
-    shapes = [
-        (*sources[0].leading, CHANNELS, *output_size(sources[0], target, geometries, name))
-        for target, geometries, name in zip(targets, planned.geometries, names, strict=True)
-    ]
-    outputs = _outputs(sources[0].memory, targets, shapes, dtypes, place or sources[0].device, given)
-    jobs = [
-        TargetJob(
-            target.normalization,
-            FILTERS[target.resample],
-            planned.geometries[index],
-            _one_batch_axis(outputs[index], f"out[{index}]"),
-            planned.is_shared[index],
+    flips = Flips(resolve_flips(flip, count), resolve_flips(vertical_flip, count, "vertical_flip"))
+    given = resolve_given(positions, sizes, boxes, targets, count)
+    planned = plan(sources, targets, names, order, flips, flip_before_crop, given)
+    outputs = [
+        allocate(
+            sources[index],
+            target,
+            output_sizes(sources[index], target, planned.geometries[index], names[index]),
+            dtypes[index],
+            place or sources[0].device,
+            own[index],
+            f"out[{index}]",
         )
         for index, target in enumerate(targets)
     ]
-    if len(sources[0]) > 0:
+    check_apart(outputs, sources[0])
+    if count > 0:
         for source in {id(source): source for source in sources}.values():  # PIL images cannot be hashed
             there = source if place is None else on_device(source, place)
-            write(there, [job for job, its in zip(jobs, sources, strict=True) if its is source])
+            mine = [index for index, its in enumerate(sources) if its is source]
+            _write(there, mine, targets, planned, outputs, write)
     places = (
-        tuple(offsets(geometries, planned.flips, flip_before_crop) for geometries in planned.geometries)
+        tuple(
+            offsets(geometries, planned.flips, planned.vertical_flips, flip_before_crop)
+            for geometries in planned.geometries
+        )
         if return_offsets
         else ()
     )
-    return outputs, places
+    return tuple(output.value for output in outputs), places  # type: ignore[misc]  # lists where they are asked for
 
 
-def _read(images: object, layout: str, alphas: Sequence[Alpha], exif: str) -> list[Images]:
+def _write(
+    images: Images,
+    indices: Sequence[int],
+    targets: Sequence[Target],
+    planned: Plan,
+    outputs: Sequence[Output],
+    write: Write,
+) -> None:
+    """Write the outputs of those targets that see these images: all that take the same ones of them in one go."""
+    groups: dict[tuple[int, ...] | None, list[TargetJob]] = {}
+    for index in indices:
+        target, geometries = targets[index], planned.geometries[index]
+        for part in outputs[index].parts:
+            its = geometries if part.images is None else tuple([geometries[image] for image in part.images])
+            is_shared = planned.is_shared[index] and part.images is None
+            resample = filter_of(target.resample, target.arithmetic)
+            job = TargetJob(target.normalization, resample, its, part.tensor, is_shared)
+            groups.setdefault(part.images, []).append(job)
+    for some, jobs in groups.items():
+        write(images if some is None else images.subset(some), jobs)
+
+
+def _read(images: object, layout: str, ways: Sequence[tuple[Alpha, Exif]]) -> list[Images]:
     """The images as each target sees them: one object for all targets that see the same pixels.
 
     A PIL image keeps what it has decoded, so that reading it again decodes nothing.
     """
-    first = read_images(images, layout, alphas[0], exif)
-    known = {alphas[0]: first}
-    for alpha in alphas[1:]:
-        if alpha not in known:
-            again = read_images(images, layout, alpha, exif)
-            known[alpha] = first if first.same_pixels(again) else again
-    return [known[alpha] for alpha in alphas]
-
-
-def _outputs(
-    memory: Sequence[torch.Tensor],
-    targets: Sequence[Target],
-    shapes: Sequence[tuple[int, ...]],
-    dtypes: Sequence[torch.dtype],
-    device: torch.device,
-    given: Sequence[torch.Tensor | None],
-) -> tuple[torch.Tensor, ...]:
-    """One tensor per target: the caller's own after the checks, or new memory."""
-    outputs, checked = [], {}
-    for index, (target, shape, dtype, out) in enumerate(zip(targets, shapes, dtypes, given, strict=True)):
-        if out is None:
-            outputs.append(new(shape, device, dtype, target.memory_format or torch.contiguous_format))
-        else:
-            check_output(f"out[{index}]", out, shape, device, dtype, target.memory_format)
-            outputs.append(out)
-            checked[f"out[{index}]"] = out
-    check_memory(checked, {f"images[{index}]": tensor for index, tensor in enumerate(memory)})
-    return tuple(outputs)
-
-
-def _one_batch_axis(output: torch.Tensor, name: str) -> torch.Tensor:
-    shape = (-1, *output.shape[-3:]) if output.numel() else (0, *output.shape[-3:])
-    try:
-        return output.view(shape)
-    except RuntimeError:
-        raise ValueError(
-            f"{name}: got strides {output.stride()}, whose leading axes do not form one, expected ones that do: "
-            f"out.contiguous()"
-        ) from None
+    first = read_images(images, layout, *ways[0])
+    known = {ways[0]: first}
+    for way in ways[1:]:
+        if way not in known:
+            again = read_images(images, layout, *way)
+            known[way] = first if first.same_pixels(again) else again
+    return [known[way] for way in ways]

@@ -8,8 +8,11 @@ from typing import Any
 import torch
 
 from fastnorm.spec.arguments import resolve_dtypes
-from fastnorm.spec.geometry import PassOrder
-from fastnorm.spec.target import Position, Target, checked_position
+from fastnorm.spec.geometry import Box, PassOrder
+from fastnorm.spec.plan import Given
+from fastnorm.spec.size import Size, pair
+from fastnorm.spec.steps import Position, checked_position
+from fastnorm.spec.target import Target
 
 
 def resolve_pass_order(pillow_version: object) -> PassOrder:
@@ -44,17 +47,31 @@ def resolve_one_each(what: str, values: object, targets: Sequence[Target]) -> Se
     return values
 
 
-def resolve_target_dtypes(
-    dtype: object, targets: Sequence[Target], out: Sequence[torch.Tensor | None]
-) -> list[torch.dtype]:
+def resolve_out(out: object, targets: Sequence[Target]) -> Sequence[Any]:
+    """The caller's tensors: one per target, or a list of one per image where it has no batch; or None."""
+    values = resolve_one_each("out", out, targets)
+    for index, (value, target) in enumerate(zip(values, targets, strict=True)):
+        if value is None:
+            continue
+        if target.batch and not isinstance(value, torch.Tensor):
+            raise TypeError(f"out[{index}]: got {type(value).__name__}, expected a torch.Tensor, or None")
+        if not target.batch and (
+            not isinstance(value, (list, tuple)) or not all(isinstance(one, torch.Tensor) for one in value)
+        ):
+            raise TypeError(
+                f"out[{index}]: got {type(value).__name__} for a target with batch=False, expected a list of tensors, "
+                f"one per image, or None"
+            )
+    return values
+
+
+def resolve_target_dtypes(dtype: object, targets: Sequence[Target], out: Sequence[Any]) -> list[torch.dtype]:
     """The target's own dtype, else the call's, else that of the caller's tensor, else float32."""
-    for index, tensor in enumerate(out):
-        if tensor is not None and not isinstance(tensor, torch.Tensor):
-            raise TypeError(f"out[{index}]: got {type(tensor).__name__}, expected a torch.Tensor, or None")
     calls: Sequence[torch.dtype | None] = [None] * len(targets)
     if dtype is not None:
         calls = resolve_dtypes(dtype, len(targets))
-    owns = [torch.float32 if tensor is None else tensor.dtype for tensor in out]
+    firsts = [next(iter(own), None) if isinstance(own, (list, tuple)) else own for own in out]
+    owns = [torch.float32 if tensor is None else tensor.dtype for tensor in firsts]
     return list(
         resolve_dtypes(
             [target.dtype or call or own for target, call, own in zip(targets, calls, owns, strict=True)], len(targets)
@@ -62,7 +79,7 @@ def resolve_target_dtypes(
     )
 
 
-def resolve_flips(flip: object, count: int) -> list[bool] | None:
+def resolve_flips(flip: object, count: int, what: str = "flip") -> list[bool] | None:
     """Which images are mirrored; None if that is to be drawn."""
     if flip is None or isinstance(flip, bool):
         return [bool(flip)] * count
@@ -70,21 +87,67 @@ def resolve_flips(flip: object, count: int) -> list[bool] | None:
         return None
     values = flip.tolist() if hasattr(flip, "tolist") else flip
     if not isinstance(values, Sequence) or isinstance(values, str):
-        raise TypeError(f"flip: got {type(flip).__name__}, expected True, False, 'random', or one bool per image")
+        raise TypeError(f"{what}: got {type(flip).__name__}, expected True, False, 'random', or one bool per image")
     for value in values:
         if not isinstance(value, bool):
-            raise TypeError(f"flip: got {value!r} among them, expected True or False: torch.rand(n) < 0.5")
+            raise TypeError(f"{what}: got {value!r} among them, expected True or False: torch.rand(n) < 0.5")
     if len(values) != count:
-        raise ValueError(f"flip: got {len(values)} values for {count} images, expected one per image")
+        raise ValueError(f"{what}: got {len(values)} values for {count} images, expected one per image")
     return list(values)
 
 
-def resolve_positions(positions: object, targets: Sequence[Target], count: int) -> list[list[Position] | None]:
-    """Per target one position per image, or None where the target's own decides."""
+def resolve_given(
+    positions: object, sizes: object, boxes: object, targets: Sequence[Target], count: int
+) -> list[Given]:
+    """Per target what the call says of each image: positions, sizes and boxes, or None."""
     return [
-        None if given is None else _positions(f"positions[{index}]", given, targets[index], count)
-        for index, given in enumerate(resolve_one_each("positions", positions, targets))
+        Given(
+            None if its is None else _positions(f"positions[{index}]", its, targets[index], count),
+            None if size is None else _sizes(f"sizes[{index}]", size, count),
+            None if box is None else _boxes(f"boxes[{index}]", box, targets[index], count),
+        )
+        for index, (its, size, box) in enumerate(
+            zip(
+                resolve_one_each("positions", positions, targets),
+                resolve_one_each("sizes", sizes, targets),
+                resolve_one_each("boxes", boxes, targets),
+                strict=True,
+            )
+        )
     ]
+
+
+def _sizes(what: str, given: object, count: int) -> list[Size]:
+    values = _one_per_image(what, given, count, "(height, width)", "a tensor (N, 2)")
+    return [pair(f"{what}[{index}]", value) for index, value in enumerate(values)]
+
+
+def _boxes(what: str, given: object, target: Target, count: int) -> list[Box | None]:
+    if target.arithmetic == "torch":
+        raise ValueError(
+            f"{what}: got boxes for a target with arithmetic='torch', expected None: torch stretches no part of an "
+            f"image; Pillow does: Target(..., arithmetic='pillow')"
+        )
+    values = _one_per_image(what, given, count, "(left, top, right, bottom)", "a tensor (N, 4)")
+    return [None if value is None else _box(f"{what}[{index}]", value) for index, value in enumerate(values)]
+
+
+def _box(what: str, value: object) -> Box:
+    numbers = value if isinstance(value, Sequence) and not isinstance(value, str) else []
+    if len(numbers) != len(Box._fields) or any(
+        isinstance(number, bool) or not isinstance(number, (int, float)) for number in numbers
+    ):
+        raise TypeError(f"{what}: got {value!r}, expected (left, top, right, bottom) in pixels, as Pillow's box=")
+    return Box(*map(float, numbers))
+
+
+def _one_per_image(what: str, given: object, count: int, each: str, example: str) -> Sequence[Any]:
+    values = given.tolist() if hasattr(given, "tolist") else given
+    if not isinstance(values, Sequence) or isinstance(values, str):
+        raise TypeError(f"{what}: got {type(given).__name__}, expected one {each} per image: {example}")
+    if len(values) != count:
+        raise ValueError(f"{what}: got {len(values)} for {count} images, expected one {each} per image")
+    return values
 
 
 def _positions(what: str, given: object, target: Target, count: int) -> list[Position]:

@@ -16,11 +16,12 @@ from fastnorm.backends.select import normalize
 from fastnorm.memory.outputs import empty
 from fastnorm.spec.arguments import MEMORY_FORMATS, OUTPUT_DTYPES
 from fastnorm.spec.normalization import CHANNELS, Normalization
+from fastnorm.spec.options import ORDERS
 
 _LIBRARY = torch.library.Library("fastnorm", "DEF")
 _LIBRARY.define(
-    "normalize(Tensor batch, int channel_axis, float[] mean, float[] std, int[] dtypes, int[] memory_formats)"
-    " -> Tensor[]"
+    "normalize(Tensor batch, int channel_axis, float[] mean, float[] std, int[] dtypes, int[] memory_formats,"
+    " int[] orders=[]) -> Tensor[]"
 )
 
 
@@ -30,7 +31,7 @@ def call(
     dtypes: Sequence[torch.dtype],
     memory_formats: Sequence[torch.memory_format],
 ) -> list[torch.Tensor]:
-    """The operator on a (..., 3, H, W) view; dtypes and memory formats travel as positions in their tuples."""
+    """The operator on a (..., 3, H, W) view; dtypes, memory formats and orders travel as their positions."""
     outputs: list[torch.Tensor] = torch.ops.fastnorm.normalize(
         planes,
         -3,
@@ -38,6 +39,7 @@ def call(
         [value for target in targets for value in target.std],
         [OUTPUT_DTYPES.index(dtype) for dtype in dtypes],
         [MEMORY_FORMATS.index(memory_format) for memory_format in memory_formats],
+        [ORDERS.index(target.order) for target in targets],
     )
     return outputs
 
@@ -49,16 +51,17 @@ def _normalize(
     std: Sequence[float],
     dtypes: Sequence[int],
     memory_formats: Sequence[int],
+    orders: Sequence[int] = (),
 ) -> list[torch.Tensor]:
-    outputs = _fake(batch, channel_axis, mean, std, dtypes, memory_formats)
-    normalize(batch.movedim(channel_axis, -3), _targets(tuple(mean), tuple(std)), outputs)
+    outputs = _fake(batch, channel_axis, mean, std, dtypes, memory_formats, orders)
+    normalize(batch.movedim(channel_axis, -3), _targets(tuple(mean), tuple(std), tuple(orders)), outputs)
     return outputs
 
 
 def _fake(batch: torch.Tensor, channel_axis: int, *described: Sequence[Any]) -> list[torch.Tensor]:
     """The outputs, unwritten: their shapes, strides and dtypes are all that tracing needs."""
-    mean, std, dtypes, memory_formats = described
-    _check(batch, channel_axis, mean, std, dtypes, memory_formats)
+    mean, std, dtypes, memory_formats, *orders = described
+    _check(batch, channel_axis, mean, std, dtypes, memory_formats, *orders)
     planes = batch.movedim(channel_axis, -3)
     return [
         empty(planes, OUTPUT_DTYPES[dtype], MEMORY_FORMATS[memory_format])
@@ -73,6 +76,7 @@ def _check(
     std: Sequence[float],
     dtypes: Sequence[int],
     memory_formats: Sequence[int],
+    orders: Sequence[int] = (),
 ) -> None:
     """What the public functions have made sure of, and an exported program or a direct call has not."""
     name = "fastnorm::normalize"
@@ -89,7 +93,10 @@ def _check(
             f"{name}: got {len(mean)} means, {len(std)} stds and {len(memory_formats)} memory formats for {targets} "
             f"dtypes, expected {CHANNELS}, {CHANNELS} and 1 for each"
         )
+    if orders and len(orders) != targets:
+        raise ValueError(f"{name}: got {len(orders)} orders for {targets} dtypes, expected 1 for each, or none")
     for what, numbers, meanings in (
+        ("orders", orders, ORDERS),
         ("dtypes", dtypes, OUTPUT_DTYPES),
         ("memory_formats", memory_formats, MEMORY_FORMATS),
     ):
@@ -102,9 +109,17 @@ def _check(
 
 
 @functools.lru_cache(maxsize=256)
-def _targets(mean: tuple[float, ...], std: tuple[float, ...]) -> tuple[Normalization, ...]:
-    starts = range(0, len(mean), CHANNELS)
-    return tuple(Normalization(mean[i : i + CHANNELS], std[i : i + CHANNELS], allow_unusual=True) for i in starts)
+def _targets(mean: tuple[float, ...], std: tuple[float, ...], orders: tuple[int, ...]) -> tuple[Normalization, ...]:
+    count = len(mean) // CHANNELS
+    return tuple(
+        Normalization(
+            mean[CHANNELS * i : CHANNELS * (i + 1)],
+            std[CHANNELS * i : CHANNELS * (i + 1)],
+            order=ORDERS[order],
+            allow_unusual=True,
+        )
+        for i, order in zip(range(count), orders or (0,) * count, strict=True)
+    )
 
 
 _LIBRARY.impl("normalize", _normalize, "CompositeExplicitAutograd")

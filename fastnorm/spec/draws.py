@@ -18,33 +18,45 @@ from collections.abc import Sequence
 import torch
 
 from fastnorm.spec.geometry import Size
-from fastnorm.spec.target import Position
+from fastnorm.spec.steps import Position
 
 
 def draw(
-    resized: Sequence[Size], crop: Size | None, flips: Sequence[bool] | None, flip_before_crop: bool
-) -> tuple[list[Position], list[bool]]:
-    """Where the images of one target are cropped, and which are mirrored.
+    resized: Sequence[Size],
+    crop: Size | None,
+    flips: Sequence[bool] | None,
+    vertical_flips: Sequence[bool] | None,
+    flip_before_crop: bool,
+) -> tuple[list[Position], list[bool], list[bool]]:
+    """Where the images of one target are cropped, and which are mirrored left to right, and upside down.
 
     Args:
         resized: The images' sizes before the crop.
         crop: The random crop's size; None draws no positions.
-        flips: Which images are mirrored; None draws that too.
+        flips: Which images are mirrored left to right; None draws that too.
+        vertical_flips: Which are mirrored upside down; None draws that too: `RandomVerticalFlip` comes right behind
+            `RandomHorizontalFlip`.
         flip_before_crop: Whether they are mirrored before they are cropped.
     """
-    positions, mirrored = [], []
+    positions, mirrored, upside_down = [], [], []
     for index, size in enumerate(resized):
         flip = None if flips is None else flips[index]
+        vertical_flip = None if vertical_flips is None else vertical_flips[index]
         if flip_before_crop:
             flip = random.random() < 0.5 if flip is None else flip
             if flip:
                 torch.rand(1, device="cpu")  # RandomHorizontalFlip(p=1.0) compares one with its probability
+            vertical_flip = _is_half() if vertical_flip is None else vertical_flip
         if crop is not None:
             positions.append(position(size, crop))
-        if flip is None:
-            flip = bool(torch.rand(1, device="cpu") < 0.5)
-        mirrored.append(flip)
-    return positions, mirrored
+        mirrored.append(_is_half() if flip is None else flip)
+        upside_down.append(_is_half() if vertical_flip is None else vertical_flip)
+    return positions, mirrored, upside_down
+
+
+def _is_half() -> bool:
+    """What torchvision's mirrors draw."""
+    return bool(torch.rand(1, device="cpu") < 0.5)
 
 
 def position(resized: Size, crop: Size) -> Position:

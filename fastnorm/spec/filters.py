@@ -1,8 +1,16 @@
-"""Pillow's antialiasing filters as tables: which source pixels make an output pixel, and how much each counts.
+"""Antialiasing filters as tables: which source pixels make an output pixel, and how much each counts.
 
 `Image.resize` computes the weights in float64, divides them by their sum, and rounds them to 22-bit fixed point, once
 for each axis. The same operations in the same order make the same integers; numpy takes one tap of every output pixel
 at a time, so that each sum runs over its taps from the first to the last, as Pillow's does.
+
+torch's antialiased `interpolate` of uint8 tensors on a CPU computes the same weights, and rounds them to int16 with as
+many fraction bits, p, as the largest weight of the table leaves room for. Its output value is
+
+    clip((2**(p - 1) + sum(source value * int16)) >> p, 0, 255)
+
+in which all may be multiplied by 2**(22 - p): it is Pillow's arithmetic with coefficients of fewer bits, and nothing
+but the table tells one from the other.
 """
 
 from __future__ import annotations
@@ -10,27 +18,35 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
+from fastnorm.spec.options import Arithmetic
+
 Doubles = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int32]
 Wide = npt.NDArray[np.int64]
+Interval = tuple[float, float]  # of an axis, in pixels
 
 FRACTION_BITS = 22  # 32 bits, less 8 for the value and 2 for the sign and the overshoot of filters that go below zero
 ONE = 1 << FRACTION_BITS
 HALF = ONE // 2
+INT16_BITS = 15  # without the sign
 
 
 @dataclass(frozen=True)
 class Filter:
-    """A filter: its weight at a distance from the centre, and the distance from which it is zero, in output pixels."""
+    """A filter: its weight at a distance from the centre, and the distance from which it is zero, in output pixels.
+
+    The arithmetic says how its weights are rounded: as Pillow does, or torch.
+    """
 
     name: str
     support: float
     weight: Callable[[Doubles], Doubles]
+    arithmetic: Arithmetic = "pillow"
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +79,7 @@ class Coefficients:
 
 
 @functools.lru_cache(maxsize=256)  # a table of 512 pixels by 33 taps takes 70 KB
-def coefficients(source: int, resized: int, resample: Filter) -> Coefficients:
+def coefficients(source: int, resized: int, resample: Filter, box: Interval | None = None) -> Coefficients:
     """The table that resizes an axis from `source` to `resized` pixels, both at least 1.
 
     Example:
@@ -73,19 +89,42 @@ def coefficients(source: int, resized: int, resample: Filter) -> Coefficients:
         >>> table.fixed.tolist()  # 3/7, 3/7 and 1/7 of 2**22
         [[1797559, 1797559, 599186], [599186, 1797559, 1797559]]
 
-    An axis that keeps its size gets the identity, exactly.
+    An axis that keeps its size gets the identity, exactly. A `box` is the part of the axis that is stretched; None is
+    all of it.
     """
-    exact = weights(source, resized, resample)
-    table = Coefficients(exact.first, exact.count, fixed_point(exact.weight))
+    if resample is NEAREST:
+        first = _nearest(resized, box or (0.0, float(source)))
+        table = Coefficients(first, np.ones_like(first), np.full((resized, 1), ONE, np.int32))
+    else:
+        exact = weights(source, resized, resample, box)
+        rounded = fixed_point if resample.arithmetic == "pillow" else int16_fixed_point
+        table = Coefficients(exact.first, exact.count, rounded(exact.weight))
     for array in (table.first, table.count, table.fixed):
         array.flags.writeable = False
     return table
 
 
-def weights(source: int, resized: int, resample: Filter) -> Weights:
+def weights(source: int, resized: int, resample: Filter, box: Interval | None = None) -> Weights:
     """The weights before they are rounded to fixed point; arguments as in `coefficients`."""
-    scale = source / resized
-    return weights_around(centres(0.0, scale, range(resized)), scale, source, resample)
+    low, scale = (0.0, source / resized) if box is None else (box[0], _length(box) / resized)
+    return weights_around(centres(low, scale, range(resized)), scale, source, resample)
+
+
+def _length(box: Interval) -> float:
+    """The length of a box whose ends float32 holds: Pillow subtracts them in float32."""
+    return float(np.float32(box[1]) - np.float32(box[0]))
+
+
+def _nearest(resized: int, box: Interval) -> Integers:
+    """The source pixel under each pixel's centre, as Pillow finds it: by adding up steps, which rounds at each.
+
+    Every rounding is off by at most source * 2**-53; up to 2**24 of them come to less than half a step, so that the
+    last centre lies within the source.
+    """
+    step = _length(box) / resized
+    steps = np.full(resized, step)
+    steps[0] = box[0] + step * 0.5
+    return np.add.accumulate(steps).astype(np.int32)
 
 
 def centres(origin: float, scale: float, pixels: range) -> Doubles:
@@ -115,9 +154,25 @@ def weights_around(centre: Doubles, scale: float, source: int, resample: Filter)
     return Weights(first.astype(np.int32), count.astype(np.int32), weight)
 
 
-def fixed_point(weight: Doubles) -> Integers:
-    """Rounded to integers of which `ONE` is 1.0."""
-    return (np.where(weight < 0, -0.5, 0.5) + weight * ONE).astype(np.int32)  # truncates towards zero, as C does
+def fixed_point(weight: Doubles, bits: int = FRACTION_BITS) -> Integers:
+    """Rounded to integers of which 2**bits is 1.0."""
+    return (np.where(weight < 0, -0.5, 0.5) + weight * (1 << bits)).astype(
+        np.int32
+    )  # truncates towards zero, as C does
+
+
+def int16_fixed_point(weight: Doubles) -> Integers:
+    """Rounded to int16 with torch's number of fraction bits, in the same units: integers of which `ONE` is 1.0."""
+    bits = int16_precision(float(weight.max()))
+    return fixed_point(weight, bits) << (FRACTION_BITS - bits)
+
+
+def int16_precision(largest: float) -> int:
+    """With how many fraction bits, 22 at most, torch rounds the weights of a table to int16."""
+    bits = 0
+    while bits < FRACTION_BITS and int(0.5 + largest * (1 << (bits + 1))) < 1 << INT16_BITS:
+        bits += 1
+    return bits
 
 
 def _box(x: Doubles) -> Doubles:
@@ -168,4 +223,18 @@ HAMMING = Filter("hamming", 1.0, _hamming)
 BICUBIC = Filter("bicubic", 2.0, _bicubic)
 LANCZOS = Filter("lanczos", 3.0, _lanczos)
 
+# No filter: a pixel of the source for each, and no antialiasing. Its tables are made apart.
+NEAREST = Filter("nearest", 0.5, _box)
+
+# Those that antialias.
 FILTERS: Mapping[str, Filter] = {f.name: f for f in (BOX, BILINEAR, HAMMING, BICUBIC, LANCZOS)}
+
+# torch has lanczos since 2.12. Its nearest pixels are others than Pillow's.
+TORCH_FILTERS: Mapping[str, Filter] = {f.name: replace(f, arithmetic="torch") for f in (BILINEAR, BICUBIC, LANCZOS)}
+
+
+def filter_of(name: str, arithmetic: Arithmetic = "pillow") -> Filter:
+    """The filter of a name, which is one of `FILTER_NAMES`, and for torch's arithmetic one of `TORCH_FILTERS`."""
+    if arithmetic == "torch":
+        return TORCH_FILTERS[name]
+    return NEAREST if name == NEAREST.name else FILTERS[name]

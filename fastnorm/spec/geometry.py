@@ -11,12 +11,13 @@ import re
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 
-class Size(NamedTuple):
-    """An image's extent in pixels, in torch's order; Pillow's `Image.size` is the other way round."""
+from fastnorm.spec.padding import BLACK_BORDERS, Pad, PadMode
+from fastnorm.spec.size import Size
 
-    height: int
-    width: int
+__all__ = ["Box", "CropRule", "Geometry", "PassOrder", "Reduction", "Size", "Span", "Stage", "geometry", "resized_size"]
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,18 @@ class Span:
     @property
     def position(self) -> int:
         """Where the crop begins in the resized image; negative where it begins with zeros."""
-        return self.start - self.offset
+        offset = self.length - self.offset - self.count if self.mirrored else self.offset
+        return self.start - offset
+
+    def indices(self, length: int, mode: PadMode) -> npt.NDArray[np.int64]:
+        """Which pixel of the resized axis, `length` pixels long, each pixel of the crop shows, in a mode of padding.
+
+        As if all of the axis were padded, and the crop cut out of that: what is reflected may lie outside of the crop.
+        """
+        before, after = max(-self.position, 0), max(self.position + self.length - length, 0)
+        padded = np.pad(np.arange(length), (before, after), mode=mode)
+        crop: npt.NDArray[np.int64] = padded[self.position + before :][: self.length]
+        return crop[::-1] if self.mirrored else crop
 
     def mirror(self) -> Span:
         """The same crop, mirrored."""
@@ -118,19 +130,108 @@ class PassOrder(enum.Enum):
         return False
 
 
+class Gather(NamedTuple):
+    """An axis of a crop that is padded with pixels of the image: those needed, and which of them goes where."""
+
+    span: Span  # neither padded nor mirrored
+    at: npt.NDArray[np.int64]  # for each pixel of the crop, its place in the span
+
+    @classmethod
+    def of(cls, span: Span, length: int, mode: PadMode) -> Gather:
+        """For a crop of an axis of `length` pixels."""
+        at = span.indices(length, mode)
+        first = int(at.min())
+        return cls(Span.at(first, length, int(at.max()) + 1 - first), at - first)
+
+
+class Box(NamedTuple):
+    """The part of an image that is stretched over the resized one, in pixels of the image, in Pillow's order.
+
+    Numbers that float32 holds, as Pillow keeps them. Filters see the pixels around it too.
+    """
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+
 @dataclass(frozen=True)
 class Geometry:
-    """Everything about one resized and cropped image that does not depend on its pixels."""
+    """Everything about one resized and cropped image that does not depend on its pixels.
+
+    `rows` and `columns` say what the output shows of the resized image, `pad` what lies around that. The steps of
+    `before` come first, one after the other, and make the image of the size `source` that is resized.
+    """
 
     source: Size
     resized: Size
     rows: Span
     columns: Span
     vertical_first: bool
+    box: Box | None = None  # None: all of the source
+    pad: Pad = BLACK_BORDERS
+    before: tuple[Stage | Reduction, ...] = ()
 
     @property
     def output(self) -> Size:
         return Size(self.rows.length, self.columns.length)
+
+    @property
+    def row_box(self) -> tuple[float, float] | None:
+        """The rows of the box; None where that is all of them."""
+        return _interval(self.box and (self.box.top, self.box.bottom), self.source.height)
+
+    @property
+    def column_box(self) -> tuple[float, float] | None:
+        """The columns of the box; None where that is all of them."""
+        return _interval(self.box and (self.box.left, self.box.right), self.source.width)
+
+    def gathers(self) -> tuple[Gather, Gather]:
+        """How the rows and the columns of the output are put together where padding shows pixels of the image."""
+        return (
+            Gather.of(self.rows, self.resized.height, self.pad.mode),
+            Gather.of(self.columns, self.resized.width, self.pad.mode),
+        )
+
+    @property
+    def only_cuts(self) -> bool:
+        """Whether the output is a part of the source as it is: a view will do."""
+        is_mirrored = self.rows.mirrored or self.columns.mirrored
+        return self.source == self.resized and self.box is None and not self.is_padded and not is_mirrored
+
+    @property
+    def is_padded(self) -> bool:
+        """Whether the output shows anything but the resized image."""
+        return (self.rows.count, self.columns.count) != self.output
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A step before the last: uint8 pixels resized, cropped and padded to uint8 pixels."""
+
+    geometry: Geometry
+    resample: str  # a filter's name
+
+    @property
+    def output(self) -> Size:
+        return self.geometry.output
+
+
+@dataclass(frozen=True)
+class Reduction:
+    """A step before the last: `Image.reduce`, which takes the mean of blocks of pixels.
+
+    The last block of a row or column has what is left.
+    """
+
+    rows: range  # of the source's, what is reduced
+    columns: range
+    factor: Size  # the blocks' size
+
+    @property
+    def output(self) -> Size:
+        return Size(-(-len(self.rows) // self.factor.height), -(-len(self.columns) // self.factor.width))
 
 
 def geometry(source: Size, size: int | Size | None, crop: Size | None, rule: CropRule, order: PassOrder) -> Geometry:
@@ -154,6 +255,10 @@ def resized_size(source: Size, size: int | Size | None) -> Size:
     if source.width <= source.height:
         return Size(size * source.height // source.width, size)
     return Size(size, size * source.width // source.height)
+
+
+def _interval(box: tuple[float, float] | None, length: int) -> tuple[float, float] | None:
+    return None if box is None or box == (0.0, float(length)) else box
 
 
 def _installed_pillow() -> str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fastnorm.spec.config import float32, read_constants
+from fastnorm.spec.options import Order, check_order
 
 CHANNELS = 3
 
@@ -22,33 +23,48 @@ MAX_STD = 2.0
 
 @dataclass(frozen=True, init=False)
 class Normalization:
-    """Per-channel mean and standard deviation, applied to pixels already divided by 255.
+    """Per-channel mean and standard deviation of pixels in units of full scale, and in which order they are applied.
 
     Example:
         >>> Normalization(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), name="imagenet")
         Normalization(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), name='imagenet')
         >>> Normalization([0.5], [0.5]) == VAE
         True
+        >>> dataclasses.replace(CLIP, order="fused").order  # as CLIPImageProcessor computes it
+        'fused'
 
-    Frozen, hashable and picklable. Two are equal when they compute the same thing: `name` is a label only.
+    Frozen, hashable and picklable. Two are equal when mean, std and order are: `name` is a label only.
 
     Args:
         mean: Three finite numbers in channel order R, G, B, in units of full scale (1.0 is 255). One number
             stands for all three channels, as in torchvision's `Normalize([0.5], [0.5])`.
         std: Likewise, each greater than 0.
         name: A label for messages and reports.
+        order: The steps from pixel value x to output y, each of which rounds to float32:
+            "to_tensor": `y = (x / 255 - mean) / std`: torchvision's `ToTensor` and `Normalize`, transformers'
+            Pillow-backend image processors;
+            "to_dtype": `y = (x * (1 / 255) - mean) / std`: torchvision's `v2.ToDtype(torch.float32, scale=True)` and
+            `v2.Normalize`;
+            "fused": `y = (x - mean * 255) / (std * 255)`: transformers' torchvision-backend image processors, which are
+            its default ones;
+            "scale_shift": `y = x / 127.5 - 1`, for mean 0.5 and std 0.5 alone: the values of "to_tensor" for these.
+            The orders differ in the last bits of some values, by at most 1e-6 for the presets. Outputs of float16 and
+            bfloat16 are the float32 values rounded once, as `.to(dtype)` after the published steps does; steps that
+            compute in these types, such as `v2.ToDtype(torch.bfloat16, scale=True)`, round more often.
         allow_unusual: Take a mean outside -1 to 2 or a std above 2, which are refused because they are nearly always
             in units of 0..255; `Normalization([123.675], [58.395])` is `Normalization([0.485], [0.229])`.
 
     Raises:
         TypeError: A mean or std that is not a number or an ordered collection of numbers.
         ValueError: A wrong length, a value that is not finite, a std that is not positive, a value that float32, in
-            which the arithmetic is done, cannot hold, or a value that no image needs (see `allow_unusual`).
+            which the arithmetic is done, cannot hold, a value that no image needs (see `allow_unusual`), an unknown
+            order or one that is not for this mean and std.
     """
 
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     name: str = field(default="", compare=False)
+    order: Order = field(default="to_tensor", kw_only=True)
     allow_unusual: bool = field(default=False, compare=False, kw_only=True)  # kept for dataclasses.replace
 
     def __init__(
@@ -57,15 +73,18 @@ class Normalization:
         std: float | Iterable[float],
         name: str = "",
         *,
+        order: Order = "to_tensor",
         allow_unusual: bool = False,
     ) -> None:
         if not isinstance(name, str):
             raise TypeError(f"name: got {type(name).__name__}, expected a string such as 'clip'")
         if not isinstance(allow_unusual, bool):
             raise TypeError(f"allow_unusual: got {type(allow_unusual).__name__}, expected True or False")
+        check_order(order)
         object.__setattr__(self, "mean", _three("mean", mean))
         object.__setattr__(self, "std", _three("std", std))
         object.__setattr__(self, "name", name)
+        object.__setattr__(self, "order", order)
         object.__setattr__(self, "allow_unusual", allow_unusual)
         for channel, value in enumerate(self.std):
             if value <= 0:
@@ -81,17 +100,28 @@ class Normalization:
         if not allow_unusual:
             _check_units("mean", self.mean, MIN_MEAN, MAX_MEAN)
             _check_units("std", self.std, 0.0, MAX_STD)
+        if order == "scale_shift" and {*self.mean, *self.std} != {0.5}:
+            raise ValueError(
+                f"order: got 'scale_shift', which is x / 127.5 - 1, with mean {self.mean} and std {self.std}, expected "
+                f"Normalization(0.5, 0.5, order='scale_shift'), or another order"
+            )
+        if order == "fused" and not all(math.isfinite(float32(value * 255)) for value in (*self.mean, *self.std)):
+            raise ValueError(
+                f"order: got 'fused', which multiplies by 255, with mean {self.mean} and std {self.std}, expected "
+                f"products that float32 can hold, or order='to_tensor'"
+            )
 
     def __repr__(self) -> str:
+        order = "" if self.order == "to_tensor" else f", order={self.order!r}"
         unusual = ", allow_unusual=True" if self.allow_unusual else ""
-        return f"Normalization(mean={self.mean}, std={self.std}, name={self.name!r}{unusual})"
+        return f"Normalization(mean={self.mean}, std={self.std}, name={self.name!r}{order}{unusual})"
 
     def __hash__(self) -> int:
         return self._hash
 
     @functools.cached_property
     def _hash(self) -> int:  # made once: every call looks its targets up
-        return hash((self.mean, self.std))
+        return hash((self.mean, self.std, self.order))
 
     @classmethod
     def from_config(cls, config: str | os.PathLike[str] | Mapping[str, Any] | object) -> Normalization:
@@ -106,7 +136,8 @@ class Normalization:
                 transformers image processor. timm's and open_clip's `mean` / `std` are understood too.
 
         Returns:
-            The normalisation; mean 0 and std 1 where the configuration says `do_normalize: false`.
+            The normalisation, with the order "to_tensor"; mean 0 and std 1 where the configuration says `do_normalize:
+            false`.
 
         Raises:
             FileNotFoundError: No such file, or a folder without a known configuration file.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
@@ -9,11 +10,12 @@ from typing import NamedTuple, Protocol
 import torch
 
 from fastnorm.spec import draws
-from fastnorm.spec.geometry import Geometry, PassOrder, Size, Span, resized_size
-from fastnorm.spec.target import CENTRES, MAX_PIXELS, RANDOM, Crop, Position, Target
+from fastnorm.spec.geometry import Box, Geometry, PassOrder, Size
+from fastnorm.spec.lowering import MAX_SIDE, Lowered, lower, place, shown
+from fastnorm.spec.steps import BATCH, RANDOM, Crop, Position
+from fastnorm.spec.target import Target
 
-# Pillow keeps the box that it resizes in float32, which holds all whole numbers up to this one.
-MAX_SIDE = 2**24
+__all__ = ["MAX_SIDE", "Given", "Plan", "Sources", "offsets", "output_sizes", "plan"]
 
 
 class Sources(Protocol):
@@ -26,59 +28,88 @@ class Sources(Protocol):
         """What messages call an image."""
 
 
+class Given(NamedTuple):
+    """What a call says about one target's images, one of each per image, instead of the target itself."""
+
+    positions: Sequence[Position] | None = None
+    sizes: Sequence[Size] | None = None
+    boxes: Sequence[Box | None] | None = None
+
+    @property
+    def is_nothing(self) -> bool:
+        return self.positions is None and self.sizes is None and self.boxes is None
+
+
+class Flips(NamedTuple):
+    """Which images are mirrored left to right, and upside down; None: to be drawn."""
+
+    horizontal: Sequence[bool] | None
+    vertical: Sequence[bool] | None
+
+
 class Plan(NamedTuple):
     """What becomes of the images: for each target, one geometry per image; and which images are mirrored."""
 
     geometries: list[tuple[Geometry, ...]]
     flips: Sequence[bool]
+    vertical_flips: Sequence[bool]
     is_shared: list[bool]  # per target, whether a later plan of the same sizes will hold the same object
 
 
 def plan(
-    images: Sources,
+    images: Sequence[Sources],
     targets: Sequence[Target],
     names: Sequence[str],
     order: PassOrder,
-    flips: Sequence[bool] | None = None,
+    flips: Flips,
     flip_before_crop: bool = False,
-    positions: Sequence[Sequence[Position] | None] | None = None,
+    given: Sequence[Given] | None = None,
 ) -> Plan:
-    """Plan a call; messages call each target by its name. Random crops are drawn here, and mirrors if `flips` is None.
+    """Plan a call; messages call each target by its name. Random crops are drawn here, and mirrors where not given.
 
-    `positions`, one per image, go before a target's own crop position.
+    Args:
+        images: The images as each target sees them; all have as many.
+        targets: What is to become of them.
+        names: The targets', for messages.
+        order: Which axis is resized first.
+        flips: Which images are mirrored.
+        flip_before_crop: Whether they are mirrored before they are cropped.
+        given: What goes before the targets' own sizes and positions.
 
     The first target that is cropped at random is drawn together with the mirrors, as published scripts do, and every
     other one after it.
     """
-    resized = [_resized_sizes(images, target, name) for target, name in zip(targets, names, strict=True)]
+    given = given or [Given()] * len(targets)
+    lowered = [_lowered(*one, order) for one in zip(images, targets, names, given, strict=True)]
     placed: dict[int, Sequence[Position | None]] = {
-        index: given for index, given in enumerate(positions or []) if given is not None
+        index: its.positions for index, its in enumerate(given) if its.positions is not None
     }
     at_random = [index for index, target in enumerate(targets) if index not in placed and _is_random(target.crop)]
     if at_random:
         index = at_random[0]
-        placed[index], flips = draws.draw(resized[index], targets[index].crop_size, flips, flip_before_crop)
-    elif flips is None:
-        _, flips = draws.draw(images.sizes, None, None, flip_before_crop)
+        resized = [one.resized for one in lowered[index]]
+        placed[index], *drawn = draws.draw(resized, targets[index].crop_size, *flips, flip_before_crop)
+        flips = Flips(*drawn)
+    elif None in flips:
+        _, *drawn = draws.draw(images[0].sizes, None, *flips, flip_before_crop)
+        flips = Flips(*drawn)
+    horizontal, vertical = flips.horizontal or [], flips.vertical or []
+    is_mirrored = any(horizontal) or any(vertical)
     is_shared = [
-        index not in placed and not _is_random(target.crop) and not any(flips) for index, target in enumerate(targets)
+        its.is_nothing and not _is_random(target.crop) and not is_mirrored
+        for target, its in zip(targets, given, strict=True)
     ]
-    geometries = [
-        _shared_geometries(tuple(images.sizes), target, order)
-        if is_shared[index]
-        else _geometries(
-            images,
-            target,
-            name,
-            resized[index],
-            placed[index] if index in placed else _positions(resized[index], target),
-            order,
-            flips,
-            flip_before_crop,
-        )
-        for index, (target, name) in enumerate(zip(targets, names, strict=True))
-    ]
-    return Plan(geometries, flips, is_shared)
+    geometries = []
+    for index, target in enumerate(targets):
+        if index not in placed:
+            placed[index] = _positions([one.resized for one in lowered[index]], target)
+        _check_positions(images[index], target, names[index], lowered[index], placed[index])
+        if is_shared[index]:
+            geometries.append(_shared_geometries(tuple(images[index].sizes), target, order))
+        else:
+            mirrors = Flips(horizontal, vertical)
+            geometries.append(_geometries(target, lowered[index], placed[index], mirrors, flip_before_crop))
+    return Plan(geometries, horizontal, vertical, is_shared)
 
 
 @functools.lru_cache(maxsize=256)
@@ -87,100 +118,115 @@ def _shared_geometries(sizes: tuple[Size, ...], target: Target, order: PassOrder
 
     Backends tell by the object that they have planned it before.
     """
-    known = {}
-    for source in sizes:
+    known: dict[Size, Geometry] = {}
+    lowered = _known(sizes, target, order)
+    batch = _batch_size(lowered, target)
+    for source, one in zip(sizes, lowered, strict=True):
         if source not in known:
-            resized = resized_size(source, target.size)
-            (position,) = _positions([resized], target)
-            known[source] = _geometry(source, resized, target, position, order, False, False)
+            (position,) = _positions([one.resized], target)
+            known[source] = place(one, target, position, batch)
     return tuple([known[source] for source in sizes])
 
 
-def _resized_sizes(images: Sources, target: Target, name: str) -> list[Size]:
-    resized: dict[Size, Size] = {}
-    for index, source in enumerate(images.sizes):
-        if source not in resized:
-            resized[source] = _resized(source, target, f"{name}: {images.name(index)}")
-    return [resized[source] for source in images.sizes]
+@functools.lru_cache(maxsize=256)
+def _known(sizes: tuple[Size, ...], target: Target, order: PassOrder) -> list[Lowered]:
+    lowered = {source: lower(source, target, order) for source in set(sizes)}
+    return [lowered[source] for source in sizes]
+
+
+def _lowered(images: Sources, target: Target, name: str, given: Given, order: PassOrder) -> list[Lowered]:
+    """Each image's steps up to the crop, after every check of them."""
+    if given.sizes is None and given.boxes is None:
+        with contextlib.suppress(ValueError):  # which is raised again below, with the image's name
+            return _known(tuple(images.sizes), target, order)
+    known: dict[tuple[Size, Size | None, Box | None], Lowered] = {}
+    nothing = [None] * len(images.sizes)
+    keys = list(zip(images.sizes, given.sizes or nothing, given.boxes or nothing, strict=True))
+    for index, key in enumerate(keys):
+        if key not in known:
+            source, size, box = key
+            try:
+                known[key] = lower(source, target, order, size, box)
+            except ValueError as error:
+                raise ValueError(f"{name}: {images.name(index)} {error}") from None
+    return [known[key] for key in keys]
 
 
 def _geometries(
-    images: Sources,
     target: Target,
-    name: str,
-    resized: Sequence[Size],
+    lowered: Sequence[Lowered],
     positions: Sequence[Position | None],
-    order: PassOrder,
-    flips: Sequence[bool],
+    flips: Flips,
     flip_before_crop: bool,
 ) -> tuple[Geometry, ...]:
-    known: dict[tuple[Size, Size, Position | None, bool], Geometry] = {}
-    keys = list(zip(images.sizes, resized, positions, flips, strict=True))
-    for index, key in enumerate(keys):
+    known: dict[tuple[int, Position | None, bool, bool], Geometry] = {}
+    batch = _batch_size(lowered, target)
+    found = []
+    ways = zip(lowered, positions, flips.horizontal or [], flips.vertical or [], strict=True)
+    for one, position, flip, vertical_flip in ways:
+        key = (id(one), position, flip, vertical_flip)
         if key not in known:
-            source, size, position, flip = key
-            if target.crop_size is not None and position is not None:
-                _check_position(position, target.crop_size, size, f"{name}: {images.name(index)}")
-            known[key] = _geometry(source, size, target, position, order, flip, flip_before_crop)
-    return tuple([known[key] for key in keys])
+            known[key] = place(one, target, position, batch, flip, vertical_flip, flip_before_crop)
+        found.append(known[key])
+    return tuple(found)
 
 
-def output_size(images: Sources, target: Target, plans: Sequence[Geometry], name: str) -> Size:
-    """The size that all images become; they go into one batch."""
-    if target.crop_size is not None:
-        return target.crop_size
-    if isinstance(target.size, Size):
-        return target.size
+def output_sizes(images: Sources, target: Target, plans: Sequence[Geometry], name: str) -> list[Size]:
+    """The size of the batch that all images go into; or, of a target without one, every image's own."""
+    if not target.batch:
+        return [geometry.output for geometry in plans]
+    if target.fixed_size is not None:
+        return [target.fixed_size]
     if not plans:
         raise ValueError(f"{name}: got no images, whose size would decide; expected a crop, or size=(height, width)")
     for index, geometry in enumerate(plans):
         if geometry is not plans[0] and geometry.output != plans[0].output:
             raise ValueError(
-                f"{name}: {images.name(0)} becomes {_shown(plans[0].output)} and {images.name(index)} "
-                f"{_shown(geometry.output)}, expected one size for a batch: crop=..., or size=(height, width)"
+                f"{name}: {images.name(0)} becomes {shown(plans[0].output)} and {images.name(index)} "
+                f"{shown(geometry.output)}, expected one size for a batch: crop=..., or size=(height, width), or "
+                f"Target(..., batch=False) for a list of tensors"
             )
-    return plans[0].output
+    return [plans[0].output]
 
 
-def offsets(plans: Sequence[Geometry], flips: Sequence[bool], flip_before_crop: bool) -> torch.Tensor:
+def offsets(
+    plans: Sequence[Geometry], flips: Sequence[bool], vertical_flips: Sequence[bool], flip_before_crop: bool
+) -> torch.Tensor:
     """(top, left) of each crop in the resized image, which `flip_before_crop` has mirrored where it is to be."""
     pairs = []
-    for geometry, flip in zip(plans, flips, strict=True):
-        columns = geometry.columns
+    for geometry, flip, vertical_flip in zip(plans, flips, vertical_flips, strict=True):
+        rows, columns = geometry.rows, geometry.columns
         if flip:
             columns = columns.of_mirrored(geometry.resized.width) if flip_before_crop else columns.mirror()
-        pairs.append((geometry.rows.position, columns.position))
+        if vertical_flip:
+            rows = rows.of_mirrored(geometry.resized.height) if flip_before_crop else rows.mirror()
+        pairs.append((rows.position, columns.position))
     return torch.tensor(pairs, dtype=torch.int64, device="cpu").view(-1, 2)
 
 
-def _resized(source: Size, target: Target, name: str) -> Size:
-    resized = resized_size(source, target.size)
-    if resized.height * resized.width > MAX_PIXELS:
-        raise ValueError(
-            f"{name} of {_shown(source)} pixels would become {_shown(resized)}, expected at most {MAX_PIXELS:,} "
-            f"pixels; crop it first"
-        )
-    if resized != source and max(*source, *resized) > MAX_SIDE:
-        raise ValueError(
-            f"{name} of {_shown(source)} pixels would become {_shown(resized)}, expected at most {MAX_SIDE:,} pixels "
-            f"on each side of what is resized: Pillow keeps sizes in float32, which has no exact larger ones; crop it "
-            f"first"
-        )
-    crop = target.crop_size
-    if crop and not target.pad and (resized.height < crop.height or resized.width < crop.width):
-        raise ValueError(
-            f"{name} becomes {_shown(resized)}, smaller than the crop of {_shown(crop)}; pad=True adds black borders"
-        )
-    return resized
-
-
-def _check_position(position: Position, crop: Size, resized: Size, name: str) -> None:
-    if all(-length < at < whole for at, length, whole in zip(position, crop, resized, strict=True)):
+def _check_positions(
+    images: Sources, target: Target, name: str, lowered: Sequence[Lowered], positions: Sequence[Position | None]
+) -> None:
+    """Refuse crops that show nothing of their images."""
+    if not any(positions):
         return
-    raise ValueError(
-        f"{name} becomes {_shown(resized)}, and a crop of {_shown(crop)} at (top, left) = {tuple(position)} lies "
-        f"outside of it, expected one that shows at least a pixel"
-    )
+    batch = _batch_size(lowered, target)
+    for index, (one, position) in enumerate(zip(lowered, positions, strict=True)):
+        if position is None:
+            continue
+        crop, resized = one.crop_size(batch), one.resized
+        if not all(-length < at < whole for at, length, whole in zip(position, crop, resized, strict=True)):
+            raise ValueError(
+                f"{name}: {images.name(index)} becomes {shown(resized)}, and a crop of {shown(crop)} at (top, left) = "
+                f"{tuple(position)} lies outside of it, expected one that shows at least a pixel"
+            )
+
+
+def _batch_size(lowered: Sequence[Lowered], target: Target) -> Size | None:
+    """The size of `Crop("batch")`: what holds every image."""
+    if target.crop is None or target.crop.size != BATCH or not lowered:
+        return None
+    return Size(max(one.resized.height for one in lowered), max(one.resized.width for one in lowered))
 
 
 def _is_random(crop: Crop | None) -> bool:
@@ -189,36 +235,9 @@ def _is_random(crop: Crop | None) -> bool:
 
 def _positions(resized: Sequence[Size], target: Target) -> Sequence[Position | None]:
     """Where each crop lies; None where its centring rule says."""
-    if target.crop is not None and target.crop_size is not None:
-        if _is_random(target.crop):
+    if target.crop is not None:
+        if _is_random(target.crop) and target.crop_size is not None:
             return [draws.position(size, target.crop_size) for size in resized]
         if isinstance(target.crop.position, Position):
             return [target.crop.position] * len(resized)
     return [None] * len(resized)
-
-
-def _geometry(
-    source: Size,
-    resized: Size,
-    target: Target,
-    position: Position | None,
-    order: PassOrder,
-    flip: bool,
-    flip_before_crop: bool,
-) -> Geometry:
-    crop = target.crop_size
-    if target.crop is None or crop is None:
-        rows, columns = Span.at(0, resized.height, resized.height), Span.at(0, resized.width, resized.width)
-    elif position is not None:
-        top, left = position
-        rows, columns = Span.at(top, resized.height, crop.height), Span.at(left, resized.width, crop.width)
-    else:
-        rule = CENTRES[str(target.crop.position)]
-        rows, columns = rule.span(resized.height, crop.height), rule.span(resized.width, crop.width)
-    if flip:
-        columns = columns.of_mirrored(resized.width) if flip_before_crop else columns.mirror()
-    return Geometry(source, resized, rows, columns, order.vertical_first(source, resized))
-
-
-def _shown(size: Size) -> str:
-    return f"{size.height} x {size.width}"

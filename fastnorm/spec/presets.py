@@ -4,15 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from fastnorm.spec.normalization import CLIP, DINOV2, VAE
-from fastnorm.spec.target import Crop, Target
+from fastnorm.spec.normalization import CLIP, DINOV2, IMAGENET, SIGLIP, VAE
+from fastnorm.spec.sizes import Sides
+from fastnorm.spec.steps import Crop, Halve
+from fastnorm.spec.target import Target
 
 VAE_512 = Target(VAE, size=512, resample="bilinear", crop=Crop())
 VAE_1024 = Target(VAE, size=1024, resample="bilinear", crop=Crop())
 VAE_512_LANCZOS = Target(VAE, size=512, resample="lanczos", crop=Crop())
 VAE_1024_LANCZOS = Target(VAE, size=1024, resample="lanczos", crop=Crop())
 VAE_1024_IP_ADAPTER = Target(VAE, size=1024, resample="bilinear", crop=Crop(position="transformers"))
+VAE_256_ADM = Target(
+    VAE,
+    size=Sides(shortest=256, rule="transformers", rounding="round"),
+    resample="bicubic",
+    crop=Crop(256, "transformers"),
+    before=Halve(256),
+)
 CLIP_224 = Target(CLIP, size=224, resample="bicubic", crop=Crop(position="transformers"))
+CLIP_336 = Target(CLIP, size=336, resample="bicubic", crop=Crop(position="transformers"))
+SIGLIP_224 = Target(SIGLIP, size=(224, 224), resample="bicubic")
+SIGLIP_384 = Target(SIGLIP, size=(384, 384), resample="bicubic")
+SIGLIP2_224 = Target(SIGLIP, size=(224, 224), resample="bilinear")
+IMAGENET_224 = Target(IMAGENET, size=256, resample="bilinear", crop=224)
 DINOV2_224 = Target(DINOV2, size=256, resample="bicubic", crop=224)
 DINOV2_224_HF = Target(DINOV2, size=256, resample="bicubic", crop=Crop(224, "transformers"))
 
@@ -22,7 +36,13 @@ TARGET_PRESETS: Mapping[str, Target] = {
     "VAE_512_LANCZOS": VAE_512_LANCZOS,
     "VAE_1024_LANCZOS": VAE_1024_LANCZOS,
     "VAE_1024_IP_ADAPTER": VAE_1024_IP_ADAPTER,
+    "VAE_256_ADM": VAE_256_ADM,
     "CLIP_224": CLIP_224,
+    "CLIP_336": CLIP_336,
+    "SIGLIP_224": SIGLIP_224,
+    "SIGLIP_384": SIGLIP_384,
+    "SIGLIP2_224": SIGLIP2_224,
+    "IMAGENET_224": IMAGENET_224,
     "DINOV2_224": DINOV2_224,
     "DINOV2_224_HF": DINOV2_224_HF,
 }
@@ -38,8 +58,19 @@ TARGET_SOURCES: Mapping[str, str] = {
     "VAE_1024_IP_ADAPTER": "IP-Adapter's tutorial_train_sdxl.py: torchvision's Resize(1024) (bilinear) of a PIL image, "
     "ToTensor, Normalize([0.5], [0.5]), and a crop at half the margin rounded down (delta // 2), where CenterCrop "
     "rounds half to even",
+    "VAE_256_ADM": "center_crop_arr of the ADM code base, which DiT, REPA and LightningDiT have taken over: halved by "
+    "box filters while twice as large or more, then bicubic with both sides rounded, then the centre 256 x 256; and "
+    "pixels in [-1, 1]",
     "CLIP_224": "transformers' Pillow backend, CLIPImageProcessorPil, with openai/clip-vit-large-patch14's "
     "configuration: shortest_edge 224, bicubic, crop 224; CLIPImageProcessor itself resizes with torch: other pixels",
+    "CLIP_336": "the same with openai/clip-vit-large-patch14-336's configuration: shortest_edge 336, crop 336",
+    "SIGLIP_224": "transformers' Pillow backend, SiglipImageProcessorPil, with google/siglip-base-patch16-224's "
+    "configuration: 224 x 224 whatever the proportions, bicubic",
+    "SIGLIP_384": "the same at 384 x 384: google/siglip-so400m-patch14-384",
+    "SIGLIP2_224": "transformers' Pillow backend, SiglipImageProcessorPil, with google/siglip2-base-patch16-224's "
+    "configuration: 224 x 224 whatever the proportions, bilinear",
+    "IMAGENET_224": "torchvision's weights.transforms() on a PIL image, with the defaults of its classification models "
+    "(ResNet50_Weights.IMAGENET1K_V1): Resize(256) (bilinear), CenterCrop(224), the ImageNet statistics",
     "DINOV2_224": "torchvision on a PIL image, as DINOv2's make_classification_eval_transform: Resize(256, BICUBIC), "
     "CenterCrop(224), ToTensor, Normalize with the ImageNet statistics",
     "DINOV2_224_HF": "transformers' Pillow backend, BitImageProcessorPil, with facebook/dinov2-base's configuration: "

@@ -3,73 +3,31 @@
 from __future__ import annotations
 
 import enum
-import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import torch
 
 from fastnorm.spec.arguments import check_normalization, resolve_dtypes, resolve_memory_formats
-from fastnorm.spec.filters import FILTERS
-from fastnorm.spec.geometry import CropRule, Size
+from fastnorm.spec.filters import TORCH_FILTERS
+from fastnorm.spec.geometry import Size
 from fastnorm.spec.normalization import Normalization
-from fastnorm.spec.options import Alpha, FilterName, Placement, check_alpha
-
-RANDOM: Placement = "random"
-CENTRES: Mapping[str, CropRule] = {rule.value: rule for rule in CropRule}
-
-# Pillow's numbers of the filters, which transformers' configurations hold.
-PILLOW_FILTERS: Mapping[int, FilterName] = {1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamming"}
-
-# Pillow refuses to decode files of more pixels than this, twice its `Image.MAX_IMAGE_PIXELS`.
-MAX_PIXELS = 178_956_970
-
-
-class Position(NamedTuple):
-    """A crop's top left pixel in the resized image."""
-
-    top: int
-    left: int
-
-
-@dataclass(frozen=True, init=False)
-class Crop:
-    """The part of a resized image that a target keeps.
-
-    Example:
-        >>> Crop(224, "transformers")
-        Crop(size=Size(height=224, width=224), position='transformers')
-        >>> Crop((768, 1024), "random").size
-        Size(height=768, width=1024)
-
-    Args:
-        size: (height, width) in pixels, or one number for a square; None takes the target's own size, whatever it is
-            changed to.
-        position: Where the crop lies:
-            "torchvision": in the centre, as `CenterCrop` places it: half the margin, rounded half to even;
-            "transformers": in the centre, as the Pillow-backend image processors place it: half the margin, rounded
-            down (a pixel further to the top or left where the margin is 3 modulo 4);
-            "random": anywhere, drawn from torch's default generator with the numbers of torchvision's `RandomCrop`, for
-            the images in turn; `fused_preprocess` says how mirrors are drawn with them;
-            (top, left): there, in pixels of the resized image. For a position of its own for each image, see the
-            `positions` of `fused_preprocess`.
-
-    Where the image is smaller than the crop, the rest is black: the rule decides on which side an odd line goes, a
-    random crop puts the image anywhere, and a given one where the position says (which may be negative).
-
-    Raises:
-        TypeError, ValueError: A size below 1 or too large, a `position` that is none of these.
-    """
-
-    size: Size | None
-    position: Placement | Position
-
-    def __init__(
-        self, size: int | Sequence[int] | None = None, position: Placement | Sequence[int] = "torchvision"
-    ) -> None:
-        object.__setattr__(self, "size", None if size is None else _pair("crop", size))
-        object.__setattr__(self, "position", _placement(position))
+from fastnorm.spec.options import Alpha, Arithmetic, Exif, FilterName, check_alpha, check_arithmetic, check_exif
+from fastnorm.spec.padding import BLACK_BORDERS, Pad
+from fastnorm.spec.sizes import SizeRule
+from fastnorm.spec.steps import (
+    BATCH,
+    Crop,
+    Halve,
+    Resize,
+    Step,
+    checked_crop,
+    checked_gap,
+    checked_steps,
+    filter_name,
+    resize_size,
+)
 
 
 @dataclass(frozen=True, init=False)
@@ -82,77 +40,165 @@ class Target:
         >>> dataclasses.replace(fastnorm.VAE_512, size=768).crop_size
         Size(height=768, width=768)
 
-    Frozen, hashable and picklable; equal where everything is equal. `dataclasses.replace` makes a variant.
+    Frozen, hashable and picklable; equal where everything is equal. `dataclasses.replace` makes a variant. What
+    published processors do, and how to say it here: the page on geometry.
 
     Args:
         normalization: What becomes of the resized uint8 pixels, such as `fastnorm.CLIP`.
         size: Resize the short side to this many pixels, the long side in proportion (rounded down), as
-            `{"shortest_edge": 224}` in a transformers configuration; or to exactly (height, width); None: not at all.
-        resample: Pillow's filter: "bilinear", "bicubic", "lanczos", "box" or "hamming", always antialiased. Pillow's
-            `Image.Resampling`, its numbers (3 is bicubic) and torchvision's `InterpolationMode` are understood too.
+            `{"shortest_edge": 224}` in a transformers configuration; or to exactly (height, width); or as a rule says,
+            such as `Sides(longest=1024)` or any function (height, width) -> (height, width) of whole pixels, which has
+            to give the same for the same image; None: not at all.
+        resample: Pillow's filter: "bilinear", "bicubic", "lanczos", "box" or "hamming", always antialiased; or
+            "nearest". Pillow's `Image.Resampling`, its numbers (3 is bicubic) and torchvision's `InterpolationMode` are
+            understood too.
         crop: What to keep: a `Crop`, or its size alone for torchvision's `CenterCrop`; None: everything.
-        pad: Whether images that are smaller than the crop get black borders, as in both libraries; False refuses them.
+        pad: What lies around images that are smaller than the crop, or any that comes before: a `Pad`; True: black
+            borders, as in both libraries; False refuses such images.
         dtype: float32, float16 or bfloat16; None takes the call's.
         memory_format: `torch.contiguous_format` (the default) or `torch.channels_last`.
         alpha: What becomes of transparent pixels of PIL images in this target: "error", "drop" or "white", as for
             `fused_preprocess`; None takes the call's. Tensors, arrays and `PackedImages` have no alpha: it is ignored.
+        arithmetic: Whose resized pixels, on every device: "pillow", those of `Image.resize`; or "torch", those of
+            antialiased `torch.nn.functional.interpolate` of uint8 tensors on a CPU, which torchvision's `Resize` of
+            tensors and transformers' default image processors call. torch has "bilinear", "bicubic" and "lanczos". The
+            two differ by 1 in some pixel values.
+        exif: What becomes of an EXIF orientation of PIL images in this target: "ignore", "apply" or "error"; None
+            takes the call's.
+        before: Steps that come first, one after the other: `Crop`, `Border`, `Resize`, `Halve`; each rounds to uint8,
+            as published code does.
+        reducing_gap: Pillow's: an image that shrinks by far is first reduced by whole numbers, by block means, to no
+            less than this many times its resized size. 1.0 or more; None: not.
+        batch: Whether the output is one tensor (N, 3, height, width), which takes images that come out in one size.
+            False: a list of one tensor (3, height, width) per image, of any sizes.
 
     Raises:
         TypeError, ValueError: Before any image is looked at.
     """
 
     normalization: Normalization
-    size: int | Size | None
+    size: int | Size | SizeRule | None
     resample: FilterName
     crop: Crop | None
-    pad: bool
+    pad: Pad | bool
     dtype: torch.dtype | None
     memory_format: torch.memory_format | None
     alpha: Alpha | None
+    arithmetic: Arithmetic
+    exif: Exif | None
+    before: tuple[Step, ...]
+    reducing_gap: float | None
+    batch: bool
 
     def __init__(
         self,
         normalization: Normalization,
-        size: int | Sequence[int] | Mapping[str, int] | None = None,
+        size: int | Sequence[int] | Mapping[str, int] | SizeRule | None = None,
         resample: FilterName | int | enum.Enum = "bilinear",  # torchvision has no types for its own enumeration
         crop: int | Sequence[int] | Crop | None = None,
-        pad: bool = True,
+        pad: bool | Pad = True,
         dtype: torch.dtype | None = None,
         memory_format: torch.memory_format | None = None,
         alpha: Alpha | None = None,
+        *,
+        arithmetic: Arithmetic = "pillow",
+        exif: Exif | None = None,
+        before: Step | Sequence[Step] = (),
+        reducing_gap: float | None = None,
+        batch: bool = True,
     ) -> None:
         check_normalization(normalization, "normalization")
-        if not isinstance(pad, bool):
-            raise TypeError(f"pad: got {type(pad).__name__}, expected True (black borders) or False (an error)")
+        if not isinstance(pad, (bool, Pad)):
+            raise TypeError(
+                f"pad: got {type(pad).__name__}, expected True (black borders), False (an error), or a Pad: "
+                f"Pad(fill=(122, 116, 104))"
+            )
         if dtype is not None:
             resolve_dtypes(dtype, 1)
         if memory_format is not None:
             resolve_memory_formats(memory_format, 1)
         if alpha is not None:
             check_alpha(alpha)
+        check_arithmetic(arithmetic)
+        if exif is not None:
+            check_exif(exif)
+        if not isinstance(batch, bool):
+            raise TypeError(f"batch: got {batch!r}, expected True (one tensor) or False (a list of one per image)")
         values = {
             "normalization": normalization,
-            "size": _resize(size),
-            "resample": _filter_name(resample),
-            "crop": _crop(crop),
-            "pad": pad,
+            "size": resize_size(size),
+            "resample": filter_name(resample),
+            "crop": checked_crop(crop),
+            # One value for one meaning, so that equal targets are equal.
+            "pad": True if isinstance(pad, Pad) and pad.is_black else pad,
             "dtype": dtype,
             "memory_format": memory_format,
             "alpha": alpha,
+            "arithmetic": arithmetic,
+            "exif": exif,
+            "before": checked_steps(before),
+            "reducing_gap": checked_gap(reducing_gap),
+            "batch": batch,
         }
         for name, value in values.items():
             object.__setattr__(self, name, value)
-        if self.crop is not None and self.crop_size is None:
-            raise ValueError("crop: got a Crop without a size for size=None, expected one of them: Crop(224)")
+        if arithmetic == "torch":
+            _check_torch_has(self)
+        if self.crop is not None and self.crop.size is None and not isinstance(self.size, (int, Size)):
+            came = "size=None" if self.size is None else f"size={self.size!r}"
+            raise ValueError(f"crop: got a Crop without a size for {came}, expected one of them: Crop(224)")
+        if self.crop is not None and self.crop.size == BATCH and not (batch and pad):
+            raise ValueError(
+                f"crop: got Crop('batch') with batch={batch} and pad={pad}, expected a batch, whose smaller images are "
+                f"padded, or another size"
+            )
 
     @property
     def crop_size(self) -> Size | None:
-        """The crop's size, its own or the target's; None without a crop."""
+        """The crop's size, its own or the target's; None without a crop, or where it depends on the images."""
         if self.crop is None:
             return None
         if self.crop.size is not None:
-            return self.crop.size
-        return Size(self.size, self.size) if isinstance(self.size, int) else self.size
+            return self.crop.fixed_size
+        if isinstance(self.size, int):
+            return Size(self.size, self.size)
+        return self.size if isinstance(self.size, Size) else None
+
+    @property
+    def fixed_size(self) -> Size | None:
+        """The size of every output, where it is the same for all images."""
+        if self.crop is not None:
+            return self.crop_size
+        return self.size if isinstance(self.size, Size) else None
+
+    @property
+    def padding(self) -> Pad:
+        """The `pad`, spelt out."""
+        return self.pad if isinstance(self.pad, Pad) else BLACK_BORDERS
+
+
+def _check_torch_has(target: Target) -> None:
+    """Refuse what antialiased `interpolate` of uint8 tensors on a CPU does not do, and only Pillow does."""
+    if target.resample not in TORCH_FILTERS:
+        why = (
+            "torch's nearest pixels are others than Pillow's" if target.resample == "nearest" else "torch has no other"
+        )
+        raise ValueError(
+            f"resample: got {target.resample!r} with arithmetic='torch', expected one of "
+            f"{', '.join(map(repr, TORCH_FILTERS))}, which torch antialiases uint8 with ({why}); for Pillow's: "
+            f"Target(..., resample={target.resample!r}, arithmetic='pillow')"
+        )
+    if target.reducing_gap is not None:
+        raise ValueError(
+            f"reducing_gap: got {target.reducing_gap:g} with arithmetic='torch', expected None: torch does not reduce "
+            f"before it resizes; Pillow does: Target(..., arithmetic='pillow')"
+        )
+    for index, step in enumerate(target.before):
+        if isinstance(step, (Resize, Halve)):
+            raise ValueError(
+                f"before[{index}]: got {step} with arithmetic='torch', expected a Crop or a Border: steps that resize "
+                f"are Pillow's; Target(..., arithmetic='pillow')"
+            )
 
 
 class DualOutput(NamedTuple):
@@ -166,7 +212,9 @@ class DualOutput(NamedTuple):
         return f"DualOutput({', '.join(shown)})"
 
 
-def _summary(tensor: torch.Tensor) -> str:
+def _summary(tensor: torch.Tensor | list[torch.Tensor]) -> str:
+    if isinstance(tensor, list):
+        return f"list of {len(tensor)} tensors"
     dtype = str(tensor.dtype).removeprefix("torch.")
     return f"{dtype} tensor of shape {tuple(tensor.shape)} on {tensor.device}"
 
@@ -195,95 +243,3 @@ def check_target(target: object, what: str) -> None:
             f"fastnorm.Target(it, size=224, resample='bicubic', crop=224)"
         )
     raise TypeError(f"{what}: got {type(target).__name__}, expected a fastnorm.Target, such as fastnorm.CLIP_224")
-
-
-def _resize(size: object) -> int | Size | None:
-    if size is None:
-        return None
-    if isinstance(size, Mapping):  # as transformers' configurations have it
-        if set(size) == {"shortest_edge"}:
-            return _resize(size["shortest_edge"])
-        if set(size) == {"height", "width"}:
-            return _pair("size", (size["height"], size["width"]))
-        raise ValueError(
-            f"size: got {dict(size)!r}, expected {{'shortest_edge': pixels}}, which is size=pixels, or {{'height': "
-            f"rows, 'width': columns}}, which is size=(rows, columns)"
-        )
-    pair = _pair("size", size)
-    return pair if _whole(size) is None else pair.height
-
-
-def _pair(what: str, size: object) -> Size:
-    side = _whole(size)
-    if side is not None:
-        pair = Size(side, side)
-    elif isinstance(size, Sequence) and not isinstance(size, str) and len(size) == 2:
-        sides = [_whole(side) for side in size]
-        if None in sides:
-            raise TypeError(f"{what}: got {size!r}, expected whole numbers of pixels: (height, width)")
-        pair = Size(*sides)  # type: ignore[arg-type]
-    else:
-        raise TypeError(f"{what}: got {size!r}, expected a number of pixels, or (height, width)")
-    if pair.height < 1 or pair.width < 1:
-        raise ValueError(f"{what}: got {size!r}, expected at least one pixel on each side")
-    if pair.height * pair.width > MAX_PIXELS:
-        raise ValueError(f"{what}: got {size!r}, expected at most {MAX_PIXELS:,} pixels in all")
-    return pair
-
-
-def _whole(value: object) -> int | None:
-    if isinstance(value, bool):
-        return None
-    try:
-        return operator.index(value)  # type: ignore[arg-type]  # integers of numpy and torch too
-    except TypeError:
-        return None
-
-
-def _crop(crop: object) -> Crop | None:
-    if crop is None or isinstance(crop, Crop):
-        return crop
-    if isinstance(crop, Mapping):
-        raise TypeError(
-            f"crop: got {dict(crop)!r}, as in a transformers configuration, expected a Crop, which says where it lies: "
-            f"Crop({(crop.get('height'), crop.get('width'))}, 'transformers')"
-        )
-    return Crop(crop)  # type: ignore[arg-type]  # which checks it
-
-
-def _placement(position: object) -> Placement | Position:
-    choices = (*CENTRES, RANDOM)
-    expected = f"one of {', '.join(map(repr, choices))}, or (top, left)"
-    if isinstance(position, str):
-        if position not in choices:
-            raise ValueError(f"position: got {position!r}, expected {expected}")
-        return cast(Placement, position)
-    values = position.tolist() if hasattr(position, "tolist") else position
-    if not isinstance(values, Sequence):
-        raise TypeError(f"position: got {type(position).__name__}, expected {expected}")
-    if any(isinstance(value, Sequence) for value in values):
-        raise TypeError(
-            f"position: got {len(values)} positions, expected {expected}; one for each image is an argument of the "
-            f"call: fused_preprocess(images, [target], positions=[{type(position).__name__}])"
-        )
-    return checked_position("position", values)
-
-
-def checked_position(what: str, value: object) -> Position:
-    numbers = [_whole(v) for v in value] if isinstance(value, Sequence) and not isinstance(value, str) else []
-    if len(numbers) != 2 or None in numbers:
-        raise TypeError(f"{what}: got {value!r}, expected whole numbers of pixels: (top, left)")
-    return Position(*numbers)  # type: ignore[arg-type]
-
-
-def _filter_name(resample: object) -> FilterName:
-    # Pillow's Resampling is an enumeration whose names are the filters'; so is torchvision's InterpolationMode.
-    name = getattr(resample, "name", resample)
-    number = _whole(name)
-    name = name if number is None else PILLOW_FILTERS.get(number, str(number))
-    known = ", ".join(map(repr, FILTERS))
-    if not isinstance(name, str):
-        raise TypeError(f"resample: got {resample!r}, expected one of {known}")
-    if name.lower() not in FILTERS:
-        raise ValueError(f"resample: got {name!r}, expected one of {known}")
-    return cast(FilterName, name.lower())

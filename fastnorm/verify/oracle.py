@@ -1,7 +1,8 @@
 """The published values from exact rational arithmetic, which shares nothing with torch's.
 
-Every step of `y = ((x / 255) - mean) / std` is computed as a fraction without error, then rounded to float32 by the
-definition of round-to-nearest-even; so is the last rounding to a narrower dtype. Slow, and exact by construction.
+Every step of `y = ((x / 255) - mean) / std`, or of another order of normalising, is computed as a fraction without
+error, then rounded to float32 by the definition of round-to-nearest-even; so is the last rounding to a narrower dtype.
+Slow, and exact by construction.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from fastnorm.spec.normalization import CHANNELS, Normalization
+from fastnorm.spec.normalization import Normalization
+from fastnorm.spec.options import Order
 
 CODES = 256
 
@@ -44,7 +46,7 @@ FORMATS = {torch.float32: FLOAT32, torch.float16: Format(5, 10), torch.bfloat16:
 
 
 class Steps(NamedTuple):
-    """The float32 bit patterns of one pixel's way through the formula."""
+    """The float32 bit patterns of one pixel's way through the formula; `explain` has each order's words for them."""
 
     q: int
     d: int
@@ -61,7 +63,7 @@ def table(normalization: Normalization, dtype: torch.dtype) -> torch.Tensor:
 
 
 def steps(normalization: Normalization, channel: int, pixel: int) -> Steps:
-    """The patterns of x / 255, of that minus mean, and of that divided by std."""
+    """The patterns of x / 255, of that minus mean, and of that divided by std, or another order's equals of them."""
     return _float32_steps(normalization)[channel][pixel]
 
 
@@ -103,18 +105,28 @@ def as_float(pattern: int) -> float:
 @functools.cache
 def _float32_steps(normalization: Normalization) -> tuple[tuple[Steps, ...], ...]:
     return tuple(
-        tuple(_steps_of(pixel, normalization.mean[channel], normalization.std[channel]) for pixel in range(CODES))
-        for channel in range(CHANNELS)
+        tuple(_steps_of(pixel, mean, std, normalization.order) for pixel in range(CODES))
+        for mean, std in zip(normalization.mean, normalization.std, strict=True)
     )
 
 
-def _steps_of(pixel: int, mean: float, std: float) -> Steps:
-    mean32 = decode(_round(Fraction(mean)), FLOAT32)
-    std32 = decode(_round(Fraction(std)), FLOAT32)
-    q = _round(Fraction(pixel, 255))
-    d = _round(decode(q, FLOAT32) - mean32)
+def _steps_of(pixel: int, mean: float, std: float, order: Order) -> Steps:
+    mean32, std32 = _rounded(Fraction(mean)), _rounded(Fraction(std))
+    if order == "to_dtype":
+        q = _rounded(pixel * _rounded(Fraction(1, 255)))
+    elif order == "fused":
+        q, mean32, std32 = Fraction(pixel), _rounded(mean32 * 255), _rounded(std32 * 255)
+    elif order == "scale_shift":
+        q, mean32, std32 = _rounded(pixel / Fraction("127.5")), Fraction(1), Fraction(1)
+    else:
+        q = _rounded(Fraction(pixel, 255))
+    d = _round(q - mean32)
     y = _round(decode(d, FLOAT32) / std32)
-    return Steps(q, d, y)
+    return Steps(_round(q), d, y)
+
+
+def _rounded(value: Fraction) -> Fraction:
+    return decode(_round(value), FLOAT32)
 
 
 def _round(value: Fraction) -> int:

@@ -18,7 +18,8 @@ from fastnorm.spec.geometry import Size
 from fastnorm.spec.normalization import CHANNELS, Normalization
 from fastnorm.spec.options import FILTER_NAMES, Layout
 from fastnorm.spec.presets import CLIP_224, VAE_512
-from fastnorm.spec.target import Crop, Target
+from fastnorm.spec.steps import Crop
+from fastnorm.spec.target import Target
 from fastnorm.verify import oracle
 from fastnorm.verify.pillow_chain import resize_and_crop
 

@@ -4,22 +4,26 @@ Every kernel computes, for each uint8 pixel value x of channel c and each target
 
     q = x / 255;  d = q - mean[k][c];  y = d / std[k][c];  then one rounding to the output's dtype
 
-in float32 with correctly rounded operations. Divisions are multiplications by a reciprocal in two parts where
-`division.plan` has shown that to be exact for all 256 codes. Compile with `enable_fp_fusion=False`: the roundings are
-placed by hand, and no multiply and add may be merged that are not merged here.
+in float32 with correctly rounded operations, or the same in another order of `division`. Divisions are multiplications
+by a reciprocal in two parts where `division.plan` has shown that to be exact for all 256 codes. Compile with
+`enable_fp_fusion=False`: the roundings are placed by hand, and no multiply and add may be merged that are not merged
+here.
 """
 
 import triton
 import triton.language as tl
 
-from .division import FULL_SCALE, Form, reciprocal
+from .division import FULL_SCALE, Form, Start, reciprocal
 
 # Triton's interpreter rounds fma twice and truncates float32 to bfloat16; there the two are spelled out instead.
 _INTERPRETED = tl.constexpr(triton.knobs.runtime.interpret)
 
 _FMA = tl.constexpr(int(Form.FMA))
 _RECIPROCAL = tl.constexpr(int(Form.RECIPROCAL))
-_PLAN_LENGTH = tl.constexpr(10)  # numbers per target in PLANS: the form, then a, b, c for three channels each
+_FORMS = tl.constexpr(len(Form))
+_CODE = tl.constexpr(int(Start.CODE))
+_PRODUCT = tl.constexpr(int(Start.PRODUCT))
+_PLAN_LENGTH = tl.constexpr(10)  # numbers per target in PLANS: form and start, then a, b, c for three channels each
 
 _INVERSE_255 = tl.constexpr(reciprocal(float(FULL_SCALE))[0])
 _INVERSE_255_REST = tl.constexpr(reciprocal(float(FULL_SCALE))[1])
@@ -52,8 +56,14 @@ def _fma(x, y, z):
 
 
 @triton.jit
-def _divide_by_255(x):
-    return _fma(x, _INVERSE_255, x * _INVERSE_255_REST)
+def _start(x, START: tl.constexpr):
+    """What a target's form begins with, from pixel values as float32; what several targets share is computed once."""
+    if START == _CODE:
+        return x
+    elif START == _PRODUCT:
+        return x * _INVERSE_255
+    else:
+        return _fma(x, _INVERSE_255, x * _INVERSE_255_REST)  # x / 255
 
 
 @triton.jit
@@ -63,8 +73,11 @@ def _float32(VALUE: tl.constexpr):
 
 
 @triton.jit
-def _apply(q, FORM: tl.constexpr, a, b, c):
-    """A target's form from q = x / 255; see `division.Form` for what the constants are."""
+def _apply(x, KIND: tl.constexpr, a, b, c):
+    """A target's form, from pixel values as float32; see `division.Form` for what the constants are."""
+    START: tl.constexpr = KIND // _FORMS
+    FORM: tl.constexpr = KIND - START * _FORMS
+    q = _start(x, START)
     if FORM == _FMA:
         return _fma(q, a, b)
     elif FORM == _RECIPROCAL:
@@ -96,10 +109,10 @@ def _constant(PLANS: tl.constexpr, constants, TARGET: tl.constexpr, INDEX: tl.co
 
 
 @triton.jit
-def _target(q, PLANS: tl.constexpr, constants, TARGET: tl.constexpr, CHANNEL: tl.constexpr, DTYPE: tl.constexpr):
-    """One channel of one target from q = x / 255, rounded to the output's dtype."""
+def _target(x, PLANS: tl.constexpr, constants, TARGET: tl.constexpr, CHANNEL: tl.constexpr, DTYPE: tl.constexpr):
+    """One channel of one target from pixel values as float32, rounded to the output's dtype."""
     y = _apply(
-        q,
+        x,
         PLANS[TARGET * _PLAN_LENGTH],
         _constant(PLANS, constants, TARGET, CHANNEL),
         _constant(PLANS, constants, TARGET, 3 + CHANNEL),
@@ -197,10 +210,10 @@ def _normalize_dense_kernel(
             codes = _every_nth(w0, w1, w2, c, 3, GROUP)
         else:
             codes = _every_nth(w0, w1, w2, c * GROUP, 1, GROUP)
-        q = _divide_by_255(codes.to(tl.float32))
+        x = codes.to(tl.float32)
         at = offset + c * plane
         for k in tl.static_range(len(out_ptrs)):
-            y = _target(q, PLANS, constants, k, c, out_ptrs[k].dtype.element_ty)
+            y = _target(x, PLANS, constants, k, c, out_ptrs[k].dtype.element_ty)
             if image_groups is None:
                 tl.store(out_ptrs[k] + at, y, mask=pixel_inside)
             else:
@@ -226,13 +239,13 @@ def _flat_byte(
     word, phase, INDEX: tl.constexpr, PLANS: tl.constexpr, constants, TARGET: tl.constexpr, DTYPE: tl.constexpr
 ):
     """One target's value for byte INDEX of each word; `phase` is the channel of the word's first byte."""
-    q = _divide_by_255(_byte(word, INDEX).to(tl.float32))
+    x = _byte(word, INDEX).to(tl.float32)
     channel = phase + INDEX % 3
     channel = tl.where(channel >= 3, channel - 3, channel)
     a = _of_channel(channel, PLANS, constants, TARGET, 0)
     b = _of_channel(channel, PLANS, constants, TARGET, 3)
     c = _of_channel(channel, PLANS, constants, TARGET, 6)
-    return _round_to(_apply(q, PLANS[TARGET * _PLAN_LENGTH], a, b, c), DTYPE)
+    return _round_to(_apply(x, PLANS[TARGET * _PLAN_LENGTH], a, b, c), DTYPE)
 
 
 @triton.jit
@@ -326,9 +339,9 @@ def _normalize_strided_kernel(
     for c in tl.static_range(3):
         channel = tl.full((), c, pid.dtype)  # strides fit in 32 bits where the products with them do not
         codes = tl.load(tl.max_contiguous(x_at + channel * x_strides[1], 1), mask=inside, other=0)
-        q = _divide_by_255(codes.to(tl.float32))
+        x = codes.to(tl.float32)
         for k in tl.static_range(len(out_ptrs)):
             at = image * out_strides[4 * k] + channel * out_strides[4 * k + 1] + y * out_strides[4 * k + 2]
-            value = _target(q, PLANS, constants, k, c, out_ptrs[k].dtype.element_ty)
+            value = _target(x, PLANS, constants, k, c, out_ptrs[k].dtype.element_ty)
             out_at = out_ptrs[k] + _each_pixel(at, ROWS, COLS) + col * out_strides[4 * k + 3]
             tl.store(tl.max_contiguous(out_at, 1), value, mask=inside)

@@ -1,8 +1,14 @@
 """How each target's exact division is computed: the cheapest form that gives every one of its values correctly rounded.
 
 A uint8 channel has 256 inputs, so exactness needs no error analysis: each form is tried on all of them, in exact
-rational arithmetic, against (x / 255 - mean) / std rounded after each operation. On the GPU a multiplication costs one
-instruction, IEEE division about twenty and a slow-path call.
+rational arithmetic, against the target's order of operations, each of which rounds to float32:
+
+    "to_tensor"    (x / 255 - mean) / std
+    "to_dtype"     (x * (1 / 255) - mean) / std
+    "fused"        (x - mean * 255) / (std * 255)
+    "scale_shift"  x / 127.5 - 1, whatever mean and std
+
+On the GPU a multiplication costs one instruction, IEEE division about twenty and a slow-path call.
 """
 
 from __future__ import annotations
@@ -20,62 +26,103 @@ CODES = range(256)
 FULL_SCALE = 255
 
 
+class Start(enum.IntEnum):
+    """What a form begins with, q."""
+
+    QUOTIENT = 0  # x / 255, in two instructions, which targets share
+    PRODUCT = 1  # x * (1 / 255)
+    CODE = 2  # x
+
+
 class Form(enum.IntEnum):
-    """What to compute from q = x / 255; a, b, c are the plan's constants for the channel."""
+    """What to compute from q; a, b, c are the plan's constants for the channel."""
 
     FMA = 0  # fma(q, a, b); exact where std is a power of two, such as 0.5
     RECIPROCAL = 1  # d = q - a; fma(d, b, d * c), where b + c is 1 / std to 48 bits
     DIVIDE = 2  # (q - a) / b by IEEE division
 
 
+_STARTS = {"to_tensor": Start.QUOTIENT, "to_dtype": Start.PRODUCT, "fused": Start.CODE}
+
+
 @dataclass(frozen=True)
 class Plan:
-    """A form, and its constants per channel as float32 values."""
+    """What to begin with, a form, and its constants per channel as float32 values."""
 
     form: Form
     a: Triple
     b: Triple
     c: Triple = (0.0, 0.0, 0.0)
+    start: Start = Start.QUOTIENT
 
     def flat(self) -> tuple[int | float, ...]:
         """The ten numbers that the kernels take, in the order in which they index them."""
-        return (int(self.form), *self.a, *self.b, *self.c)
+        return (int(self.form) + len(Form) * int(self.start), *self.a, *self.b, *self.c)
 
 
 @functools.lru_cache(maxsize=1024)
-def plan(mean: Triple, std: Triple) -> Plan:
+def plan(mean: Triple, std: Triple, order: str = "to_tensor") -> Plan:
     """The cheapest exact plan for one target; tens of milliseconds, once per target and process."""
-    means, stds = [fp32(Fraction(m)) for m in mean], [fp32(Fraction(s)) for s in std]
-    expected = [[quotient(x, m, s) for x in CODES] for m, s in zip(means, stds, strict=True)]
-
+    expected = values(mean, std, order)
+    # The values of "scale_shift" are those of "to_tensor" for a mean and std of 0.5, as trying them shows.
+    start = _STARTS["to_tensor" if order == "scale_shift" else order]
+    means, stds = constants(mean, std, order) if order != "scale_shift" else ([0.5] * 3, [0.5] * 3)
     candidates = [
         Plan(
             Form.FMA,
             _triple([fp32(1 / Fraction(s)) for s in stds]),
             _triple([fp32(-Fraction(m) / Fraction(s)) for m, s in zip(means, stds, strict=True)]),
+            start=start,
         ),
         Plan(
             Form.RECIPROCAL,
             _triple(means),
             _triple([reciprocal(s)[0] for s in stds]),
             _triple([reciprocal(s)[1] for s in stds]),
+            start=start,
         ),
+        Plan(Form.DIVIDE, _triple(means), _triple(stds), start=start),
     ]
-    for candidate in candidates:
-        if all(
-            _bits(evaluate(candidate, channel, x)) == _bits(expected[channel][x])
-            for channel in range(len(expected))
-            for x in CODES
-        ):
-            return candidate
-    return Plan(Form.DIVIDE, _triple(means), _triple(stds))
+    return next(candidate for candidate in candidates if _is_exact(candidate, expected))
 
 
-def quotient(code: int, mean: float, std: float) -> float:
-    """The contract: (code / 255 - mean) / std, each operation rounded to float32."""
-    q = fp32(Fraction(code, FULL_SCALE))
-    d = fp32(Fraction(q) - Fraction(mean))
-    return fp32(Fraction(d) / Fraction(std))
+def _is_exact(candidate: Plan, expected: list[list[float]]) -> bool:
+    return all(
+        _bits(evaluate(candidate, channel, code)) == _bits(value)
+        for channel, of_channel in enumerate(expected)
+        for code, value in zip(CODES, of_channel, strict=True)
+    )
+
+
+@functools.lru_cache(maxsize=256)
+def values(mean: Triple, std: Triple, order: str = "to_tensor") -> list[list[float]]:
+    """The contract: the value of each code of each channel, each operation rounded to float32. Do not modify."""
+    if order == "scale_shift":
+        shifted = [fp32(Fraction(fp32(Fraction(2 * code, FULL_SCALE))) - 1) for code in CODES]
+        return [shifted] * 3
+    means, stds = constants(mean, std, order)
+    starts = [started(_STARTS[order], code) for code in CODES]
+    differences = [[fp32(Fraction(q) - Fraction(m)) for q in starts] for m in means]
+    return [
+        [fp32(Fraction(d) / Fraction(s)) for d in of_channel] for of_channel, s in zip(differences, stds, strict=True)
+    ]
+
+
+def constants(mean: Triple, std: Triple, order: str) -> tuple[list[float], list[float]]:
+    """What is subtracted and what is divided by, in float32."""
+    means, stds = [fp32(Fraction(m)) for m in mean], [fp32(Fraction(s)) for s in std]
+    if order == "fused":
+        return [fp32(Fraction(m) * FULL_SCALE) for m in means], [fp32(Fraction(s) * FULL_SCALE) for s in stds]
+    return means, stds
+
+
+def started(start: Start, code: int) -> float:
+    """What a form begins with."""
+    if start is Start.CODE:
+        return float(code)
+    if start is Start.PRODUCT:
+        return fp32(code * Fraction(fp32(Fraction(1, FULL_SCALE))))
+    return fp32(Fraction(code, FULL_SCALE))
 
 
 def evaluate(candidate: Plan, channel: int, code: int) -> float:
@@ -83,7 +130,7 @@ def evaluate(candidate: Plan, channel: int, code: int) -> float:
     a, b, c = candidate.a[channel], candidate.b[channel], candidate.c[channel]
     if not all(map(math.isfinite, (a, b, c))):
         return math.nan
-    q = fp32(Fraction(code, FULL_SCALE))
+    q = started(candidate.start, code)
     if candidate.form is Form.FMA:
         return _fma(q, a, b)
     d = fp32(Fraction(q) - Fraction(a))

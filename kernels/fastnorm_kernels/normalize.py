@@ -16,12 +16,13 @@ STRIDED_TILE = 1024  # pixels per program
 MAX_COMPILED_TARGETS = 3
 CONSTANTS = 9  # of a target's plan, after its form
 Numbers = tuple[int | float, ...]
+Target = tuple[Triple, Triple] | tuple[Triple, Triple, str]  # mean, std, and the order if it is not "to_tensor"
 
 LARGEST_INT32 = 2**31 - 1
 MAX_CODES = 2**31 - 2**20  # per launch of whole words: positions are int32, with room for the last program's tail
 
 
-def normalize(planes: torch.Tensor, targets: Sequence[tuple[Triple, Triple]], outputs: Sequence[torch.Tensor]) -> None:
+def normalize(planes: torch.Tensor, targets: Sequence[Target], outputs: Sequence[torch.Tensor]) -> None:
     """Write (planes / 255 - mean) / std into every target's output, reading the pixels once.
 
     Example:
@@ -31,7 +32,8 @@ def normalize(planes: torch.Tensor, targets: Sequence[tuple[Triple, Triple]], ou
 
     Args:
         planes: uint8, (..., 3, H, W), any strides.
-        targets: Mean and std of the three channels, in units of full scale, for each output.
+        targets: Mean and std of the three channels, in units of full scale, for each output; third, if it is another
+            than "to_tensor", the order of `fastnorm_kernels.division`: "to_dtype", "fused" or "scale_shift".
         outputs: float32, float16 or bfloat16 tensors of the same shape and device, any strides without overlap.
 
     Nothing is checked here; launches go to the current stream of the tensors' device.
@@ -44,9 +46,7 @@ def normalize(planes: torch.Tensor, targets: Sequence[tuple[Triple, Triple]], ou
             choose(images, results, plans).run()
 
 
-def prepare(
-    planes: torch.Tensor, targets: Sequence[tuple[Triple, Triple]], outputs: Sequence[torch.Tensor]
-) -> Repeatable | None:
+def prepare(planes: torch.Tensor, targets: Sequence[Target], outputs: Sequence[torch.Tensor]) -> Repeatable | None:
     """Compile what `normalize` would launch; None if that is nothing, several launches, or cannot be repeated."""
     if planes.numel() == 0:
         return None
@@ -57,9 +57,9 @@ def prepare(
         return repeatable(choose(*parts[0], plans_of(targets)))
 
 
-def plans_of(targets: Sequence[tuple[Triple, Triple]]) -> Numbers:
+def plans_of(targets: Sequence[Target]) -> Numbers:
     """The numbers that the kernels take for their targets, one plan after the other."""
-    return tuple(number for mean, std in targets for number in plan(mean, std).flat())
+    return tuple(number for target in targets for number in plan(*target).flat())
 
 
 def _on_device_of(tensor: torch.Tensor) -> contextlib.AbstractContextManager[object]:

@@ -11,20 +11,22 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from .division import CODES, Triple, fp32, quotient
+from .division import Triple, values
 from .jobs import LineJob, OutputJob, Pixels, TableJob, Weight
 
 # What these classes of fastnorm's have to offer is what is used of them here; nothing of fastnorm's is imported.
-Geometry = Any  # source and resized (height, width), rows and columns (spans), vertical_first
+Geometry = (
+    Any  # source, resized, rows and columns (spans), vertical_first, row_box, column_box, is_padded, pad, gathers
+)
 Span = Any  # start, count, offset, length, mirrored
-Filter = Any  # name, support
+Filter = Any  # name, support, arithmetic
 Coefficients = Any  # first, count, fixed
 
 Words = npt.NDArray[np.int64]
@@ -35,6 +37,7 @@ MAX_JOBS = 65535  # per launch, on the last axis of its grid
 MAX_PIXELS = 2**28  # of the intermediate, which is 1 GiB: jobs beyond them come in launches of their own
 
 LINES = 16  # of a first-pass tile: a thread has four, for which it loads its coefficients once
+ONE = 1 << 22  # a coefficient of 1.0, in either arithmetic
 GROUP = 4  # taps that a first pass by words takes first
 EIGHT = 2 * GROUP  # taps that it then takes at a time
 PAIR = 2  # taps that the second pass takes at a time
@@ -55,14 +58,18 @@ class Source(NamedTuple):
 
 @dataclass(frozen=True)
 class ResizeTarget:
-    """What becomes of all images for one target; `output[i]` is image i, of the size that all geometries give."""
+    """What becomes of all images for one target; `output[i]` is image i, of the size that all geometries give.
+
+    What lies around an image is written where it is black or made of its pixels, and is otherwise left as it is.
+    """
 
     filter: Filter
-    coefficients: Callable[[int, int], Coefficients]  # of (source, resized) length; asked where WEIGHTS lacks a filter
+    coefficients: Callable[..., Coefficients]  # of (source, resized, box=), where the device does not make the table
     mean: Triple
     std: Triple
     geometries: Sequence[Geometry]  # one per image
     output: torch.Tensor  # (N, 3, height, width), float32, float16 or bfloat16; any strides without overlap
+    order: str = "to_tensor"  # of normalising: see `division`
 
 
 class Axis(NamedTuple):
@@ -77,6 +84,13 @@ class Axis(NamedTuple):
     offset: int
     length: int
     mirrored: bool
+    box: tuple[float, float] | None = None  # the part of the source that is stretched; None: all of it
+    at: tuple[int, ...] | None = None  # for each pixel, which of the shown ones it is, if padding repeats some
+
+    @property
+    def is_given(self) -> bool:
+        """Whether the host makes the table."""
+        return self.filter not in WEIGHTS or self.box is not None or self.at is not None
 
     @property
     def last(self) -> int:
@@ -120,11 +134,16 @@ class Jobs:
     def _add(self, index: int, source: Source, geometry: Geometry) -> None:
         target = self.targets[index]
         rows, columns = axes_of(geometry, target)
-        output = target.output
+        output, begin = target.output, 0
+        if _leaves_borders(geometry):
+            begin = rows.offset * self.strides[index][2] + columns.offset * self.strides[index][3]
+            rows, columns = (axis._replace(offset=0, length=axis.shown) for axis in (rows, columns))
         along, across = columns, rows
         step, line_step = source.pixel_stride, source.row_stride
         _, channel_step, across_step, along_step = self.strides[index]
         vector = self.vectors[index]
+        if begin % vector or columns.length % vector:
+            vector = 1
         if geometry.vertical_first:
             along, across = rows, columns
             step, line_step = line_step, step
@@ -137,8 +156,8 @@ class Jobs:
         taps = _taps(along, target)
         pitch = _round_up(along.length, TILE)
         across_taps = _round_up(_taps(across, target), PAIR)
-        top = _start(across, across_taps, across.start)
-        bottom = _start(across, across_taps, across.last) + across_taps
+        top = _start(across, across_taps, across.start, target)
+        bottom = _start(across, across_taps, across.last, target) + across_taps
         lines = min(bottom, across.source) - top
         kind = Pixels.STRIDED if geometry.vertical_first else _pixels(source, lines, taps, pitch)
         if kind is not Pixels.STRIDED:
@@ -166,7 +185,7 @@ class Jobs:
                 table_pitch=_round_up(across.length, TILE),
                 taps=across_taps,
                 values=index,
-                output=0,
+                output=begin * output.element_size(),
                 along_step=along_step,
                 across_step=across_step,
                 channel_step=channel_step,
@@ -185,32 +204,53 @@ class Jobs:
         number = self._numbers[key] = len(self._numbers)
         job = _table_job(number, axis, taps, split)
         self.table_words.append(table_bytes(job.pitch, taps, split) // 8)
-        if axis.filter in WEIGHTS:
-            self.tables.append(job)
+        if axis.is_given:
+            self.given[number] = _table(job, _coefficients(axis, target), axis.at)
         else:
-            table = target.coefficients(axis.source, axis.resized)
-            self.given[number] = _table(job, table)
+            self.tables.append(job)
         return number
 
 
 def axes_of(geometry: Geometry, target: ResizeTarget) -> tuple[Axis, Axis]:
     """The rows' axis and the columns'."""
-    return (
-        _axis(geometry.source[0], geometry.resized[0], geometry.rows, target.filter),
-        _axis(geometry.source[1], geometry.resized[1], geometry.columns, target.filter),
-    )
+    kernel = target.filter
+    rows = _axis(geometry.source[0], geometry.resized[0], geometry.rows, kernel, geometry.row_box)
+    columns = _axis(geometry.source[1], geometry.resized[1], geometry.columns, kernel, geometry.column_box)
+    if geometry.is_padded and geometry.pad.mode != "constant":
+        by_row, by_column = geometry.gathers()
+        return _gathered(rows, *by_row), _gathered(columns, *by_column)
+    return rows, columns
 
 
-def _axis(source: int, resized: int, span: Span, kernel: Filter) -> Axis:
+def _axis(source: int, resized: int, span: Span, kernel: Filter, box: tuple[float, float] | None = None) -> Axis:
     # An axis that keeps its size has one table, whatever the filter: the identity, which one tap makes.
-    name, support = ("box", 0.5) if source == resized else (kernel.name, kernel.support)
-    return Axis(source, resized, name, support, span.start, span.count, span.offset, span.length, span.mirrored)
+    name, support = ("box", 0.5) if source == resized and box is None else (_name(kernel), kernel.support)
+    return Axis(source, resized, name, support, span.start, span.count, span.offset, span.length, span.mirrored, box)
+
+
+def _gathered(axis: Axis, span: Span, at: npt.NDArray[np.int64]) -> Axis:
+    """The axis of a crop that is padded with pixels of the image."""
+    plain = (span.start, span.count, 0, axis.length, False)
+    return Axis(axis.source, axis.resized, axis.filter, axis.support, *plain, axis.box, tuple(at.tolist()))
+
+
+def _leaves_borders(geometry: Geometry) -> bool:
+    return bool(geometry.is_padded and geometry.pad.mode == "constant" and not geometry.pad.is_black)
+
+
+def _name(kernel: Filter) -> str:
+    """A filter's name, by which WEIGHTS finds it.
+
+    torch's tables are the host's: how each weight is rounded depends on all of them.
+    """
+    return kernel.name if kernel.arithmetic == "pillow" else f"{kernel.arithmetic} {kernel.name}"
 
 
 def _window(axis: Axis, pixel: int) -> tuple[int, int]:
     """The source pixels that count for a resized pixel, as Pillow finds them: the first, and that after the last."""
-    scale = axis.source / axis.resized
-    centre, support = (pixel + 0.5) * scale, axis.support * max(scale, 1.0)
+    low, high = axis.box or (0.0, float(axis.source))
+    scale = (high - low) / axis.resized
+    centre, support = low + (pixel + 0.5) * scale, axis.support * max(scale, 1.0)
     return max(int(centre - support + 0.5), 0), min(int(centre + support + 0.5), axis.source)
 
 
@@ -220,16 +260,26 @@ def _taps(axis: Axis, target: ResizeTarget) -> int:
     For box that is every pixel of a window. The other filters go to zero continuously, so where a window holds a pixel
     more than its width has room for, by a rounding of its ends, the first or the last has no part in the result.
     """
-    if axis.filter not in WEIGHTS:
-        return int(target.coefficients(axis.source, axis.resized).fixed.shape[1])
+    if axis.filter not in WEIGHTS or axis.box is not None:
+        return int(_coefficients(axis, target).fixed.shape[1])
     width = 2.0 * axis.support * max(axis.source / axis.resized, 1.0)
     taps = math.floor(width + SLACK) + 1 if axis.filter == "box" else math.ceil(width - SLACK)
     return min(taps, axis.source)
 
 
-def _start(axis: Axis, taps: int, pixel: int) -> int:
+def _coefficients(axis: Axis, target: ResizeTarget) -> Coefficients:
+    """The table of an axis, from the host; of one that keeps its size with no more than the one tap."""
+    if axis.source == axis.resized and axis.box is None:
+        return SimpleNamespace(first=np.arange(axis.source), fixed=np.full((axis.source, 1), ONE, np.int32))
+    return target.coefficients(axis.source, axis.resized, box=axis.box)
+
+
+def _start(axis: Axis, taps: int, pixel: int, target: ResizeTarget) -> int:
     """The first tap of a resized pixel, pushed back from the end of the axis."""
-    return min(_window(axis, pixel)[0], max(axis.source - taps, 0))
+    first = _window(axis, pixel)[0]
+    if axis.filter not in WEIGHTS or axis.box is not None:
+        first = int(_coefficients(axis, target).first[pixel])
+    return min(first, max(axis.source - taps, 0))
 
 
 def extent(axes: Sequence[Axis]) -> int:
@@ -259,11 +309,13 @@ def table_bytes(pitch: int, taps: int, split: bool) -> int:
     return 4 * pitch + (24 * pitch * (taps // EIGHT + 1) if split else 8 * pitch * -(-taps // PAIR))
 
 
-def _table(job: TableJob, coefficients: Coefficients) -> Words:
-    """The memory of the table that `_tables_kernel` would make of these coefficients."""
+def _table(job: TableJob, coefficients: Coefficients, repeated: Sequence[int] | None = None) -> Words:
+    """The memory of the table that `_tables_kernel` would make of these coefficients, of repeated pixels or not."""
     memory = np.zeros(table_bytes(job.pitch, job.taps, job.split) // 8, dtype=np.int64)
     numbers = memory.view(np.int32)
     shown = job.origin + job.direction * np.arange(job.pitch)
+    if repeated is not None:
+        shown[: len(repeated)] = job.low + np.array(repeated)
     at = shown.clip(job.low, job.high)
     first = coefficients.first[at]
     start = np.minimum(first, max(job.source - job.taps, 0))
@@ -313,19 +365,11 @@ def vector_of(output: torch.Tensor) -> int:
 
 
 @functools.lru_cache(maxsize=256)  # of 1.5 or 3 KB
-def values_of(mean: Triple, std: Triple, dtype: torch.dtype) -> Words:
+def values_of(mean: Triple, std: Triple, dtype: torch.dtype, order: str) -> Words:
     """The normalised value of each code of each channel, rounded to `dtype`."""
-    constants = [(fp32(Fraction(m)), fp32(Fraction(s))) for m, s in zip(mean, std, strict=True)]
-    exact = [[quotient(code, *constant) for code in CODES] for constant in constants]
-    values: Words = (
-        torch.tensor(exact, dtype=torch.float32, device="cpu")
-        .to(dtype)
-        .view(torch.uint8)
-        .numpy()
-        .view(np.int64)
-        .ravel()
-    )
-    return values
+    exact = torch.tensor(values(mean, std, order), dtype=torch.float32, device="cpu")
+    words: Words = exact.to(dtype).view(torch.uint8).numpy().view(np.int64).ravel()
+    return words
 
 
 def records_of(record: type[NamedTuple], jobs: Sequence[Any]) -> Records:

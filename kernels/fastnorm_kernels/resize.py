@@ -155,7 +155,7 @@ class _Plan:
         lines["source"] += np.array([source.address for source in sources])[self.line_images]
         first = np.array([target.output.data_ptr() for target in targets])
         step = np.array([target.output.stride(0) * target.output.element_size() for target in targets])
-        outputs["output"] = first[self.output_targets] + step[self.output_targets] * self.output_images
+        outputs["output"] += first[self.output_targets] + step[self.output_targets] * self.output_images
         line_records, output_records = _upload([lines, outputs], self.device)
         intermediate = torch.empty(self.pixels, dtype=torch.int32, device=self.device)
         for part in self.passes:
@@ -187,8 +187,10 @@ def _kept_plan(
                 (
                     id(target.geometries),
                     target.filter.name,
+                    target.filter.arithmetic,
                     target.mean,
                     target.std,
+                    target.order,
                     target.output.dtype,
                     target.output.stride(),
                     vector_of(target.output),
@@ -266,7 +268,7 @@ def _make_memory(
 
     Returns it, and the records of the tables that the device makes.
     """
-    values = [values_of(target.mean, target.std, target.output.dtype) for target in jobs.targets]
+    values = [values_of(target.mean, target.std, target.output.dtype, target.order) for target in jobs.targets]
     uploaded = [*values, *jobs.given.values()]
     numbers = [*jobs.given, *tables["table"].tolist()]
     made = [jobs.table_words[number] for number in tables["table"]]

@@ -17,6 +17,9 @@ Triple = tuple[float, float, float]
 # As src/fastnorm.h numbers them, with the sizes of their elements in bytes.
 DTYPES = {torch.float32: (0, 4), torch.float16: (1, 2), torch.bfloat16: (2, 2)}
 
+# The orders of the steps, as src/fastnorm.h numbers them.
+ORDERS = {"to_tensor": 0, "to_dtype": 1, "fused": 2, "scale_shift": 3}
+
 # The least that a thread has to write: starting one takes about as long as writing a quarter of this.
 BYTES_PER_THREAD = 2 << 20
 # From this many output bytes on, stores go past the caches, which would not hold them until they are read.
@@ -24,19 +27,19 @@ STREAMING_BYTES = 16 << 20
 
 
 class PreparedNormalization:
-    """Constants and tables for one mean and standard deviation, where the native code finds them."""
+    """Constants and tables for one mean, standard deviation and order, where the native code finds them."""
 
-    def __init__(self, library: Library, mean: Triple, std: Triple) -> None:
+    def __init__(self, library: Library, mean: Triple, std: Triple, order: str) -> None:
         self.record = NormalizationRecord()
         three = ctypes.c_float * CHANNELS
-        library.functions.fastnorm_prepare(ctypes.byref(self.record), three(*mean), three(*std))
+        library.functions.fastnorm_prepare(ctypes.byref(self.record), three(*mean), three(*std), ORDERS[order])
         self.address = ctypes.addressof(self.record)
 
 
 @functools.lru_cache(maxsize=1024)
-def prepared(library: Library, mean: Triple, std: Triple) -> PreparedNormalization:
+def prepared(library: Library, mean: Triple, std: Triple, order: str = "to_tensor") -> PreparedNormalization:
     """The prepared normalisation of these constants; some ten microseconds, once per process."""
-    return PreparedNormalization(library, mean, std)
+    return PreparedNormalization(library, mean, std, order)
 
 
 def can_normalize(planes: torch.Tensor, outputs: Sequence[torch.Tensor]) -> bool:

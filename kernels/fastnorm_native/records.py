@@ -26,6 +26,8 @@ class NormalizationRecord(ctypes.Structure):
         ("mean", ctypes.c_float * PATTERN),
         ("scale", ctypes.c_float * PATTERN),
         ("scale_rest", ctypes.c_float * PATTERN),
+        ("start", ctypes.c_float),
+        ("start_rest", ctypes.c_float),
         ("only_by_table", ctypes.c_int32),
         ("float32", ctypes.c_float * CODES * CHANNELS),
         ("float16", ctypes.c_uint16 * CODES * CHANNELS),

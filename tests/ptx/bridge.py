@@ -101,7 +101,8 @@ class Resizing:
             slack = TWO_WORDS if source.pixel_stride == 3 else WORD
             self.memory.add(f"image {index}", source.address + low, high - low + 1, slack=slack)
         for index, branch in enumerate(branches):
-            self.memory.add_tensor(f"output {index}", branch.output, writable=True, due=True)
+            for part in _written(branch):
+                self.memory.add_tensor(f"output {index}", part, writable=True, due=True)
 
     def run(self, launch, arch, **options):
         from fastnorm_kernels import planning, resize
@@ -135,6 +136,22 @@ class Resizing:
     def _add_once(self, name, address, size, **options):
         if address not in self.memory:
             self.memory.add(name, address, size, **options)
+
+
+def _written(branch):
+    """What the launches write of a target's output, all of which they have to: not borders that stay as they are."""
+    from fastnorm_kernels.planning import _leaves_borders
+
+    if not any(map(_leaves_borders, branch.geometries)):
+        return [branch.output]
+    parts = []
+    for output, geometry in zip(branch.output, branch.geometries, strict=True):
+        rows, columns = (
+            slice(span.offset, span.offset + span.count) if _leaves_borders(geometry) else slice(None)
+            for span in (geometry.rows, geometry.columns)
+        )
+        parts.append(output[:, rows, columns])
+    return parts
 
 
 def install(arch):

@@ -1,1 +1,1 @@
-"""The CPU backend: Pillow resizes, and torch normalises piece by piece."""
+"""The CPU backend: Pillow or torch resizes, and torch normalises piece by piece."""

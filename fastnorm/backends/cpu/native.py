@@ -42,7 +42,7 @@ class Engine:
         self, planes: torch.Tensor, targets: Sequence[Normalization], outputs: Sequence[torch.Tensor]
     ) -> None:
         """Fill every output from a uint8 view (N, 3, H, W)."""
-        prepared = [normalize.prepared(self.library, target.mean, target.std) for target in targets]
+        prepared = [normalize.prepared(self.library, target.mean, target.std, target.order) for target in targets]
         normalize.normalize(self.library, self.instructions, planes, prepared, outputs, torch.get_num_threads())
         increment_version(outputs)  # autograd learns of a write that torch has not seen
 

@@ -8,6 +8,7 @@ crop keeps is computed, wherever Pillow's table for that part equals the same pa
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -17,15 +18,17 @@ import torch
 from PIL import Image
 
 from fastnorm.spec.filters import (
+    NEAREST,
     Filter,
     Integers,
     centres,
     coefficients,
+    filter_of,
     fixed_point,
     source_window,
     weights_around,
 )
-from fastnorm.spec.geometry import Geometry, Span
+from fastnorm.spec.geometry import Geometry, Reduction, Span, Stage
 
 Codes = npt.NDArray[np.uint8]
 Picture = Image.Image | torch.Tensor
@@ -59,13 +62,48 @@ def resize_into(output: Codes, image: Picture, geometry: Geometry, resample: Fil
         output: uint8, of the size `geometry.output`.
         image: A loaded Pillow image of mode "RGB", or a uint8 CPU tensor (H, W, 3) with any strides.
         geometry: From `fastnorm.spec.geometry`; its order of the passes is kept, whatever the installed Pillow's.
-        resample: One of `fastnorm.spec.filters.FILTERS`.
+        resample: One of `fastnorm.spec.filters`.
     """
+    place(output, geometry, lambda rows, columns: _resize_and_cut(image, geometry, rows, columns, resample))
+
+
+def place(output: Codes, geometry: Geometry, cut: Callable[[Span, Span], Codes]) -> None:
+    """Write all of `output`: padding, and the pixels that `cut` gives of rows and columns, or their mirror image."""
+    if geometry.is_padded and geometry.pad.mode != "constant":
+        down, right = geometry.gathers()
+        output[...] = cut(down.span, right.span)[down.at[:, None], right.at[None, :]]
+        return
     rows, columns = geometry.rows, geometry.columns
-    if (rows.count, columns.count) != geometry.output:
-        output[...] = 0
+    if geometry.is_padded:
+        output[...] = geometry.pad.fill
     shown = output[_shown(rows), _shown(columns)]
-    shown[_direction(rows), _direction(columns)] = _resize_and_cut(image, geometry, resample)
+    shown[_direction(rows), _direction(columns)] = cut(rows, columns)
+
+
+def take_steps(image: Picture, before: Sequence[Stage | Reduction]) -> Picture:
+    """What the steps before the last make of an image: a Pillow image, or a tensor where they only cut."""
+    for step in before:
+        if isinstance(step, Reduction):
+            whole = _picture(image, range(_size(image)[1]), range(_size(image)[0]))
+            box = step.columns.start, step.rows.start, step.columns.stop, step.rows.stop
+            image = whole.reduce((step.factor.width, step.factor.height), box)
+            continue
+        plan = step.geometry
+        if plan.only_cuts:
+            rows, columns = (range(span.start, span.stop) for span in (plan.rows, plan.columns))
+            image = (
+                image[_slice(rows), _slice(columns)] if isinstance(image, torch.Tensor) else _cut(image, columns, rows)
+            )
+            continue
+        codes = np.empty((*step.output, 3), np.uint8)
+        resize_into(codes, image, plan, filter_of(step.resample))
+        image = torch.from_numpy(codes)
+    return image
+
+
+def _size(image: Picture) -> tuple[int, int]:
+    """Its height and width."""
+    return (image.shape[0], image.shape[1]) if isinstance(image, torch.Tensor) else (image.height, image.width)
 
 
 def _shown(span: Span) -> slice:
@@ -76,9 +114,28 @@ def _direction(span: Span) -> slice:
     return slice(None, None, -1 if span.mirrored else 1)
 
 
-def _resize_and_cut(image: Picture, geometry: Geometry, resample: Filter) -> Codes:
-    """The pixels that the crop shows, neither padded nor mirrored."""
-    spans = {_COLUMNS: geometry.columns, _ROWS: geometry.rows}
+def _stretch(image: Picture, geometry: Geometry, resample: Filter) -> Codes:
+    """All of the resized image, of a box or with the nearest pixels: by as many calls as there are passes."""
+    picture = _picture(image, range(geometry.source.width), range(geometry.source.height))
+    boxes = {_COLUMNS: geometry.column_box, _ROWS: geometry.row_box}
+    resized = {_COLUMNS: geometry.resized.width, _ROWS: geometry.resized.height}
+    for axis in (_ROWS, _COLUMNS) if geometry.vertical_first else (_COLUMNS, _ROWS):
+        size = [picture.width, picture.height]
+        box = [0.0, 0.0, float(picture.width), float(picture.height)]
+        if boxes[axis] is None and size[axis] == resized[axis]:
+            continue
+        box[axis], box[axis + 2] = boxes[axis] or (0.0, float(size[axis]))
+        size[axis] = resized[axis]
+        pillows = Image.Resampling[resample.name.upper()]
+        picture = picture.resize((size[0], size[1]), pillows, (box[0], box[1], box[2], box[3]))
+    return np.asarray(picture)
+
+
+def _resize_and_cut(image: Picture, geometry: Geometry, rows: Span, columns: Span, resample: Filter) -> Codes:
+    """The pixels that the spans show, neither padded nor mirrored."""
+    if geometry.box is not None or resample is NEAREST:
+        return _stretch(image, geometry, resample)[rows.start : rows.stop, columns.start : columns.stop]
+    spans = {_COLUMNS: columns, _ROWS: rows}
     sources = {_COLUMNS: geometry.source.width, _ROWS: geometry.source.height}
     resized = {_COLUMNS: geometry.resized.width, _ROWS: geometry.resized.height}
     first, second = (_ROWS, _COLUMNS) if geometry.vertical_first else (_COLUMNS, _ROWS)

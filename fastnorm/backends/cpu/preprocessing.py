@@ -1,4 +1,4 @@
-"""Preprocessing on the CPU: Pillow resizes, one job per image and resized size, and the CPU path normalises.
+"""Preprocessing on the CPU: Pillow or torch resizes, one job per image and resized size, and the CPU path normalises.
 
 Between the two lies a batch of uint8 pixels, a quarter of what the float32 outputs take. Targets that show the same
 pixels of every image share one, and so one resize.
@@ -13,16 +13,21 @@ from collections.abc import Sequence
 import torch
 
 from fastnorm.backends.base import TargetJob
+from fastnorm.backends.cpu import pillow, torch_resize
 from fastnorm.backends.cpu.normalization import normalize
-from fastnorm.backends.cpu.pillow import Picture, resize_into
+from fastnorm.backends.cpu.pillow import Picture, take_steps
+from fastnorm.backends.staging import fill_borders
+from fastnorm.images.batch import Images
 from fastnorm.memory import host_cache
 from fastnorm.runtime import threads
 from fastnorm.spec.filters import Filter
-from fastnorm.spec.geometry import Geometry
+from fastnorm.spec.geometry import Geometry, Reduction, Stage
 
 # The resized pixels, of all jobs together, that wait for normalisation. A larger batch is taken in groups of
 # images, though never of fewer than there are threads.
 MAX_WAITING = 64 << 20
+
+_RESIZE_INTO = {"pillow": pillow.resize_into, "torch": torch_resize.resize_into}
 
 
 def preprocess(images: Sequence[Picture], jobs: Sequence[TargetJob]) -> None:
@@ -41,6 +46,14 @@ def preprocess(images: Sequence[Picture], jobs: Sequence[TargetJob]) -> None:
     group = max(torch.get_num_threads(), MAX_WAITING // max(1, waiting))
     for start in range(0, len(images), group):
         _preprocess_group(images, range(start, min(start + group, len(images))), list(shares.values()))
+    for job in jobs:
+        fill_borders(job)
+
+
+def steps(images: Images, before: Sequence[Sequence[Stage | Reduction]]) -> list[Picture]:
+    """What the steps before the last make of each image."""
+    pairs = zip(images.views(), before, strict=True)
+    return threads.run([functools.partial(take_steps, image, its) for image, its in pairs])
 
 
 def _preprocess_group(images: Sequence[Picture], indices: range, shares: Sequence[Sequence[TargetJob]]) -> None:
@@ -50,7 +63,7 @@ def _preprocess_group(images: Sequence[Picture], indices: range, shares: Sequenc
     threads.run(
         [
             functools.partial(
-                resize_into,
+                _RESIZE_INTO[share[0].resample.arithmetic],
                 codes.numpy()[index - indices.start],
                 images[index],
                 share[0].geometries[index],

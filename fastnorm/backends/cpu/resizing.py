@@ -1,6 +1,6 @@
 """Preprocessing on the CPU by the native code: one walk over an image's rows writes every target.
 
-What the walk cannot take is decided here, before anything is written (`takes`), and left to Pillow and torch.
+What the walk cannot take is decided here, before anything is written (`suits`, `takes`), and left to Pillow and torch.
 """
 
 from __future__ import annotations
@@ -33,14 +33,27 @@ STRIP_BYTES = 1 << 20
 BAND_PIXELS = 1 << 18
 
 
+def suits(job: TargetJob) -> bool:
+    """Whether the walk has a target's filter, and its way to crop and pad."""
+    if job.resample.arithmetic != "pillow" or job.resample.name not in resize.FILTERS:
+        return False
+    return all(
+        geometry.box is None and (geometry.pad.is_black or not geometry.is_padded) for geometry in job.geometries
+    )
+
+
 def takes(job: TargetJob, index: int) -> bool:
-    """Whether the walk takes an image for this target."""
+    """Whether the walk takes an image for a target that suits it."""
     geometry = job.geometries[index]
     return _can_resize(job.resample.name, *_axes(geometry), geometry.vertical_first) and _is_aligned(job.output)
 
 
 def preprocess(engine: Engine, images: Sequence[Picture], jobs: Sequence[TargetJob]) -> None:
     """Write every job's output; arguments as for `fastnorm.backends.cpu.preprocessing.preprocess`."""
+    others = [job for job in jobs if not suits(job)]
+    if others:
+        preprocessing.preprocess(images, others)
+        jobs = [job for job in jobs if suits(job)]
     if not jobs:
         return
     left_out = [index for index in range(len(images)) if not all(takes(job, index) for job in jobs)]
@@ -154,7 +167,7 @@ def _crop(engine: Engine, view: _View, index: int) -> Crop:
 def _output(engine: Engine, job: TargetJob, index: int) -> Output:
     dtype, size = DTYPES[job.output.dtype]
     strides = job.output.stride()
-    normalization = prepared(engine.library, job.normalization.mean, job.normalization.std)
+    normalization = prepared(engine.library, job.normalization.mean, job.normalization.std, job.normalization.order)
     return Output(job.output.data_ptr() + size * index * strides[0], normalization.address, dtype, *strides)
 
 

@@ -16,9 +16,10 @@ from dataclasses import dataclass
 
 import torch
 
-from fastnorm.backends.eager import FULL_SCALE, channel_constants
+from fastnorm.backends.eager import FULL_SCALE, HALF_SCALE, INVERSE_FULL_SCALE, constants_of
 from fastnorm.runtime import threads
 from fastnorm.spec.normalization import Normalization
+from fastnorm.spec.options import Order
 
 # Elements per piece: 1 MiB as float32, half of a current server core's L2 cache. Smaller pieces pay more dispatch,
 # larger ones fall out of the cache; half as many time alike.
@@ -39,12 +40,15 @@ def normalize(planes: torch.Tensor, targets: Sequence[Normalization], outputs: S
 
 @dataclass(frozen=True)
 class _Job:
-    """What is the same for every piece: its size, the constants, and where q = x / 255 is kept."""
+    """What is the same for every piece: its size, the constants, and where q, which is x / 255, is kept.
+
+    Orders of normalising other than "to_tensor" begin with another q: see `fastnorm.backends.eager`.
+    """
 
     piece: tuple[int, int, int]  # images, rows, columns; all but the last of each are of this size
     steps: Sequence[_Step]
     channels_last: bool
-    order: Sequence[int]  # in which the targets are written
+    order: Sequence[int]  # in which the targets are written: those that share a q one after the other
     home: int | None  # the output that holds q until its own turn, the last; None: a buffer does
     narrow: bool  # some output is not float32
 
@@ -65,7 +69,7 @@ class _Job:
             piece=piece,
             steps=[_Step.of(target, columns if channels_last else None) for target in targets],
             channels_last=channels_last,
-            order=sorted(range(len(outputs)), key=lambda index: index == home),
+            order=_in_turn([target.order for target in targets], home),
             home=home,
             narrow=any(output.dtype is not torch.float32 for output in outputs),
         )
@@ -84,10 +88,13 @@ class _Job:
         """Write one piece of every output."""
         q = self._buffer(pixels) if self.home is None else outputs[self.home]
         d = self._buffer(pixels) if self.narrow else q
-        q.copy_(pixels)
-        q.div_(FULL_SCALE)  # on a CPU, torch divides by a number as it does by a tensor
+        started = None
         for index in self.order:
-            self.steps[index].apply(q, d, outputs[index])
+            step = self.steps[index]
+            if step.order != started:
+                started = step.order
+                _start(q, pixels, started)
+            step.apply(q, d, outputs[index])
 
     def _buffer(self, piece: torch.Tensor) -> torch.Tensor:
         """New float32 memory with the outputs' order of axes, so that pieces are written straight through."""
@@ -97,10 +104,27 @@ class _Job:
         return torch.empty(piece.shape, dtype=torch.float32, device=_CPU)
 
 
+def _in_turn(orders: Sequence[Order], home: int | None) -> list[int]:
+    """The targets by their orders, that which is the home of q last."""
+    last = None if home is None else orders[home]
+    return sorted(range(len(orders)), key=lambda index: (orders[index] == last, orders[index], index == home))
+
+
+def _start(q: torch.Tensor, pixels: torch.Tensor, order: Order) -> None:
+    q.copy_(pixels)
+    if order == "to_tensor":
+        q.div_(FULL_SCALE)  # on a CPU, torch divides by a number as it does by a tensor
+    elif order == "to_dtype":
+        q.mul_(INVERSE_FULL_SCALE)
+    elif order == "scale_shift":
+        q.div_(HALF_SCALE)
+
+
 @dataclass(frozen=True)
 class _Step:
-    """What one target does to a piece; its tensors broadcast over (N, 3, H, W)."""
+    """What one target does to a piece, (q - mean) / std; its tensors broadcast over (N, 3, H, W)."""
 
+    order: Order
     mean: torch.Tensor
     std: torch.Tensor
     scale: float | None
@@ -109,9 +133,9 @@ class _Step:
     @classmethod
     def of(cls, target: Normalization, columns: int | None) -> _Step:
         """With a number of columns, constants are written out along a row of channels_last memory."""
-        mean, std = (_broadcastable(values, columns) for values in (target.mean, target.std))
+        mean, std = (_broadcastable(values, columns) for values in constants_of(target, _CPU))
         scale = _power_of_two_scale(target)
-        return cls(mean, std, scale, None if scale is None else mean.mul(-scale))
+        return cls(target.order, mean, std, scale, None if scale is None else mean.mul(-scale))
 
     def apply(self, q: torch.Tensor, scratch: torch.Tensor, output: torch.Tensor) -> None:
         """Write (q - mean) / std into `output`, which may be q itself; only a narrower dtype needs the scratch."""
@@ -137,16 +161,15 @@ def _power_of_two_scale(target: Normalization) -> float | None:
     Scaling by a power of two is exact, so that (q - mean) / std equals scale * q - scale * mean rounded once: one
     pass over the piece instead of two. The bounds keep every intermediate a normal float32.
     """
-    std = target.std[0]
-    if target.std != (std, std, std) or math.frexp(std)[0] != 0.5 or not 2**-16 <= std <= 2**16:
+    means, (std, *others) = (values.flatten().tolist() for values in constants_of(target, _CPU))
+    if others != [std, std] or math.frexp(std)[0] != 0.5 or not 2**-16 <= std <= 2**16:
         return None
-    if any(mean != 0 and not 2**-16 <= abs(mean) <= 2**16 for mean in target.mean):
+    if any(mean != 0 and not 2**-16 <= abs(mean) <= 2**16 for mean in means):
         return None
-    return 1 / std
+    return float(1 / std)
 
 
-def _broadcastable(values: tuple[float, float, float], columns: int | None) -> torch.Tensor:
-    constants = channel_constants(values, _CPU)
+def _broadcastable(constants: torch.Tensor, columns: int | None) -> torch.Tensor:
     if columns is not None:
         # Written out along a row, so that the innermost loop is long: otherwise it would have three steps.
         return constants.view(1, 1, 3).repeat(1, columns, 1).movedim(-1, -3)

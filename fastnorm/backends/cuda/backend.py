@@ -11,12 +11,16 @@ from types import ModuleType
 import torch
 from torch.autograd.graph import increment_version
 
+from fastnorm.backends import eager
 from fastnorm.backends.base import TargetJob
+from fastnorm.backends.staging import in_stages
 from fastnorm.images.batch import Images
 from fastnorm.spec.filters import coefficients
 from fastnorm.spec.normalization import Normalization
+from fastnorm.spec.options import Order
+from fastnorm.spec.padding import Pad
 
-Constants = tuple[tuple[tuple[float, float, float], tuple[float, float, float]], ...]
+Constants = tuple[tuple[tuple[float, float, float], tuple[float, float, float], Order], ...]
 
 
 def serves(device: torch.device) -> bool:
@@ -33,7 +37,7 @@ def normalize(planes: torch.Tensor, normalizations: Sequence[Normalization], out
 
 
 def preprocess(images: Images, jobs: Sequence[TargetJob]) -> None:
-    """Fill every job's output."""
+    """Fill every job's output: the last steps by the kernels, those before them by eager torch on the device."""
     package = kernels()
     assert package is not None, "without Triton, another backend is selected"
     launch_preprocess(package, images, jobs)
@@ -57,6 +61,12 @@ def renormalize(values: torch.Tensor, source: Normalization, target: Normalizati
 
 def launch_preprocess(package: ModuleType, images: Images, jobs: Sequence[TargetJob]) -> None:
     """`preprocess` by a given kernel package."""
+    in_stages(images, jobs, eager.steps, functools.partial(_launch, package))
+
+
+def _launch(package: ModuleType, images: Images, jobs: Sequence[TargetJob]) -> None:
+    for job in jobs:
+        _fill_borders(job)
     branches = [
         package.ResizeTarget(
             filter=job.resample,
@@ -65,6 +75,7 @@ def launch_preprocess(package: ModuleType, images: Images, jobs: Sequence[Target
             std=job.normalization.std,
             geometries=job.geometries,
             output=job.output,
+            order=job.normalization.order,
         )
         for job in jobs
     ]
@@ -72,9 +83,28 @@ def launch_preprocess(package: ModuleType, images: Images, jobs: Sequence[Target
     increment_version([job.output for job in jobs])
 
 
+def _fill_borders(job: TargetJob) -> None:
+    """Fill outputs in which something is not written that is not black, all over, with what is to be seen there."""
+    pads = {g.pad for g in job.geometries if g.is_padded and g.pad.mode == "constant" and not g.pad.is_black}
+    for pad in pads:  # the target's: one, or none
+        for channel, value in enumerate(_border_values(job.normalization, pad)):
+            job.output[:, channel].fill_(value)
+
+
+@functools.lru_cache(maxsize=256)
+def _border_values(normalization: Normalization, pad: Pad) -> list[float]:
+    """What the output shows around the image, in float32: `fill_` rounds it to the output's dtype."""
+    if pad.value is not None:
+        values = torch.tensor(pad.value, dtype=torch.float32, device="cpu")
+    else:
+        codes = torch.tensor(pad.fill, dtype=torch.uint8, device="cpu").view(3, 1, 1)
+        (values,) = eager.normalized(codes, [normalization], [torch.float32])
+    return [float(value) for value in values.flatten().tolist()]
+
+
 def constants(normalizations: Sequence[Normalization]) -> Constants:
-    """The normalisations as the kernel package takes them: plain numbers."""
-    return tuple((normalization.mean, normalization.std) for normalization in normalizations)
+    """The normalisations as the kernel package takes them: plain numbers, and the order's name."""
+    return tuple((normalization.mean, normalization.std, normalization.order) for normalization in normalizations)
 
 
 @functools.cache

@@ -95,11 +95,18 @@ def example_call(
     for side, name, mean, std in (VAE, CLIP):
         span = SimpleNamespace(start=0, count=side, offset=0, length=side, mirrored=False)
         geometry = SimpleNamespace(
-            source=(SIDE, SIDE), resized=(side, side), rows=span, columns=span, vertical_first=False
+            source=(SIDE, SIDE),
+            resized=(side, side),
+            rows=span,
+            columns=span,
+            vertical_first=False,
+            row_box=None,
+            column_box=None,
+            is_padded=False,
         )
         targets.append(
             ResizeTarget(
-                filter=SimpleNamespace(name=name, support=FILTERS[name]),
+                filter=SimpleNamespace(name=name, support=FILTERS[name], arithmetic="pillow"),
                 coefficients=_no_table,
                 mean=mean,
                 std=std,

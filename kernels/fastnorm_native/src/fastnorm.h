@@ -23,17 +23,27 @@ enum {
 // Output dtypes.
 enum { FASTNORM_FLOAT32, FASTNORM_FLOAT16, FASTNORM_BFLOAT16, FASTNORM_UINT8 };
 
+// The orders of the steps.
+enum {
+    FASTNORM_TO_TENSOR,  // q = x / 255
+    FASTNORM_TO_DTYPE,   // q = x * (1 / 255)
+    FASTNORM_FUSED,      // q = x, with mean * 255 and std * 255
+    FASTNORM_SCALE_SHIFT // q = x / 127.5, with a mean and std of 1, whatever is given
+};
+
 // One normalisation, ready for use. Made by fastnorm_prepare, which proves on all 768 inputs that the fast form gives
 // the contract's bits:
 //
-//     q = x / 255;  d = q - mean;  y = d / std;  each operation rounded to float32
+//     d = q - mean;  y = d / std;  each operation rounded to float32
 //
-// The fast form multiplies by a reciprocal in two parts, rounded once: y = fma(d, scale, d * scale_rest).
+// in which the order of the steps says what q is, and mean and std in its unit. The fast form multiplies by reciprocals
+// in two parts, rounded once: q = fma(x, start, x * start_rest), y = fma(d, scale, d * scale_rest).
 typedef struct {
     // R G B R G B ...: a vector of 16 that begins with any channel can be loaded
-    float mean[FASTNORM_PATTERN];
+    float mean[FASTNORM_PATTERN];       // in q's unit
     float scale[FASTNORM_PATTERN];      // 1 / std rounded to float32
     float scale_rest[FASTNORM_PATTERN]; // what is left of 1 / std
+    float start, start_rest;
     int32_t only_by_table;              // the fast form differs somewhere
     float float32[FASTNORM_CHANNELS][FASTNORM_CODES];
     uint16_t float16[FASTNORM_CHANNELS][FASTNORM_CODES];
@@ -72,7 +82,8 @@ FASTNORM_EXPORT const char *fastnorm_fingerprint(void); // of the sources and fl
 FASTNORM_EXPORT int64_t fastnorm_record_size(int32_t record);
 FASTNORM_EXPORT int32_t fastnorm_best_instructions(void); // that this processor and system have
 FASTNORM_EXPORT int32_t fastnorm_self_test(void);       // 0, or a number that names what failed
-FASTNORM_EXPORT void fastnorm_prepare(fastnorm_normalization *prepared, const float *mean, const float *std);
+FASTNORM_EXPORT void fastnorm_prepare(fastnorm_normalization *prepared, const float *mean, const float *std,
+                                      int32_t order);
 FASTNORM_EXPORT void fastnorm_normalize(const fastnorm_normalize_job *job);
 
 #endif

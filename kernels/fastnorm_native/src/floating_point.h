@@ -10,9 +10,9 @@
 #define INVERSE_255_HIGH 0x1.010102p-8f
 #define INVERSE_255_LOW (-0x1.fdfdfep-33f)
 
-static inline float fast_quotient(int code) {
+static inline float fast_quotient(int code, float high, float low) {
     const float x = (float)code;
-    return fmaf(x, INVERSE_255_HIGH, x * INVERSE_255_LOW);
+    return fmaf(x, high, x * low);
 }
 
 typedef unsigned int floating_point_state;

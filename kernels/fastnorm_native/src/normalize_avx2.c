@@ -74,26 +74,26 @@ AVX2 void join_avx2(const uint8_t *const planes[FASTNORM_CHANNELS], int64_t coun
 // --- codes to values
 
 typedef struct {
-    __m256 mean, scale, scale_rest;
+    __m256 start, start_rest, mean, scale, scale_rest;
 } constants;
 
 // For the codes from `index` on.
 AVX2 INLINE constants constants_at(const code_run *run, int64_t index) {
     const fastnorm_normalization *from = run->normalization;
     const int c = channel_of(run, index);
+    const __m256 start = _mm256_set1_ps(from->start), rest = _mm256_set1_ps(from->start_rest);
     if (!run->interleaved) {
-        return (constants){_mm256_set1_ps(from->mean[c]), _mm256_set1_ps(from->scale[c]),
+        return (constants){start, rest, _mm256_set1_ps(from->mean[c]), _mm256_set1_ps(from->scale[c]),
                            _mm256_set1_ps(from->scale_rest[c])};
     }
-    return (constants){_mm256_loadu_ps(from->mean + c), _mm256_loadu_ps(from->scale + c),
+    return (constants){start, rest, _mm256_loadu_ps(from->mean + c), _mm256_loadu_ps(from->scale + c),
                        _mm256_loadu_ps(from->scale_rest + c)};
 }
 
 AVX2 INLINE __m256 values_of(const uint8_t *codes, constants k) {
     const __m256i integers = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)codes));
     const __m256 x = _mm256_cvtepi32_ps(integers);
-    const __m256 low = _mm256_mul_ps(x, _mm256_set1_ps(INVERSE_255_LOW));
-    const __m256 q = _mm256_fmadd_ps(x, _mm256_set1_ps(INVERSE_255_HIGH), low);
+    const __m256 q = _mm256_fmadd_ps(x, k.start, _mm256_mul_ps(x, k.start_rest));
     const __m256 d = _mm256_sub_ps(q, k.mean);
     return _mm256_fmadd_ps(d, k.scale, _mm256_mul_ps(d, k.scale_rest));
 }

@@ -48,7 +48,7 @@ static bool writes(const normalize_kernels *kernels, const fastnorm_normalizatio
 bool normalize_self_test(int32_t best_instructions) {
     const float mean[] = {0.48145466f, 0.4578275f, 0.40821073f}, std[] = {0.26862954f, 0.26130258f, 0.27577711f};
     fastnorm_normalization normalization;
-    fastnorm_prepare(&normalization, mean, std);
+    fastnorm_prepare(&normalization, mean, std, FASTNORM_TO_TENSOR);
     const normalize_kernels *const all[] = {&normalize_portable, &normalize_avx2, &normalize_vnni};
     for (int32_t i = 0; i <= best_instructions; i++) {
         if (!arranges(all[i])) return false;

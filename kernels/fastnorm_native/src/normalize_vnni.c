@@ -11,26 +11,26 @@
 enum { LANES = 16 };
 
 typedef struct {
-    __m512 mean, scale, scale_rest;
+    __m512 start, start_rest, mean, scale, scale_rest;
 } constants;
 
 // For the codes from `index` on.
 AVX512 INLINE constants constants_at(const code_run *run, int64_t index) {
     const fastnorm_normalization *from = run->normalization;
     const int c = channel_of(run, index);
+    const __m512 start = _mm512_set1_ps(from->start), rest = _mm512_set1_ps(from->start_rest);
     if (!run->interleaved) {
-        return (constants){_mm512_set1_ps(from->mean[c]), _mm512_set1_ps(from->scale[c]),
+        return (constants){start, rest, _mm512_set1_ps(from->mean[c]), _mm512_set1_ps(from->scale[c]),
                            _mm512_set1_ps(from->scale_rest[c])};
     }
-    return (constants){_mm512_loadu_ps(from->mean + c), _mm512_loadu_ps(from->scale + c),
+    return (constants){start, rest, _mm512_loadu_ps(from->mean + c), _mm512_loadu_ps(from->scale + c),
                        _mm512_loadu_ps(from->scale_rest + c)};
 }
 
 AVX512 INLINE __m512 values_of(const uint8_t *codes, constants k) {
     const __m512i integers = _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)codes));
     const __m512 x = _mm512_cvtepi32_ps(integers);
-    const __m512 low = _mm512_mul_ps(x, _mm512_set1_ps(INVERSE_255_LOW));
-    const __m512 q = _mm512_fmadd_ps(x, _mm512_set1_ps(INVERSE_255_HIGH), low);
+    const __m512 q = _mm512_fmadd_ps(x, k.start, _mm512_mul_ps(x, k.start_rest));
     const __m512 d = _mm512_sub_ps(q, k.mean);
     return _mm512_fmadd_ps(d, k.scale, _mm512_mul_ps(d, k.scale_rest));
 }
