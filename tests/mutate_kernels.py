@@ -170,7 +170,7 @@ def main():
     bridge.compile_to_ptx_only()
     bridge.install(options.arch)
     bridge._kernel = kernels = Kernels()
-    interpreter.MOST_STEPS = 20_000
+    interpreter.MOST_STEPS = 50_000
     users = collections.defaultdict(list)  # of each kernel's code, the tests that run it
     for name, check in checks().items():
         kernels.used.clear()

@@ -234,6 +234,7 @@ FAULTS = {
     "unknown instruction: add.f32 %r2, %r1, %r1": "add.f32 %r2, %r1, %r1;",
     "unknown instruction: ld.volatile.global.b32 %r2": "ld.volatile.global.b32 %r2, [%rd4];",
     "does not end": "$again: bra $again;",
+    "kernel: does not end": "setp.lt.u32 %p1, %r1, 7; $again: @%p1 bra $part; bra $again; $part: bra $again;",
 }
 
 

@@ -19,7 +19,7 @@ from ptx.translation import Translator
 
 WARP = 32
 SECTOR = 32  # bytes, the least that moves between L2 and DRAM
-MOST_STEPS = 1_000_000  # without a branch to lanes that wait
+MOST_STEPS = 1_000_000  # of the programs that run at once
 
 
 @dataclasses.dataclass
@@ -104,6 +104,7 @@ class State:
         self.everyone = self.lanes = np.arange(len(programs) * threads)
         self._program = self.everyone // threads
         self._some = None  # the active lanes, unless all are
+        self._steps = 0
         self._registers = [None] * len(kernel.module.registers)
         self._alive = np.ones(len(self.everyone), bool)
         self._shared = SharedMemory(kernel.shared_bytes, len(programs), threads) if kernel.shared_bytes else None
@@ -178,7 +179,8 @@ class State:
         """Run a group until it branches, ends, waits, or meets another."""
         kernel, meeting = self.kernel, min(pending, default=None)
         warps = len(np.unique(lanes // WARP)) if self.counts is not None else 0
-        for _ in range(MOST_STEPS):
+        while self._steps < MOST_STEPS:
+            self._steps += 1
             instruction = kernel.instructions[position]
             self._activate(lanes)
             if self.counts is not None:
