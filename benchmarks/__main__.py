@@ -45,19 +45,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--quick", action="store_true", help="few cells and few rounds: minutes, not hours")
     parser.add_argument("--output", type=Path, default=Path("fastnorm-bench"), metavar="FOLDER", help="where rows go")
     parser.add_argument("--rows-only", action="store_true", help="write the rows, and draw nothing")
+    parser.add_argument("--only", default="", metavar="WORDS", help="cells that these words choose, as in pytest -k")
     parser.add_argument("--cells", default=str(ROOT / "benchmarks"), help="the folder or test file to run")
     options = parser.parse_args(argv)
     output = options.output.absolute()
     output.mkdir(parents=True, exist_ok=True)
-    arguments = [
-        options.cells,
-        "--rows",
-        str(output),
-        "-p",
-        "no:cacheprovider",
-        "--color=no",
-        *["--quick"] * options.quick,
-    ]
+    arguments = [options.cells, "--rows", str(output), "-k", options.only, "-p", "no:cacheprovider", "--color=no"]
+    arguments += ["--quick"] * options.quick
     # While tests run, pytest holds the standard streams: what it says goes to a file, the bar to a stream of its own.
     with os.fdopen(os.dup(2), "w") as terminal, (output / "pytest.log").open("w+", encoding="utf-8") as log:
         with progress(None, "measuring", terminal) as bar, contextlib.redirect_stdout(log):

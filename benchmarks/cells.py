@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.peers import Peer
+from benchmarks.peers import Peer, ours, preprocess
 from benchmarks.peers import normalize as peers
 from benchmarks.rows import Cell
 from fastnorm import CLIP, CLIP_224, DINOV2, VAE, VAE_512, Normalization, Target
@@ -33,17 +33,26 @@ SMALL = (2, (24, 40))
 SMALL_IMAGES = ((96, 130), (130, 96))
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Cell:
+    peers: tuple[Peer, ...] = ()
+    rounds: int = 15
+    quick: bool = False
+    device: str = "cpu"
+    busy: int = 0  # processes that compute beside it, for each core
+
+    def named(self, suite: str, name: str, *columns) -> Cell:
+        beside = f", {self.busy} busy a core" if self.busy else ""
+        return Cell("contended" if self.busy else suite, name + beside, *columns)
+
+
 @dataclass(frozen=True)
-class NormalizeCell:
+class NormalizeCell(_Cell):
     images: int
     sizes: tuple[Size, ...]  # several: one call after the other, each with another
     dtypes: tuple[torch.dtype, ...] = (FP32, FP32)
     layout: str = "NHWC"
     memory: str = "out"
-    peers: tuple[Peer, ...] = ()
-    rounds: int = 15
-    quick: bool = False
-    device: str = "cpu"
 
     @property
     def targets(self) -> tuple[Normalization, ...]:
@@ -57,16 +66,13 @@ class NormalizeCell:
         dtypes, count = "+".join(SHORT[dtype] for dtype in self.dtypes), len(self.dtypes)
         name, shape = f"{size} {self.layout} {dtypes} {self.memory}", several or f"{size}x3"
         moved = bytes_moved(values, [dtype.itemsize for dtype in self.dtypes])
-        return Cell("normalize", name, shape, self.layout, count, dtypes, self.memory, self.images, moved)
+        return self.named("normalize", name, shape, self.layout, count, dtypes, self.memory, self.images, moved)
 
 
 @dataclass(frozen=True)
-class PreprocessCell:
+class PreprocessCell(_Cell):
     sizes: tuple[Size, ...]  # of each image
     one_thread: bool = False  # else as many as torch has
-    rounds: int = 11
-    quick: bool = False
-    device: str = "cpu"
 
     @property
     def uniform(self) -> bool:
@@ -79,7 +85,7 @@ class PreprocessCell:
         name, shape = f"{size} fp32+fp32 fresh{threads}", f"{size}x3" if self.uniform else size
         layout = "PIL" if on_cpu else "NHWC" if self.uniform else "HWC"
         moved = preprocess_bytes(self.sizes, PAIR)
-        return Cell("preprocess", name, shape, layout, 2, "fp32+fp32", "fresh", count, moved)
+        return self.named("preprocess", name, shape, layout, 2, "fp32+fp32", "fresh", count, moved)
 
 
 @functools.cache
@@ -108,16 +114,20 @@ _MEMORIES = ("out", "fresh")
 _ONE_SHAPE = (*peers.PACKAGES, peers.COMPILED_STATIC)
 _LARGE = (peers.EAGER, peers.TORCHVISION_V2, peers.DALI_CPU, peers.COMPILED_STATIC)
 _LARGEST = _LARGE[1:]
+_PATHS = (ours.TORCH_PATH, ours.AVX2)
+_CONTENDED = {"peers": (peers.EAGER, peers.TORCHVISION_V2, ours.TORCH_PATH), "rounds": 9}
 
 CPU_NORMALIZE = (
-    *(_square(16, 512, memory=memory, peers=peers.ALL, quick=True) for memory in _MEMORIES),
+    *(_square(16, 512, memory=memory, peers=(*peers.ALL, *_PATHS), quick=True) for memory in _MEMORIES),
     *(_square(8, 224, memory=memory, peers=peers.ALL, rounds=31, quick=memory == "out") for memory in _MEMORIES),
     *(_square(16, 512, peers=_ONE_SHAPE, rounds=11, **options) for options in _OPTIONS),
     *(_square(8, 224, peers=_ONE_SHAPE, rounds=31, **options) for options in _OPTIONS),
-    *(_square(1, 224, memory=memory, peers=_ONE_SHAPE, rounds=101) for memory in _MEMORIES),
+    *(_square(1, 224, memory=memory, peers=(*_ONE_SHAPE, *_PATHS), rounds=101) for memory in _MEMORIES),
     *(_square(64, 512, memory=memory, peers=_LARGE, rounds=9) for memory in _MEMORIES),
-    *(_square(64, 1024, memory=memory, peers=_LARGEST, rounds=5) for memory in _MEMORIES),
-    *(_square(1024, 224, memory=memory, peers=_LARGEST, rounds=5) for memory in _MEMORIES),
+    *(_square(64, 1024, memory=memory, peers=_LARGEST, rounds=3) for memory in _MEMORIES),
+    *(_square(1024, 224, memory=memory, peers=_LARGEST, rounds=3) for memory in _MEMORIES),
+    *(_square(16, 512, memory=memory, busy=busy, **_CONTENDED) for memory in _MEMORIES for busy in (1, 2)),
+    *(_square(images, 224, memory="fresh", busy=busy, **_CONTENDED) for images in (1, 8) for busy in (1, 2)),
 )
 
 # Sizes of multi-resolution training: 512 x 512 pixels in buckets of many aspect ratios, sides in steps of 64.
@@ -150,12 +160,29 @@ NORMALIZE = (*CPU_NORMALIZE, *GPU_NORMALIZE)
 
 # Photographs as cameras and the web have them.
 RAGGED = ((1024, 1536), (1536, 1024), (800, 1200), (1080, 1920), (480, 640), (1024, 768), (1600, 900), (1365, 2048))
-_ONE_SIZE = ((1024, 1024),)
-PREPROCESS = (
-    PreprocessCell(_ONE_SIZE * 8, one_thread=True),
-    PreprocessCell(_ONE_SIZE * 8, quick=True),
-    PreprocessCell(RAGGED, one_thread=True),
-    PreprocessCell(RAGGED),
-    PreprocessCell(_ONE_SIZE * 32, quick=True, device="cuda"),
-    PreprocessCell(RAGGED, device="cuda"),
+_ONE_SIZE, _PHOTOGRAPH = ((1024, 1024),), ((1024, 1536),)
+_ALONE = tuple(peer for peer in preprocess.ALL if peer not in preprocess.THREADED)
+_one_thread = functools.partial(
+    PreprocessCell, one_thread=True, peers=(*_ALONE, *_PATHS, ours.VNNI, ours.TWO_THREADS), rounds=11
+)
+_all_threads = functools.partial(PreprocessCell, peers=(*preprocess.ALL, *_PATHS), rounds=11)
+CPU_PREPROCESS = (
+    _one_thread(_PHOTOGRAPH, quick=True),
+    _one_thread(((3000, 4000),)),
+    _one_thread(((480, 640),), rounds=31),
+    _one_thread(_ONE_SIZE * 8),
+    _all_threads(_ONE_SIZE * 8, quick=True),
+    _one_thread(RAGGED),
+    _all_threads(RAGGED),
+    *(_all_threads(_PHOTOGRAPH, peers=(*preprocess.SERIAL, ours.TORCH_PATH), busy=busy) for busy in (1, 2)),
+)
+_on_gpu = functools.partial(PreprocessCell, peers=preprocess.ALL, rounds=11, device="cuda")
+PREPROCESS = (*CPU_PREPROCESS, _on_gpu(_ONE_SIZE * 32, quick=True), _on_gpu(RAGGED))
+
+# One small call: with a GPU it is launched; without one, a driver that does nothing takes it.
+_CALL = (peers.COMPILED_STATIC, peers.COMPILED_AUTO, peers.EAGER, peers.TORCHVISION_V2)
+HOST = tuple(
+    _square(images, 224, dtypes=(dtype, dtype), memory=memory, peers=_CALL, rounds=200, quick=True)
+    for images, dtype in (((1, BF16), (1, FP32), (8, BF16), (8, FP32)) if torch.cuda.is_available() else ((1, BF16),))
+    for memory in ("fresh", "out")
 )

@@ -4,7 +4,7 @@
 #     benchmarks/gpu.sh FOLDER
 #
 # Needs torch, Triton, pytest, pandas and hypothesis (PYTHON=... chooses the interpreter), and no network.
-# FOLDER gets a log per step and gpu.csv and host.csv with the measurements, which belong into benchmarks/results.
+# FOLDER gets a log per step and gpu.csv with the measurements, which belongs into benchmarks/results.
 # A step that fails does not stop the others; the summary comes last, and the exit code says whether all succeeded.
 # FASTNORM_COMMIT=... names the commit in a copy without git's history. No setting of the card is touched.
 set -uo pipefail
@@ -87,7 +87,7 @@ parallel=()
 if "$python" -c 'import xdist' 2>/dev/null; then parallel=(-n 4 --dist loadfile); fi
 step tests 180 "$python" -m pytest tests -q -p no:cacheprovider "${parallel[@]}"
 step benchmarks 200 "$python" -m pytest benchmarks/test_cells.py -k cuda -q -s -p no:cacheprovider --rows "$out"
-step host-time 45 "$python" -m pytest benchmarks/test_host.py -q -s -p no:cacheprovider --rows "$out"
+step host-time 45 "$python" -m pytest benchmarks/test_cells.py -k test_host_time -q -s -p no:cacheprovider --rows "$out"
 
 # Compiles what the sanitizer then watches, and shows that the case itself is sound.
 step sanitizer-case 45 "$python" tests/sanitizer_case.py

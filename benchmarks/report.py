@@ -15,24 +15,43 @@ from typing import Any, NamedTuple
 import jinja2
 import pandas as pd
 
-from benchmarks import formats
 from benchmarks.comparisons import CELL, NO_DRIVER, at, entries, is_ours, peak_bandwidth, records
-from benchmarks.formats import percent, plural, significant, span, times
 from benchmarks.goals import CPU_PAIR_FRESH, CPU_PAIR_OUT, GPU_PAIR_FRESH, GPU_PAIR_OUT, GPU_VARYING, judge
-from benchmarks.rows import RESULTS, load
+from benchmarks.rows import OURS, RESULTS, load
 from fastnorm.cli._ending import quietly
-from fastnorm.cli._text import print_table
+from fastnorm.cli._text import plural, print_table, significant
 
 NORMALIZE, PREPROCESS, HOST, END_TO_END, BANDWIDTH = "normalize", "preprocess", "host", "end to end", "bandwidth"
 SUITES = {
-    NORMALIZE: "Normalising", PREPROCESS: "Resizing and normalising", HOST: "Host time of one call",
-    END_TO_END: "End to end", BANDWIDTH: "Bandwidth",
+    NORMALIZE: "Normalising", PREPROCESS: "Resizing and normalising", "contended": "Beside busy processes",
+    HOST: "Host time of one call", END_TO_END: "End to end", BANDWIDTH: "Bandwidth",
 }  # fmt: skip
 HEADLINES = (CPU_PAIR_OUT, CPU_PAIR_FRESH, GPU_PAIR_OUT, GPU_PAIR_FRESH, GPU_VARYING)
 PROVENANCE = ("date", "commit", "driver", "threads", "python", "torch", "triton", "run")
 STEADY = 2.0  # rounds further apart than this factor do not measure the code alone
 _ROUND = [digit * 10.0**power for power in range(-4, 7) for digit in (1, 2, 5)]  # where an axis has ticks
 _FEW = 4  # cells of a suite that are drawn; the charts of the others are folded away
+
+
+def times(ratio: float) -> str:
+    return f"{significant(ratio)}x"
+
+
+def percent(share: float) -> str:
+    return f"{100 * share:.0f}%"
+
+
+def milliseconds(value: float) -> str:
+    return f"{significant(value)} ms" if value >= 1 else f"{significant(1e3 * value)} us"
+
+
+def span(line: dict[str, Any]) -> str:
+    """The range of the ratio over several runs, or nothing."""
+    low, high = line["ratio_low"], line["ratio_high"]
+    return f"{significant(low)} to {significant(high)}" if line["ratio_runs"] > 1 and low is not None else ""
+
+
+FORMATS = {shown.__name__: shown for shown in (times, percent, milliseconds, span, plural, significant)}
 
 
 class Bar(NamedTuple):
@@ -57,7 +76,7 @@ def _figure(line: dict[str, Any], figure: str, unit: str, label: str) -> Bar:
     value, colour = line[figure], "ours" if line["ours"] else "other"
     low, high = (value * line["p50_ms"] / (line[p] or line["p50_ms"]) for p in ("p80_ms_high", "p20_ms_low"))
     share = f", {percent(line['copy_fraction'])}" if figure == "gb_per_s" and line["copy_fraction"] else ""
-    return Bar(label, value, f"{significant(value)}{unit}{share}", low, high, colour, line["decodes"])
+    return Bar(label, value, f"{significant(value)}{unit}{share}", low, high, colour, line["part"])
 
 
 def chart(bars: Sequence[Bar], axis: str, log: bool = False, limit: float | None = None) -> dict[str, Any]:
@@ -66,7 +85,8 @@ def chart(bars: Sequence[Bar], axis: str, log: bool = False, limit: float | None
     start, scale = (1.0, math.log) if log else (0.0, float)
     ends = [start, limit or start, *(end for bar in bars for end in (bar.value, bar.low, bar.high))]
     first, last, step = scale(min(ends)), scale(max(ends)), next(n for n in _ROUND if n >= max(ends) / 5)
-    ticks = [n for n in _ROUND if min(ends) <= n <= max(ends)] if log else [n * step for n in range(6)]
+    steps = _ROUND[::3] if log and last - first > math.log(50) else _ROUND  # where many would overlap, powers of ten
+    ticks = [n for n in steps if min(ends) <= n <= max(ends)] if log else [n * step for n in range(6)]
 
     def place(value: float) -> float:
         return 100 * (scale(value) - first) / ((last - first) or 1)
@@ -108,14 +128,14 @@ def machine(device: str, gpu: bool, lines: pd.DataFrame, rows: pd.DataFrame) -> 
             cell["folded"] = number >= _FEW
         if ran := [cell for cell in cells if cell["lines"]]:
             suites[title] = ran
-    moved = records(lines[lines["suite"].isin([NORMALIZE, PREPROCESS]) & lines["ours"]].dropna(subset=["gb_per_s"]))
-    bars = [_figure(line, "gb_per_s", "", line["cell"]) for line in moved]
+    moved = lines[lines["suite"].isin([NORMALIZE, PREPROCESS]) & (lines["name"] == OURS)].dropna(subset=["gb_per_s"])
+    bars = [_figure(line, "gb_per_s", "", line["cell"]) for line in records(moved)]
     peak, axis = peak_bandwidth(lines, device), "GB/s, bytes read and written: more is better"
     return {
         "label": f"{'GPU' if gpu else 'CPU'}: {device}",
         "provenance": {column: list(own[column].astype(str).unique()) for column in PROVENANCE},
         "versions": list(own[own["name"].map(is_ours) & (own["version"] != "")]["version"].unique()),
-        "goals": judge(lines), "bandwidth": chart(bars, axis, limit=peak) if bars else None, "peak": peak,
+        "goals": judge(own), "bandwidth": chart(bars, axis, limit=peak) if bars else None, "peak": peak,
         "suites": suites,
         "absent": lines[lines["runs"] == 0].groupby(["name", "reason"], sort=False)["cell"].agg(list).items(),
     }  # fmt: skip
@@ -141,7 +161,7 @@ def page(rows: pd.DataFrame, problems: Sequence[str] = ()) -> str:
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    environment.filters |= {name: getattr(formats, name) for name in formats.__all__}
+    environment.filters |= FORMATS
     return environment.get_template("report.html.j2").render(
         machines=machines, problems=problems, verdict=verdict(rows), steady=STEADY,
         suites=[suite for suite in SUITES if (ran["suite"] == suite).any()],

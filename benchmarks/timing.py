@@ -11,14 +11,19 @@ sets are walked until a sample lasts milliseconds. A row's note names the kind o
     wall clock      between two synchronisations of the device, for packages with streams of their own
 
 On the CPU a sample is one call by the wall clock, until its result has been dropped again, and by the time of all cores
-that this process and its workers took. A candidate's rows come of rounds, each of which times every candidate once,
-ours last, so that all meet the same conditions.
+that this process and its workers took; beside busy processes it is as many calls as take a tenth of a second. A
+candidate's rows come of rounds, each of which times every candidate once, ours last, so that all meet the same
+conditions.
 """
 
+import contextlib
 import datetime
 import functools
 import math
 import multiprocessing
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -31,10 +36,10 @@ from benchmarks.peers import Missing, Timing
 from benchmarks.rows import COPY, NOT_RUN, Cell, Sample, append, frame, row
 
 SHOWN = ["name", "p50_ms", "cpu_ms", "ratio", "copy_fraction", "mismatches", "note"]
-FILES = {"host": "host", "end to end": "end_to_end"}  # by suite; else the device's
 L2_MULTIPLE = 4  # of the cache's size, that the sets of one cell have at least
 MIN_SETS = 2
 SAMPLE_SECONDS = 2e-3  # one sample takes at least this long
+BUSY_SAMPLE_SECONDS = 0.1  # beside busy processes: many slices of the scheduler, so that waiting for a core shows
 COPY_BYTES = 1 << 30  # of the copy that bandwidth is measured by, read and written each
 # The device waits for half a millisecond while the host begins to fill its queue; for 30 until a sample is queued.
 SPIN_CYCLES = {Timing.GRAPH: 1_000_000, Timing.EVENTS: 1_000_000, Timing.QUEUED: 60_000_000}
@@ -52,9 +57,9 @@ def sets_needed(set_bytes: int, on: torch.device) -> int:
     return max(MIN_SETS, math.ceil(L2_MULTIPLE * l2_bytes / set_bytes))
 
 
-def repeats_needed(seconds: float) -> int:
+def repeats_needed(seconds: float, sample: float = SAMPLE_SECONDS) -> int:
     """How often a run of this length is repeated within one sample."""
-    return max(1, math.ceil(SAMPLE_SECONDS / max(seconds, 1e-7)))
+    return max(1, math.ceil(sample / max(seconds, 1e-7)))
 
 
 def synchronize() -> None:
@@ -66,6 +71,20 @@ def cpu_seconds() -> float:
     """The time of all cores that this process and its workers have taken."""
     workers = [(~worker.pid << 3) | 2 for worker in multiprocessing.active_children()]  # as clock_getcpuclockid has it
     return time.process_time() + sum(map(time.clock_gettime, workers))
+
+
+@contextlib.contextmanager
+def busy(per_core: int) -> Iterator[None]:
+    """As many processes for each core of this one compute, until the block, or this process, ends."""
+    program = "import os; parent = os.getppid()\nwhile os.getppid() == parent: sum(range(100_000))"
+    count = per_core * len(os.sched_getaffinity(0))
+    processes = [subprocess.Popen([sys.executable, "-S", "-c", program]) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
 
 
 @dataclass
@@ -83,12 +102,14 @@ class Candidate:
     peak_mib: float | None = None
     cell: Cell | None = None  # its own columns, where they are not those of the comparison
     kept: Sequence[object] = ()  # outputs that a graph writes
+    within: Callable[[], contextlib.AbstractContextManager] = contextlib.nullcontext  # where it is timed
     samples: list[Sample] = field(default_factory=list)
 
     def sample(self) -> Sample:
         """What one call took."""
-        calls, begun = self.calls * self.repeats, cpu_seconds()
-        return Sample(self.seconds() / calls, (cpu_seconds() - begun) / calls)
+        with self.within():
+            calls, begun = self.calls * self.repeats, cpu_seconds()
+            return Sample(self.seconds() / calls, (cpu_seconds() - begun) / calls)
 
     def seconds(self) -> float:
         """Of all repeats from an idle device on: by the clock, or between events queued while the device spins."""
@@ -172,9 +193,11 @@ class Suite:
     rows: Path | None = None
 
     def compare(
-        self, cell: Cell, entries: Iterable[Candidate | Missing], rounds: int, device: torch.device | str = "cpu"
-    ) -> None:
-        """Time the candidates in turns, and publish their rows; the first is ours.
+        self, cell: Cell, entries: Iterable[Candidate | Missing], rounds: int, device: torch.device | str = "cpu",
+        busy_per_core: int = 0,
+    ) -> None:  # fmt: skip
+        """Time the candidates in turns, beside busy processes where there are to be some, and publish their rows; the
+        first is ours.
 
         Where nothing is timed, each is called once, and a peer that is no longer called correctly is an error, so that
         the suite cannot rot.
@@ -184,9 +207,13 @@ class Suite:
         missing = [entry for entry in entries if isinstance(entry, Missing)]
         broken = [entry for entry in missing if entry.broken]
         assert not (broken and self.verify_only), f"peers whose calls need fixing: {broken}"
-        for _ in range(1 + (0 if self.verify_only else min(rounds, 5) if self.quick else rounds)):  # one to warm up
-            for candidate in (*candidates[1:], candidates[0]):
-                candidate.samples.append(candidate.sample())
+        rounds = 0 if self.verify_only else min(rounds, 5) if self.quick else rounds
+        with busy(busy_per_core if rounds else 0):
+            for warm in range(1 + rounds):  # once to warm up
+                for candidate in (*candidates[1:], candidates[0]):
+                    candidate.samples.append(candidate.sample())
+                    if busy_per_core and not warm:
+                        candidate.repeats = repeats_needed(candidate.samples[0].wall, BUSY_SAMPLE_SECONDS)
         if self.verify_only:
             return
         kind = torch.device(device).type
@@ -204,4 +231,4 @@ class Suite:
         table = frame(rows).assign(ratio=lambda rows: rows["p50_ms"] / rows["p50_ms"][0])
         print(f"\n{cell.cell}\n{table[SHOWN].to_string(index=False, na_rep='')}")  # pytest shows it with -s
         if self.rows:
-            append(self.rows / f"{FILES.get(cell.suite) or ('gpu' if kind == 'cuda' else 'cpu')}.csv", rows)
+            append(self.rows / ("gpu.csv" if kind == "cuda" else "cpu.csv"), rows)

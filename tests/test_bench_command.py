@@ -71,6 +71,11 @@ def test_rows_only_draws_nothing(run, tmp_path):
     assert set(read(tmp_path / "out" / "cpu.csv")["cell"]) == {"quick one", "long one"}
 
 
+def test_words_choose_cells(run, tmp_path):
+    assert run("--rows-only", "--only", "long and one").returncode == 0
+    assert set(read(tmp_path / "out" / "cpu.csv")["cell"]) == {"long one"}
+
+
 def test_a_failing_verification_is_shown_and_is_the_exit_status(run):
     done = run(differing=3)
     assert done.returncode == 1

@@ -1,18 +1,27 @@
-"""The GPU benchmarks' arithmetic, and their cells from end to end with the CPU in the device's place."""
+"""How the benchmarks time: beside busy processes, by a chosen path, GPU cells with the CPU in the device's place."""
 
+import contextlib
 import dataclasses
 import multiprocessing
+import pathlib
+import resource
+import subprocess
+import sys
 import time
 import types
 
 import pytest
 import torch
 
+import fastnorm
 from benchmarks import test_cells, timing
 from benchmarks.cells import GPU_NORMALIZE, PREPROCESS, SMALL_IMAGES
-from benchmarks.peers import Missing, Timing, normalize
-from benchmarks.rows import Cell, Sample, read
+from benchmarks.peers import Job, Missing, Timing, make, mismatches, normalize, ours, preprocess
+from benchmarks.rows import ROOT, Cell, Sample, read
 from benchmarks.timing import Candidate, Suite, repeats_needed, sets_needed
+from fastnorm import CLIP, VAE
+from fastnorm.backends.cpu import native
+from tests.helpers import available_instructions
 
 CUDA, CPU = torch.device("cuda"), torch.device("cpu")
 
@@ -62,6 +71,89 @@ def test_cpu_time_is_that_of_this_process_and_its_workers():
         idle = Candidate("name", "1", lambda: time.sleep(0.1)).sample()
     assert 0.4 <= sample.cpu < 0.5
     assert idle.cpu < 0.05
+
+
+BUSY = """
+import os, subprocess, sys
+from benchmarks import timing
+os.sched_getaffinity = lambda _: {0, 1}
+started, popen = [], subprocess.Popen
+subprocess.Popen = lambda *arguments: [started.append(popen(*arguments)), started[-1]][1]
+with timing.busy(1):
+    print([process.pid for process in started], flush=True)
+    if sys.argv[1] == "killed":
+        os.kill(os.getpid(), 9)
+    raise SystemExit(3)
+"""
+
+
+def is_running(pid):
+    with contextlib.suppress(OSError):
+        return pathlib.Path(f"/proc/{pid}/cmdline").read_bytes() != b""  # empty once it has ended
+    return False
+
+
+@pytest.mark.parametrize(("end", "status"), [("by an error", 3), ("killed", -9)])
+def test_busy_processes_end_with_their_block_or_with_the_suite(end, status):
+    done = subprocess.run([sys.executable, "-c", BUSY, end], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == status
+    pids = [int(pid) for pid in done.stdout.strip("[]\n").split(",")]
+    assert len(pids) == 2
+    until = time.monotonic() + 20
+    while any(map(is_running, pids)):
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+def test_busy_processes_compute():
+    with timing.busy(1):
+        time.sleep(0.5)
+        before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime > before + 0.05
+
+
+def test_beside_busy_processes_a_sample_is_as_many_calls_as_take_a_while(tmp_path, monkeypatch):
+    monkeypatch.setattr(timing, "busy", lambda count: contextlib.nullcontext(asked.append(count)))
+    asked, entries = [], [Candidate(name, "1", None) for name in ("fastnorm", "slow")]
+    entries[0].seconds = lambda: 0.02 * entries[0].repeats
+    entries[1].seconds = lambda: 0.5 * entries[1].repeats
+    Suite(rows=tmp_path).compare(Cell("contended", "cell", "1x2x2x3"), entries, 3, busy_per_core=2)
+    assert asked == [2]
+    assert [entry.repeats for entry in entries] == [5, 1]
+    assert list(read(tmp_path / "cpu.csv")["p50_ms"]) == [20.0, 500.0]
+
+
+def test_what_a_candidate_is_timed_within_is_not_timed():
+    @contextlib.contextmanager
+    def slow():
+        time.sleep(0.1)
+        yield
+        time.sleep(0.1)
+
+    assert Candidate("name", "1", lambda: None, within=slow).sample().wall < 0.1
+
+
+@pytest.mark.parametrize("peer", [ours.TORCH_PATH, ours.AVX2, ours.VNNI, ours.TWO_THREADS], ids=lambda peer: peer.name)
+def test_a_choice_holds_for_its_peer_alone(peer):
+    def state():
+        return native.path_name(), torch.get_num_threads()
+
+    images, before = torch.randint(0, 256, (2, 8, 8, 3), dtype=torch.uint8), state()
+    made = make(peer, Job(images, (VAE, CLIP), CPU, dtypes=(torch.float32,) * 2, memory="out"))
+    assert state() == before
+    if isinstance(made, Missing):
+        assert peer.name.split(", ")[1].lower() not in available_instructions()
+        assert "native code" in made.reason or "this processor lacks" in made.reason
+        return
+    with contextlib.suppress(KeyError), peer.within():
+        name, threads = state()
+        raise KeyError
+    assert state() == before
+    expected = {"torch path": "torch", "AVX2": "native code (avx2)", "VNNI": "native code (vnni)"}
+    assert name == expected.get(peer.name.removeprefix("fastnorm, "), before[0])
+    assert threads == (2 if peer is ours.TWO_THREADS else before[1])
+    assert mismatches(made(images), fastnorm.reference.normalize(images, [VAE, CLIP])) == 0
+    assert made(images)[0].data_ptr() == made(images)[0].data_ptr(), "into the same tensors"
 
 
 def of_samples(name, sample, **columns):
@@ -158,16 +250,17 @@ def test_a_wrong_value_of_ours_is_not_timed(tmp_path, monkeypatch):
 
 
 @pytest.mark.usefixtures("cpu_as_device")
-def test_a_preprocess_cell_gives_its_rows(tmp_path, monkeypatch):
-    monkeypatch.setattr(test_cells.preprocess, "ALL", ())
+def test_a_preprocess_cell_gives_its_rows(tmp_path):
     one_size, ragged = (cell for cell in PREPROCESS if cell.device == "cuda")
     for cell in (
-        dataclasses.replace(one_size, sizes=SMALL_IMAGES[:1] * 2),
-        dataclasses.replace(ragged, sizes=SMALL_IMAGES),
+        dataclasses.replace(one_size, sizes=SMALL_IMAGES[:1] * 2, peers=()),
+        dataclasses.replace(ragged, sizes=SMALL_IMAGES, peers=()),
     ):
         test_cells.test_preprocess(Suite(rows=tmp_path, quick=True), lambda _: None, cell)
     rows = read(tmp_path / "cpu.csv")
     assert list(rows["name"][:4]) == ["fastnorm", "fastnorm, device only", "torch copy_", "torch fill_"]
     assert set(rows[rows["name"] == "fastnorm"]["shape"]) == {"2x96x130x3", "2 ragged"}
-    assert rows["p50_ms"].notna().all()
+    left_out = rows["note"].str.startswith("not run: left out of this cell")
+    assert set(rows[left_out]["name"]) == {peer.name for peer in preprocess.ALL}
+    assert rows[~left_out]["p50_ms"].notna().all()
     assert rows["mismatches"].fillna(0).sum() == 0

@@ -86,6 +86,14 @@ def test_tables_are_the_references(instructions, kernel, axis):
         assert np.array_equal(columns.unpacked(axis.source), expected[::-1] if mirrored else expected)
 
 
+def test_all_filters_and_their_supports_are_known():
+    """Another one, of a later version, takes Pillow's path."""
+    assert {name: support for name, (_, support) in resize.FILTERS.items()} == {
+        f.name: f.support for f in FILTERS.values()
+    }
+    assert not resize.can_resize("another", Axis(2, 1, 0, 1), Axis(2, 1, 0, 1), False)
+
+
 def test_tables_are_made_once_unless_they_are_large():
     axis, large = Axis(1536, 768, 128, 512), Axis(1 << 17, 1 << 16, 0, 1 << 16)
     table = functools.partial(resize.rows_table, LIBRARY, Instructions.PORTABLE, "bicubic")

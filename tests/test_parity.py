@@ -10,11 +10,18 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 
 import fastnorm
 from fastnorm.data.files import shipped_photographs
-from helpers import assert_same_bits, random_pixels
+from helpers import assert_same_bits, cpu_path, random_pixels
 
 pytestmark = pytest.mark.compat
 
 SIZE = 224
+
+
+@pytest.fixture(autouse=True, params=["auto", "torch"])
+def cpu(request):
+    """With the native code where there is one, and without."""
+    with cpu_path(request.param):
+        yield
 
 
 def noise_images():

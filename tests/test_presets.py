@@ -47,8 +47,8 @@ def adm(image, size=256):
     return torch.from_numpy(pixels.copy()).movedim(-1, 0).to(torch.float32) / 127.5 - 1
 
 
-def siglip(size, resample):
-    return by_processor(SiglipImageProcessorPil(size={"height": size, "width": size}, resample=resample))
+def siglip(size):
+    return by_processor(SiglipImageProcessorPil(size={"height": size, "width": size}))
 
 
 def by_processor(processor):
@@ -81,9 +81,8 @@ PUBLISHED = {
     "CLIP_336": by_processor(
         CLIPImageProcessorPil(size={"shortest_edge": 336}, crop_size={"height": 336, "width": 336})
     ),
-    "SIGLIP_224": siglip(224, Image.Resampling.BICUBIC),
-    "SIGLIP_384": siglip(384, Image.Resampling.BICUBIC),
-    "SIGLIP2_224": siglip(224, Image.Resampling.BILINEAR),
+    "SIGLIP_224": siglip(224),
+    "SIGLIP_384": siglip(384),
     "IMAGENET_224": ResNet50_Weights.IMAGENET1K_V1.transforms(),
     "DINOV2_224": by_torchvision(256, 224, InterpolationMode.BICUBIC, IMAGENET),
     "DINOV2_224_HF": by_processor(DINOV2_BASE),

@@ -42,7 +42,6 @@ def test_public_names():
         "Pad",
         "Resize",
         "SIGLIP",
-        "SIGLIP2_224",
         "SIGLIP_224",
         "SIGLIP_384",
         "Sides",

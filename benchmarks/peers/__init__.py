@@ -4,6 +4,7 @@ A peer prepares once for a job and gives a function from one batch to one tensor
 this environment or for this job, is listed with its reason.
 """
 
+import contextlib
 import enum
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -38,6 +39,7 @@ class Job(NamedTuple):
     device: torch.device
     layout: str = "NHWC"  # of batches: also "NCHW", or "NCHW view": (N, 3, H, W) with the strides of NHWC memory
     dtypes: tuple[torch.dtype, ...] = ()
+    memory: str = "fresh"  # "out": whoever can writes into the tensors of an earlier call
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,8 @@ class Peer:
     timing: Timing = Timing.EVENTS
     note: str = ""  # why its row is what it is
     device: str = ""  # the only kind that it is measured on
+    within: Callable[[], contextlib.AbstractContextManager] = contextlib.nullcontext  # where it is called
+    compared: bool = True  # else its results are not the contract's tensors
 
     def version(self) -> str:
         return version_of(*self.distributions)
@@ -67,8 +71,9 @@ def make(peer: Peer, job: Job) -> Function | Missing:
         without_gpu = "measured beside GPU peers" if torch.cuda.is_available() else "needs a GPU"
         return Missing(peer.name, "works on the CPU only" if peer.device == "cpu" else without_gpu)
     try:
-        function = peer.make(job)
-        function(job.example)
+        with peer.within():
+            function = peer.make(job)
+            function(job.example)
         return function
     except CannotRun as why:
         return Missing(peer.name, str(why))

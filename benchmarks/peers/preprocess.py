@@ -47,6 +47,14 @@ def _published(_: Job, backend: str, threaded: bool) -> Function:
     return lambda images: stacked(list(mapped(chain, images)))
 
 
+def _resizes(job: Job) -> Function:
+    """What the published chain has Pillow do, and nothing else."""
+    from torchvision.transforms import InterpolationMode, Resize
+
+    steps = [Resize(target.size, InterpolationMode(target.resample)) for target in job.targets]
+    return lambda images: [[step(image) for image in images] for step in steps]
+
+
 def _v2(target: Target, _: torch.device) -> Callable:
     """torchvision v2 on the tensors' device: a batch at once, images of different sizes one by one."""
     from torchvision.transforms import InterpolationMode, v2
@@ -87,10 +95,11 @@ def _chains(threaded: bool) -> tuple[Peer, ...]:
 _OF = ("transformers",)
 _NAMES = {backend: f"torchvision + transformers ({backend} backend)" for backend in ("Pillow", "torchvision")}
 _MIXED = partial(_each, makers=(_v2, _transformers_clip))
-THREADED = _chains(threaded=True)
+SERIAL, THREADED = _chains(threaded=False), _chains(threaded=True)
 ALL = (
-    *_chains(threaded=False),
+    *SERIAL,
     *THREADED,
+    Peer("Pillow's resizes alone", ("pillow",), _resizes, device="cpu", compared=False),
     Peer("DALI CPU", dali.DISTRIBUTIONS, dali.preprocess, device="cpu"),
     Peer("torchvision v2 on the GPU", ("torchvision",), partial(_each, makers=(_v2, _v2)), device="cuda"),
     Peer(f"{_NAMES['torchvision']} on the GPU", _OF, _MIXED, device="cuda"),

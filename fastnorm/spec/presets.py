@@ -25,7 +25,6 @@ CLIP_224 = Target(CLIP, size=224, resample="bicubic", crop=Crop(position="transf
 CLIP_336 = Target(CLIP, size=336, resample="bicubic", crop=Crop(position="transformers"))
 SIGLIP_224 = Target(SIGLIP, size=(224, 224), resample="bicubic")
 SIGLIP_384 = Target(SIGLIP, size=(384, 384), resample="bicubic")
-SIGLIP2_224 = Target(SIGLIP, size=(224, 224), resample="bilinear")
 IMAGENET_224 = Target(IMAGENET, size=256, resample="bilinear", crop=224)
 DINOV2_224 = Target(DINOV2, size=256, resample="bicubic", crop=224)
 DINOV2_224_HF = Target(DINOV2, size=256, resample="bicubic", crop=Crop(224, "transformers"))
@@ -41,7 +40,6 @@ TARGET_PRESETS: Mapping[str, Target] = {
     "CLIP_336": CLIP_336,
     "SIGLIP_224": SIGLIP_224,
     "SIGLIP_384": SIGLIP_384,
-    "SIGLIP2_224": SIGLIP2_224,
     "IMAGENET_224": IMAGENET_224,
     "DINOV2_224": DINOV2_224,
     "DINOV2_224_HF": DINOV2_224_HF,
@@ -67,8 +65,6 @@ TARGET_SOURCES: Mapping[str, str] = {
     "SIGLIP_224": "transformers' Pillow backend, SiglipImageProcessorPil, with google/siglip-base-patch16-224's "
     "configuration: 224 x 224 whatever the proportions, bicubic",
     "SIGLIP_384": "the same at 384 x 384: google/siglip-so400m-patch14-384",
-    "SIGLIP2_224": "transformers' Pillow backend, SiglipImageProcessorPil, with google/siglip2-base-patch16-224's "
-    "configuration: 224 x 224 whatever the proportions, bilinear",
     "IMAGENET_224": "torchvision's weights.transforms() on a PIL image, with the defaults of its classification models "
     "(ResNet50_Weights.IMAGENET1K_V1): Resize(256) (bilinear), CenterCrop(224), the ImageNet statistics",
     "DINOV2_224": "torchvision on a PIL image, as DINOv2's make_classification_eval_transform: Resize(256, BICUBIC), "

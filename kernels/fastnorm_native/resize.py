@@ -135,8 +135,8 @@ def rows_table(library: Library, instructions: Instructions, filter_name: str, a
 
 
 def can_resize(filter_name: str, columns: Axis, rows: Axis, vertical_first: bool) -> bool:
-    """Whether the native code takes an image: its sides fit, and so do the rows between the two passes."""
-    if max(columns.source, columns.resized, rows.source, rows.resized) > MAX_SIDE:
+    """Whether the native code takes an image: it has the filter, and there is room for the rows between the passes."""
+    if filter_name not in FILTERS or max(columns.source, columns.resized, rows.source, rows.resized) > MAX_SIDE:
         return False
     depth = 1 << (_most_groups(filter_name, rows) - 1).bit_length()
     # Before the columns are resized, a row has those that the crop is made of, of up to 4 bytes.

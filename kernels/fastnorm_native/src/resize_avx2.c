@@ -71,6 +71,7 @@ AVX2_INLINE void horizontal_with(const uint8_t *const rows[GROUP], size_t pixel_
     const int32_t *k = columns->weights, *start = columns->start;
     for (int32_t pixel = 0; pixel < columns->count; pixel += GROUP) {
         __m256i rows01[GROUP], rows23[GROUP];
+#pragma GCC unroll 4
         for (int i = 0; i < GROUP; i++) {
             size_t at = (size_t)start[pixel + i] * pixel_bytes;
             sums s01 = rounding(), s23 = rounding();
@@ -121,6 +122,7 @@ AVX2 static void vertical(const uint32_t *const *lines, int32_t count, const int
     const __m256i in_order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7); // packing works on either half by itself
     for (int32_t x = 0; x < length; x += 32) {
         __m256i eights[4];
+#pragma GCC unroll 4
         for (int i = 0; i < 4; i++) eights[i] = column_totals(lines, count, weights, x + 8 * i);
         const __m256i a = _mm256_packs_epi32(eights[0], eights[1]), b = _mm256_packs_epi32(eights[2], eights[3]);
         const __m256i bytes = _mm256_permutevar8x32_epi32(_mm256_packus_epi16(a, b), in_order);

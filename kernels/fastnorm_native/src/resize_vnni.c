@@ -65,6 +65,7 @@ VNNI_INLINE void horizontal_with(const uint8_t *const rows[GROUP], size_t pixel_
     const int32_t *k = columns->weights, *start = columns->start;
     for (int32_t pixel = 0; pixel < columns->count; pixel += GROUP) {
         __m512i totals[GROUP];
+#pragma GCC unroll 4
         for (int i = 0; i < GROUP; i++) {
             size_t at = (size_t)start[pixel + i] * pixel_bytes;
             sums s = rounding();
