@@ -20,7 +20,8 @@ from fastnorm.spec.normalization import Normalization
 from fastnorm.spec.options import Order
 from fastnorm.spec.padding import Pad
 
-Constants = tuple[tuple[tuple[float, float, float], tuple[float, float, float], Order], ...]
+Triple = tuple[float, float, float]
+Constants = tuple[tuple[Triple, Triple, Order], ...]
 
 
 def serves(device: torch.device) -> bool:
@@ -47,7 +48,7 @@ def denormalize(values: torch.Tensor, source: Normalization, output: torch.Tenso
     """Fill a uint8 or float output from normalised values (..., 3, H, W)."""
     package = kernels()
     assert package is not None, "without Triton, another backend is selected"
-    package.denormalize(values, *constants([source]), output)
+    package.denormalize(values, _mean_and_std(source), output)
     increment_version([output])
 
 
@@ -55,7 +56,7 @@ def renormalize(values: torch.Tensor, source: Normalization, target: Normalizati
     """Fill a float output from values (..., 3, H, W) of another normalisation."""
     package = kernels()
     assert package is not None, "without Triton, another backend is selected"
-    package.renormalize(values, *constants([source, target]), output)
+    package.renormalize(values, _mean_and_std(source), _mean_and_std(target), output)
     increment_version([output])
 
 
@@ -105,6 +106,10 @@ def _border_values(normalization: Normalization, pad: Pad) -> list[float]:
 def constants(normalizations: Sequence[Normalization]) -> Constants:
     """The normalisations as the kernel package takes them: plain numbers, and the order's name."""
     return tuple((normalization.mean, normalization.std, normalization.order) for normalization in normalizations)
+
+
+def _mean_and_std(normalization: Normalization) -> tuple[Triple, Triple]:
+    return normalization.mean, normalization.std
 
 
 @functools.cache
