@@ -107,9 +107,12 @@ def checks():
             )
     for layout in ("NHWC", "NCHW"):
         for memory_format in (torch.contiguous_format, torch.channels_last):
-            found[f"ends {layout} {memory_format}"] = functools.partial(
-                test_shapes.test_a_tile_may_end_after_any_row, layout, 64, memory_format, torch.device("cpu")
-            )
+            for dtype in (torch.float32, torch.bfloat16):
+                for width in (48, 64):
+                    found[f"ends {layout} {memory_format} {dtype} {width}"] = functools.partial(
+                        test_shapes.test_a_tile_may_end_after_any_row,
+                        layout, width, memory_format, dtype, torch.device("cpu"),
+                    )  # fmt: skip
     for layout in (resizing.interleaved, resizing.planar, resizing.four_bytes_a_pixel):
         for dtype in (torch.float32, torch.bfloat16):
             for shape in ((32, 64), (40, 37)):
@@ -128,6 +131,10 @@ def checks():
     for layout in (resizing.padded_rows, resizing.odd_planes):
         found[f"blocks {layout.__name__}"] = functools.partial(
             resizing.test_blocks_of_lines_end_with_the_last_line, layout
+        )
+    for layout in (resizing.padded_rows, resizing.odd_planes, resizing.four_bytes_a_pixel):
+        found[f"several blocks {layout.__name__}"] = functools.partial(
+            resizing.test_a_program_takes_several_blocks_of_lines, layout
         )
     for kernel in (BOX, BILINEAR, BICUBIC):
         found[f"tables {kernel.name}"] = functools.partial(

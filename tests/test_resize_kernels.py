@@ -256,6 +256,16 @@ def test_blocks_of_lines_end_with_the_last_line(layout):
         check([layout(saturated(height, 41))], Target(whole(height, 16), BICUBIC), Target(whole(height, 30), BILINEAR))
 
 
+@pytest.mark.parametrize("layout", [padded_rows, odd_planes, four_bytes_a_pixel], ids=lambda layout: layout.__name__)
+def test_a_program_takes_several_blocks_of_lines(layout):
+    from fastnorm_kernels import resize
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(resize, "PROGRAMS", 1)
+        images = [layout(saturated(height, 41, height)) for height in (40, 50, 64)]
+        check(images, Target(whole(33, 16), BICUBIC), Target(whole(9, 30), BILINEAR))
+
+
 def test_outputs_with_strides_of_their_own():
     images = [noise(20, 30), noise(33, 20)]
     target, places = Target(whole(16, 24)), [slice(0, 24), slice(3, 27)]

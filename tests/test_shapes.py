@@ -75,17 +75,18 @@ def test_views(path, view, layout, memory_format, device):
     check(path, view(lambda *shape: random_pixels(*shape, device=device)), layout, memory_format=memory_format)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last], ids=str)
 @pytest.mark.parametrize("layout", ["NHWC", "NCHW"])
-@pytest.mark.parametrize("width", [33, 64, 1025])
-def test_a_tile_may_end_after_any_row(layout, width, memory_format, device):
-    """Crops, whose tiles hold several short rows: the last one any part of them."""
-    for rows in range(1, 2 if width > 1024 else 1 + 1024 // width):
+@pytest.mark.parametrize("width", [33, 48, 64, 1025])
+def test_a_tile_may_end_after_any_row(layout, width, memory_format, dtype, device):
+    """Crops, whose tiles hold 16 short rows: a first one alone or whole, and any part of a second."""
+    for rows in (1, 2) if width > 1024 else (1, *range(17, 33)):
         if layout == "NHWC":
             batch = random_pixels(1, rows + 1, width + 1, 3, device=device)[:, 1:, 1:]
         else:
             batch = random_pixels(1, 3, rows + 1, width + 1, device=device)[..., 1:, 1:]
-        check("kernel", batch, layout, memory_format=memory_format)
+        check("kernel", batch, layout, (dtype,) * 2, memory_format)
 
 
 @pytest.mark.parametrize("shape", [(0, 8, 8, 3), (2, 0, 8, 3), (2, 8, 0, 3), (0, 3, 8, 8), (2, 0, 4, 4, 3), (0, 0, 3)])
