@@ -140,3 +140,16 @@ def preprocess_by(path):
 
 # Each way to preprocess, beside the reference.
 PREPROCESS = {"kernel": preprocess_by_kernel} | {path: preprocess_by(path) for path in CPU_PATHS}
+
+
+def as_planar(pixels):
+    """The same image (H, W, 3), with its channels one after the other in memory."""
+    return pixels.permute(2, 0, 1).contiguous().permute(1, 2, 0)
+
+
+def as_padded_rows(pixels):
+    """The same image (H, W, 3), as a part of a larger one."""
+    height, width, _ = pixels.shape
+    wide = torch.full((height + 2, width + 5, 3), 99, dtype=torch.uint8)
+    wide[1:-1, 2 : 2 + width] = pixels
+    return wide[1:-1, 2 : 2 + width]

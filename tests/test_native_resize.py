@@ -27,7 +27,17 @@ from fastnorm.spec.geometry import CropRule, Geometry, PassOrder, Size, Span, ge
 from fastnorm_native import Instructions, arrow, resize
 from fastnorm_native.normalize import prepared
 from fastnorm_native.resize import Axis
-from helpers import DTYPES, assert_same_bits, available_instructions, cpu_path, dtype_name, poisoned, random_pixels
+from helpers import (
+    DTYPES,
+    as_padded_rows,
+    as_planar,
+    assert_same_bits,
+    available_instructions,
+    cpu_path,
+    dtype_name,
+    poisoned,
+    random_pixels,
+)
 from native_driver import compiled
 
 LIBRARY = fastnorm_native.library()
@@ -104,19 +114,8 @@ def test_tables_are_made_once_unless_they_are_large():
 # --- pixels
 
 
-def as_planes(pixels):
-    return pixels.permute(2, 0, 1).contiguous().permute(1, 2, 0)
-
-
 def as_columns_of_planes(pixels):
     return pixels.permute(2, 1, 0).contiguous().permute(2, 1, 0)
-
-
-def as_padded_rows(pixels):
-    height, width, _ = pixels.shape
-    wide = torch.full((height + 2, width + 5, 3), 99, dtype=torch.uint8)
-    wide[1:-1, 2 : 2 + width] = pixels
-    return wide[1:-1, 2 : 2 + width]
 
 
 def as_rgbx(pixels):
@@ -136,7 +135,7 @@ def as_every_second_pixel(pixels):
 FORMS = {
     "pil": lambda pixels: Image.fromarray(pixels.numpy()),
     "interleaved": lambda pixels: pixels,
-    "planes": as_planes,
+    "planes": as_planar,
     "columns of planes": as_columns_of_planes,
     "transposed": lambda pixels: pixels.transpose(0, 1).contiguous().transpose(0, 1),
     "padded rows": as_padded_rows,

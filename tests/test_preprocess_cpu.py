@@ -24,7 +24,7 @@ from fastnorm.backends.cpu.preprocessing import preprocess
 from fastnorm.backends.eager import resize_and_crop, source_range
 from fastnorm.spec.filters import BICUBIC, BILINEAR, BOX, FILTERS, FRACTION_BITS, HALF, LANCZOS, coefficients
 from fastnorm.spec.geometry import CropRule, Geometry, PassOrder, Size, Span, geometry
-from helpers import DTYPES, assert_same_bits, dtype_name, poisoned, random_pixels
+from helpers import DTYPES, as_padded_rows, as_planar, assert_same_bits, dtype_name, poisoned, random_pixels
 
 pytestmark = [pytest.mark.compat, pytest.mark.pillow]
 
@@ -46,17 +46,6 @@ def as_pil(pixels):
     return Image.fromarray(pixels.numpy())
 
 
-def as_planes(pixels):
-    return pixels.permute(2, 0, 1).contiguous().permute(1, 2, 0)
-
-
-def as_padded_rows(pixels):
-    height, width, _ = pixels.shape
-    wide = torch.full((height + 2, width + 5, 3), 99, dtype=torch.uint8)
-    wide[1:-1, 2 : 2 + width] = pixels
-    return wide[1:-1, 2 : 2 + width]
-
-
 def as_every_second_pixel(pixels):
     height, width, _ = pixels.shape
     sparse = torch.full((height, 2 * width, 4), 99, dtype=torch.uint8)
@@ -71,7 +60,7 @@ def as_transposed(pixels):
 FORMS = {
     "pil": as_pil,
     "interleaved": lambda pixels: pixels,
-    "planes": as_planes,
+    "planes": as_planar,
     "padded rows": as_padded_rows,
     "every second pixel": as_every_second_pixel,
     "transposed": as_transposed,
@@ -217,7 +206,7 @@ def centre(source, size, rule=CropRule.TORCHVISION):
     ],
     ids=lambda value: f"{value.width}x{value.height}" if isinstance(value, Size) else getattr(value, "name", None),
 )
-@pytest.mark.parametrize("form", [as_pil, as_planes], ids=["pil", "planes"])
+@pytest.mark.parametrize("form", [as_pil, as_planar], ids=["pil", "planes"])
 def test_pillow_computes_what_the_crop_shows(source, size, kernel, calls, form, pillows_calls):
     pixels, plan = noise(source), centre(source, size)
     got = resized(form(pixels), plan, kernel)
