@@ -10,7 +10,7 @@ import fastnorm
 import fastnorm_native
 from fastnorm.backends.cpu import native
 from fastnorm.images.layout import as_planes
-from fastnorm.verify.oracle import bits
+from fastnorm.verification.oracle import bits
 
 PRESETS = (fastnorm.VAE, fastnorm.CLIP, fastnorm.IMAGENET, fastnorm.DINOV2, fastnorm.SIGLIP)
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)

@@ -32,8 +32,8 @@ from fastnorm.spec.arguments import OUTPUT_DTYPES
 from fastnorm.spec.normalization import PRESET_SOURCES, PRESETS
 from fastnorm.spec.options import ALPHA_CHOICES, EXIF_CHOICES
 from fastnorm.spec.presets import TARGET_PRESETS, TARGET_SOURCES
-from fastnorm.verify import check, oracle, pillow_chain, published, resizing
-from fastnorm.verify.checks import Report
+from fastnorm.verification import check, oracle, pillow_chain, published, resizing
+from fastnorm.verification.checks import Report
 from helpers import cpu_path
 
 QUICK = ["--size", "64", "--clip-size", "32", "--rounds", "1", "--device", "cpu"]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import fastnorm
-from fastnorm.verify import oracle
+from fastnorm.verification import oracle
 from fastnorm_kernels import division
 from fastnorm_kernels.division import Form
 from helpers import PRESETS

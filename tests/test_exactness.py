@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import fastnorm
-from fastnorm.verify import oracle
+from fastnorm.verification import oracle
 from helpers import DTYPES, PATHS, PRESETS, assert_same_bits, dtype_name, every_code, poisoned
 
 pytestmark = pytest.mark.compat

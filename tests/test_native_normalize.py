@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 import fastnorm
 from fastnorm import CLIP, VAE, Normalization
 from fastnorm.backends.cpu import native, torch_normalization
-from fastnorm.verify import oracle
+from fastnorm.verification import oracle
 from fastnorm_native import Instructions, library
 from fastnorm_native import normalize as native_normalize
 from helpers import DTYPES, PRESETS, assert_same_bits, available_instructions, cpu_path, dtype_name, random_pixels

@@ -13,7 +13,7 @@ import torch
 import fastnorm
 from fastnorm.spec.arguments import OUTPUT_DTYPES
 from fastnorm.spec.normalization import PRESETS
-from fastnorm.verify import oracle
+from fastnorm.verification import oracle
 
 EXTREMES = {
     "overflow": fastnorm.Normalization(0.0, 1e-45),

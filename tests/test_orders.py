@@ -19,7 +19,7 @@ import fastnorm
 from fastnorm import Normalization
 from fastnorm.ops import torch_op
 from fastnorm.spec.options import ORDERS
-from fastnorm.verify import oracle
+from fastnorm.verification import oracle
 from fastnorm_kernels import division
 from fastnorm_kernels.division import Form, Start
 from helpers import (

@@ -1,4 +1,4 @@
-"""`fastnorm check`: `fastnorm.verify.check` on this machine, as tables."""
+"""`fastnorm check`: `fastnorm.verification.check` on this machine, as tables."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from fastnorm.cli._progress import progress
 from fastnorm.cli._targets import from_config, from_numbers
 from fastnorm.cli._text import paragraph, print_table
 from fastnorm.spec.normalization import CHANNELS, PRESETS, Normalization
-from fastnorm.verify import check, normalizing, oracle
+from fastnorm.verification import check, normalizing, oracle
 
 _SHOWN = 10
 

@@ -20,7 +20,7 @@ from fastnorm.cli import fonts
 from fastnorm.spec.geometry import Size
 from fastnorm.spec.normalization import CHANNELS, Normalization
 from fastnorm.spec.target import Target
-from fastnorm.verify import oracle
+from fastnorm.verification import oracle
 
 MARGIN = 40
 GAP = 20

@@ -27,8 +27,8 @@ from fastnorm.data.tally import Tally, as_pil
 from fastnorm.runtime import timing
 from fastnorm.spec.normalization import CHANNELS
 from fastnorm.spec.target import Target
-from fastnorm.verify.pillow_chain import short_side_and_crop
-from fastnorm.verify.published import Published
+from fastnorm.verification.pillow_chain import short_side_and_crop
+from fastnorm.verification.published import Published
 
 MAX_ROWS = 8  # of the contact sheet
 _NAMES_PER_NOTE = 3

@@ -21,7 +21,7 @@ from fastnorm.spec.normalization import PRESET_SOURCES, PRESETS, Normalization
 from fastnorm.spec.options import Order
 from fastnorm.spec.presets import TARGET_PRESETS, TARGET_SOURCES
 from fastnorm.spec.sizes import SizeRule
-from fastnorm.verify import oracle
+from fastnorm.verification import oracle
 
 _CHANNELS = "RGB"
 _CPU = torch.device("cpu")

@@ -11,8 +11,8 @@ from fastnorm.data.dataset import Batch
 from fastnorm.images.packed import PackedImages
 from fastnorm.ops import preprocess
 from fastnorm.spec.geometry import Size
-from fastnorm.verify.oracle import bits
-from fastnorm.verify.published import Published
+from fastnorm.verification.oracle import bits
+from fastnorm.verification.published import Published
 
 
 class Tally:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import enum
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
 from fastnorm.spec.arguments import check_normalization, resolve_dtypes, resolve_memory_formats
+from fastnorm.spec.configs.targets import Backend, read_target
 from fastnorm.spec.filters import TORCH_FILTERS
 from fastnorm.spec.geometry import Size
 from fastnorm.spec.normalization import Normalization
@@ -152,6 +154,40 @@ class Target:
                 f"crop: got Crop('batch') with batch={batch} and pad={pad}, expected a batch, whose smaller images are "
                 f"padded, or another size"
             )
+
+    @classmethod
+    def from_config(
+        cls,
+        source: str | os.PathLike[str] | Mapping[str, Any] | object,
+        backend: Backend | None = None,
+        **changes: object,
+    ) -> Target:
+        """Read a published image processor's configuration, whole: geometry, filter, arithmetic and normalisation.
+
+        Example:
+            >>> Target.from_config("clip-vit-large-patch14", backend="pil") == fastnorm.CLIP_224  # a local folder
+            True
+
+        Args:
+            source: A `preprocessor_config.json`, its folder or its contents as a dict; a transformers image processor
+                (or a processor that has one); timm's `pretrained_cfg` or `create_transform(...)`; open_clip's
+                `PreprocessCfg`; torchvision's `weights.transforms()`; diffusers' `VaeImageProcessor`. A model's name on
+                the Hugging Face Hub is looked up in the local cache, never downloaded.
+            backend: Whose pixels a transformers configuration asks for: "pil" (Pillow's) or "torchvision" (torch's
+                arithmetic, the default of transformers 5). None: an object's own; of a configuration, what transformers
+                itself would take, "torchvision" where the class has it.
+            **changes: Arguments of `Target` to set otherwise, such as `dtype=torch.bfloat16`.
+
+        Returns:
+            The target. Its outputs equal the processor's `pixel_values`, bit for bit.
+
+        Raises:
+            FileNotFoundError: No such file, or not in the local cache.
+            TypeError: Something else than the above.
+            ValueError: A class or a setting that is not reproduced: which, why, and what to do instead.
+        """
+        arguments: dict[str, Any] = {**read_target(source, backend), **changes}
+        return cls(**arguments)
 
     @property
     def crop_size(self) -> Size | None:

@@ -12,7 +12,7 @@ from fastnorm.ops import normalize
 from fastnorm.spec.arguments import MEMORY_FORMATS, OUTPUT_DTYPES
 from fastnorm.spec.normalization import CHANNELS, CLIP, VAE, Normalization
 from fastnorm.spec.options import Layout
-from fastnorm.verify import oracle
+from fastnorm.verification import oracle
 
 # (N, H, W): one image that holds each pixel value once; odd sides, so that rows and images start unaligned; and several
 # tiles of a kernel. Each holds all pixel values in every channel.

@@ -74,7 +74,7 @@ class Constants(NamedTuple):
 
 def read_constants(config: object) -> Constants:
     """The constants of `Normalization.from_config`, which documents the argument and the errors."""
-    values, source = _load(config)
+    values, source = load_config(config)
     for _ in range(_MAX_NESTED):  # a bound, as a dictionary may hold itself
         found = _constants(values, source)
         if found is not None:
@@ -149,7 +149,7 @@ def _check_factor(factor: object, source: str) -> None:
     )
 
 
-def _load(config: object) -> tuple[Mapping[str, Any], str]:
+def load_config(config: object) -> tuple[Mapping[str, Any], str]:
     if isinstance(config, Mapping):
         return config, "config"
     if isinstance(config, (str, os.PathLike)):

@@ -14,7 +14,7 @@ from PIL import Image
 from fastnorm import reference
 from fastnorm.runtime import threads
 from fastnorm.spec.target import Target
-from fastnorm.verify.pillow_chain import resize_and_crop, short_side_and_crop
+from fastnorm.verification.pillow_chain import resize_and_crop, short_side_and_crop
 
 Tensors = tuple[torch.Tensor, torch.Tensor]  # the VAE's and CLIP's
 

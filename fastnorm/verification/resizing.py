@@ -20,8 +20,8 @@ from fastnorm.spec.options import FILTER_NAMES, Layout
 from fastnorm.spec.presets import CLIP_224, VAE_512
 from fastnorm.spec.steps import Crop
 from fastnorm.spec.target import Target
-from fastnorm.verify import oracle
-from fastnorm.verify.pillow_chain import resize_and_crop
+from fastnorm.verification import oracle
+from fastnorm.verification.pillow_chain import resize_and_crop
 
 if TYPE_CHECKING:
     from fastnorm.ops.preprocess import AnyImages

@@ -10,7 +10,7 @@ import torch
 
 from fastnorm.spec.arguments import OUTPUT_DTYPES
 from fastnorm.spec.normalization import PRESETS, Normalization
-from fastnorm.verify import normalizing, resizing
+from fastnorm.verification import normalizing, resizing
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def check(
 ) -> Report:
     """Compare every pixel value, channel, dtype and layout, and every resizing filter, with the published values.
 
-        report = fastnorm.verify.check(device="cuda")
+        report = fastnorm.verification.check(device="cuda")
         assert report.passed, report.wrong_normalized + report.wrong_resized
 
     Normalising is compared with exact fractions, resizing with the installed Pillow's `Image.resize` and with
