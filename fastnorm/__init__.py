@@ -43,6 +43,7 @@ __all__ = [
     "Normalization",
     "PackedImages",
     "Pad",
+    "PictureError",
     "Resize",
     "Sides",
     "Square",
@@ -79,6 +80,7 @@ if TYPE_CHECKING or not _is_command():
     from fastnorm.ops.guard import guard
     from fastnorm.ops.normalize import fused_dual_normalize, fused_normalize
     from fastnorm.ops.preprocess import fused_dual_preprocess, fused_preprocess
+    from fastnorm.spec.errors import PictureError
     from fastnorm.spec.normalization import CLIP, DINOV2, IMAGENET, SIGLIP, VAE, Normalization
     from fastnorm.spec.padding import Pad
     from fastnorm.spec.presets import (
@@ -105,6 +107,7 @@ else:
         "ops.guard": ("guard",),
         "ops.normalize": ("fused_dual_normalize", "fused_normalize"),
         "memory.host_cache": ("empty_host_cache", "set_host_cache_limit"),
+        "spec.errors": ("PictureError",),
         "spec.normalization": ("CLIP", "DINOV2", "IMAGENET", "SIGLIP", "VAE", "Normalization"),
         "images.packed": ("PackedImages",),
         "ops.preprocess": ("fused_dual_preprocess", "fused_preprocess"),
