@@ -44,10 +44,14 @@ __all__ = [
     "PackedImages",
     "Pad",
     "PictureError",
+    "Prefetcher",
+    "Preprocess",
     "Resize",
     "Sides",
     "Square",
     "Target",
+    "collate_image_fn",
+    "collate_images",
     "denormalize",
     "empty_host_cache",
     "fused_dual_normalize",
@@ -74,6 +78,9 @@ def _is_command() -> bool:
 # torch.ops.fastnorm.normalize. The command does without until it needs them: --help is quick, Ctrl-C is quiet.
 if TYPE_CHECKING or not _is_command():
     from fastnorm import reference
+    from fastnorm.data.collate import collate_image_fn, collate_images
+    from fastnorm.data.prefetch import Prefetcher
+    from fastnorm.data.preprocess import Preprocess
     from fastnorm.images.packed import PackedImages
     from fastnorm.memory.host_cache import empty_host_cache, set_host_cache_limit
     from fastnorm.ops.denormalize import denormalize, renormalize
@@ -107,6 +114,9 @@ else:
         "ops.guard": ("guard",),
         "ops.normalize": ("fused_dual_normalize", "fused_normalize"),
         "memory.host_cache": ("empty_host_cache", "set_host_cache_limit"),
+        "data.collate": ("collate_image_fn", "collate_images"),
+        "data.prefetch": ("Prefetcher",),
+        "data.preprocess": ("Preprocess",),
         "spec.errors": ("PictureError",),
         "spec.normalization": ("CLIP", "DINOV2", "IMAGENET", "SIGLIP", "VAE", "Normalization"),
         "images.packed": ("PackedImages",),

@@ -10,6 +10,7 @@ import json
 import pathlib
 import re
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -24,12 +25,16 @@ GUIDES = sorted((ROOT / "docs" / "guides").glob("*.md"))
 PAGES = [README, *sorted((ROOT / "docs").rglob("*.md"))]
 
 MODULES = [
+    "fastnorm.data.collate",
+    "fastnorm.data.prefetch",
+    "fastnorm.data.preprocess",
     "fastnorm.ops.denormalize",
     "fastnorm.ops.guard",
     "fastnorm.ops.normalize",
     "fastnorm.spec.normalization",
     "fastnorm.images.packed",
     "fastnorm.ops.preprocess",
+    "fastnorm.spec.errors",
     "fastnorm.spec.filters",
     "fastnorm.spec.target",
     "fastnorm.spec.describe",
@@ -88,7 +93,9 @@ def given(tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", MODULES)
 def test_docstring_examples(name):
     module = importlib.import_module(name)
-    result = doctest.testmod(module, extraglobs={"dataclasses": dataclasses, "fastnorm": fastnorm})
+    result = doctest.testmod(
+        module, extraglobs={"dataclasses": dataclasses, "fastnorm": fastnorm, "np": np, "torch": torch}
+    )
     assert result.attempted > 0
     assert result.failed == 0
 

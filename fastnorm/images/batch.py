@@ -139,7 +139,10 @@ def read_images(images: object, layout: str, alpha: str, exif: str) -> Images:
     if hasattr(images, "__fastnorm_images__"):  # isinstance of a protocol takes 14 microseconds in Python 3.11
         found = cast("SupportsImages", images).__fastnorm_images__()
     elif isinstance(images, (torch.Tensor, np.ndarray)):
-        found = _of_batch(as_planes(images, layout, "images"))
+        try:
+            found = _of_batch(as_planes(images, layout, "images"))
+        except ValueError as error:
+            raise (PictureError(str(error)) if images.ndim <= 3 else error) from None
     elif is_pil_image(images):
         found = _of_list([images], layout, alpha, exif, leading=())
     elif isinstance(images, (list, tuple)):

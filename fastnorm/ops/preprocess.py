@@ -232,8 +232,8 @@ def fused_preprocess(
             `random.random()` alone. Several targets that crop at random: the first one is drawn so, then the others,
             one after the other.
         generator: Where the random numbers of this call come from, a CPU generator, so that a sample's crop can be
-            repeated after a resume: `torch.Generator().manual_seed(epoch * len(dataset) + index)`. None: torch's default
-            generator, and Python's `random` where the scripts above use it.
+            repeated after a resume: `torch.Generator().manual_seed(epoch * len(dataset) + index)`. None: torch's
+            default generator, and Python's `random` where the scripts above use it.
         pillow_version: The Pillow version whose pixels to reproduce, such as "12" or "13": its order of the two passes
             shows in tall images. None: the installed one's.
         return_offsets: Return the crops' places too.

@@ -7,9 +7,9 @@ class PictureError(ValueError):
     """One image of a call that cannot be used, while its neighbours can.
 
     Example:
-        >>> tall = torch.zeros(3, 1, 3, dtype=torch.uint8)
+        >>> images = [np.zeros((8, 8, 3), np.uint8), np.zeros((0, 8, 3), np.uint8)]
         >>> try:
-        ...     fastnorm.fused_preprocess([torch.zeros(8, 8, 3).byte(), tall], [Target(fastnorm.CLIP, crop=8, pad=False)])
+        ...     fastnorm.fused_preprocess(images, [fastnorm.CLIP_224])
         ... except fastnorm.PictureError as error:
         ...     print(error.index)
         1
