@@ -123,16 +123,20 @@ class Prefetcher:
 
     @functools.cached_property
     def _source(self) -> Iterable[Batch]:
-        """On the CPU: the loader, whose workers preprocess."""
-        if not isinstance(self.loader, DataLoader):
+        """On the CPU: a copy of the loader whose workers preprocess, or itself where that is not known to be possible."""
+        if not hasattr(self.loader, "collate_fn"):
             return self.loader
-        source = copy.copy(self.loader)
-        source.collate_fn = functools.partial(_collate_and_preprocess, self.loader.collate_fn, self.preprocess)
+        source = inner = copy.copy(self.loader)
+        while hasattr(inner, "base_dataloader"):  # accelerate's, which hold the one that has the workers
+            inner.base_dataloader = copy.copy(inner.base_dataloader)
+            inner = inner.base_dataloader
+        collate = inner.collate_fn
+        inner.collate_fn = functools.partial(_collate_and_preprocess, collate, self.preprocess)
         return source
 
     def _in_workers(self) -> Iterator[Batch]:
         for batch in self._source:
-            yield batch if isinstance(self.loader, DataLoader) else self.preprocess(batch)
+            yield dict(batch) if isinstance(batch, _Preprocessed) else self.preprocess(batch)
 
     def _check_prepared(self) -> None:
         """Refuse a loader that every process of an accelerate run would read whole."""
@@ -147,10 +151,14 @@ class Prefetcher:
             )
 
 
+class _Preprocessed(dict[str, Any]):
+    """A batch that a worker has preprocessed, by which it is known from one that no worker has."""
+
+
 def _collate_and_preprocess(
     collate: Callable[[Any], Batch], preprocess: Callable[[Batch], Batch], samples: object
-) -> Batch:
-    return preprocess(collate(samples))
+) -> _Preprocessed:
+    return _Preprocessed(preprocess(collate(samples)))
 
 
 class _Ahead:
