@@ -123,7 +123,7 @@ class Prefetcher:
 
     @functools.cached_property
     def _source(self) -> Iterable[Batch]:
-        """On the CPU: a copy of the loader whose workers preprocess, or itself where that is not known to be possible."""
+        """On the CPU: a copy of the loader whose workers preprocess, or itself where it has no collate function."""
         if not hasattr(self.loader, "collate_fn"):
             return self.loader
         source = inner = copy.copy(self.loader)
