@@ -20,6 +20,7 @@ def pytest_addoption(parser):
         "without a GPU); a GPU (the default where there is one)",
     )
     parser.addoption("--arch", default="sm_90", help="with --device=compiled: sm_75 to sm_120 (sm_90)")
+    parser.addoption("--loops", action="store_true", help="also what needs the packages of the extra `loops`")
 
 
 def pytest_configure(config):
@@ -47,9 +48,11 @@ def pytest_report_header(config):
 
 
 def pytest_collection_modifyitems(config, items):
-    """Leave out what needs another --device."""
+    """Leave out what needs another --device, or --loops."""
     needs = {"gpu": "cuda", "compiled": "compiled"}
     absent = [mark for mark, device in needs.items() if config.option.device != device]
+    if not config.option.loops:
+        absent.append("loops")
     left_out = [item for item in items if any(item.get_closest_marker(mark) for mark in absent)]
     if left_out:
         config.hook.pytest_deselected(items=left_out)
