@@ -154,7 +154,7 @@ GPU_NORMALIZE = (
     *(_on_gpu(64, 512, dtypes=pair, memory="fresh", peers=_FEW) for pair in _PAIRS[:2]),
     _on_gpu(1, 224, memory="fresh", peers=_FEW),
     NormalizeCell(64, RESOLUTIONS, _PAIRS[0], peers=_VARYING, **_GPU),
-    NormalizeCell(64, RESOLUTIONS, _PAIRS[1], peers=(*_VARYING, peers.COMPILED_PER_SIZE), quick=True, **_GPU),
+    NormalizeCell(64, RESOLUTIONS, _PAIRS[1], peers=(*_VARYING, peers.COMPILED_STATIC), quick=True, **_GPU),
 )
 NORMALIZE = (*CPU_NORMALIZE, *GPU_NORMALIZE)
 

@@ -10,7 +10,7 @@ import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jinja2
 import pandas as pd
@@ -54,39 +54,20 @@ def span(line: dict[str, Any]) -> str:
 FORMATS = {shown.__name__: shown for shown in (times, percent, milliseconds, span, plural, significant)}
 
 
-class Bar(NamedTuple):
-    label: str
-    value: float
-    text: str  # the value as it is shown
-    low: float  # the ends of the thin line
-    high: float
-    colour: str
-    hollow: bool
-
-
-def _speed_up(line: dict[str, Any]) -> Bar:
-    differs = bool(line["mismatches"])
-    colour, text = "ours" if line["ratio"] >= 1 else "slower", times(line["ratio"]) + ", differs" * differs
-    low, high = line["rounds_low"] or line["ratio"], line["rounds_high"] or line["ratio"]
-    return Bar(line["name"], line["ratio"], text, low, high, colour, differs)
-
-
-def _figure(line: dict[str, Any], figure: str, unit: str, label: str) -> Bar:
-    """The thin line is the median scaled to the fast and the slow rounds."""
-    value, colour = line[figure], "ours" if line["ours"] else "other"
-    low, high = (value * line["p50_ms"] / (line[p] or line["p50_ms"]) for p in ("p80_ms_high", "p20_ms_low"))
-    share = f", {percent(line['copy_fraction'])}" if figure == "gb_per_s" and line["copy_fraction"] else ""
-    return Bar(label, value, f"{significant(value)}{unit}{share}", low, high, colour, line["part"])
-
-
-def chart(bars: Sequence[Bar], axis: str, log: bool = False, limit: float | None = None) -> dict[str, Any]:
-    """What the page draws, in percent of its width: bars from 0, or from 1 on a logarithmic axis, and a line at `limit`
-    or where they start."""
+def chart(lines: pd.DataFrame, figure: str, axis: str, limit: float | None = None) -> dict[str, Any] | None:
+    """What the page draws, in percent of its width: bars from 0, of ratios from 1 on a logarithmic axis, and a line at
+    `limit` or where they start. A thin line is the range of the rounds of all runs."""
+    lines = lines.dropna(subset=[figure])
+    if lines.empty:
+        return None
+    value, log = lines[figure], figure == "ratio"
+    ends = ("rounds_low", "rounds_high") if log else ("p80_ms_high", "p20_ms_low")
+    low, high = (lines[e].fillna(value) if log else value * (lines["p50_ms"] / lines[e]).fillna(1.0) for e in ends)
     start, scale = (1.0, math.log) if log else (0.0, float)
-    ends = [start, limit or start, *(end for bar in bars for end in (bar.value, bar.low, bar.high))]
-    first, last, step = scale(min(ends)), scale(max(ends)), next(n for n in _ROUND if n >= max(ends) / 5)
+    least, most = (end(start, limit or start, *value, *low, *high) for end in (min, max))
+    first, last, step = scale(least), scale(most), next(n for n in _ROUND if n >= most / 5)
     steps = _ROUND[::3] if log and last - first > math.log(50) else _ROUND  # where many would overlap, powers of ten
-    ticks = [n for n in steps if min(ends) <= n <= max(ends)] if log else [n * step for n in range(6)]
+    ticks = [n for n in steps if least <= n] if log else [n * step for n in range(6)]
 
     def place(value: float) -> float:
         return 100 * (scale(value) - first) / ((last - first) or 1)
@@ -96,23 +77,24 @@ def chart(bars: Sequence[Bar], axis: str, log: bool = False, limit: float | None
         return f"left: {left:.2f}%; width: {right - left:.2f}%"
 
     return {
-        "axis": axis, "line": f"left: {place(limit or start):.2f}%",
-        "ticks": [(f"{n:g}" + "x" * log, f"left: {place(n):.2f}%") for n in ticks if n <= max(ends)],
-        "bars": [(bar, between(start, bar.value), between(bar.low, bar.high)) for bar in bars],
+        "axis": axis, "figure": figure, "line": f"left: {place(limit or start):.2f}%",
+        "ticks": [(f"{n:g}" + "x" * log, f"left: {place(n):.2f}%") for n in ticks if n <= most],
+        "bars": [
+            (line, between(start, line[figure]), between(*ends))
+            for line, *ends in zip(records(lines), low, high, strict=True)
+        ],
     }  # fmt: skip
 
 
 def _cell(cell: pd.DataFrame, title: str) -> dict[str, Any]:
     """What the page says of one cell: what it is, its lines, and its chart: the closest peers first."""
-    suite, drawn = cell["suite"].iloc[0], None
-    if suite == END_TO_END:
-        shown = [_figure(e, "images_per_s", " /s", e["name"]) for e in records(cell.dropna(subset=["images_per_s"]))]
-        drawn = chart(shown, f"{title}, samples per second: more is better") if shown else None
-    elif suite != BANDWIDTH and cell["ratio"].notna().any():
-        shown = [_speed_up(e) for e in records(cell.dropna(subset=["ratio"]).sort_values("ratio", kind="stable"))]
-        drawn = chart(shown, "a peer's time / ours: right of 1x, fastnorm is faster", log=True)
+    if (suite := cell["suite"].iloc[0]) == END_TO_END:
+        drawn = chart(cell, "images_per_s", f"{title}, samples per second: more is better")
+    else:
+        ratios = cell.sort_values("ratio", kind="stable")
+        drawn = chart(ratios, "ratio", "a peer's time / ours: right of 1x, fastnorm is faster")
     return {
-        "name": cell["cell"].iloc[0], "what": records(cell)[0], "chart": drawn,
+        "name": cell["cell"].iloc[0], "what": records(cell)[0], "chart": drawn if suite != BANDWIDTH else None,
         "unsteady": list(cell[cell["variation"] > STEADY]["name"]), "lines": records(cell[cell["runs"] > 0]),
     }  # fmt: skip
 
@@ -124,19 +106,15 @@ def machine(device: str, gpu: bool, lines: pd.DataFrame, rows: pd.DataFrame) -> 
     for suite, title in SUITES.items():
         title = f"Host time, {NO_DRIVER}" if suite == HOST and not gpu else title
         cells = [_cell(cell, title) for _, cell in lines[lines["suite"] == suite].groupby("cell", sort=False)]
-        for number, cell in enumerate(cells):
-            cell["folded"] = number >= _FEW
-        if ran := [cell for cell in cells if cell["lines"]]:
+        if ran := [cell | {"folded": n >= _FEW} for n, cell in enumerate(cells) if cell["lines"]]:
             suites[title] = ran
-    moved = lines[lines["suite"].isin([NORMALIZE, PREPROCESS]) & (lines["name"] == OURS)].dropna(subset=["gb_per_s"])
-    bars = [_figure(line, "gb_per_s", "", line["cell"]) for line in records(moved)]
+    moved = lines[lines["suite"].isin([NORMALIZE, PREPROCESS]) & (lines["name"] == OURS)]
     peak, axis = peak_bandwidth(lines, device), "GB/s, bytes read and written: more is better"
     return {
         "label": f"{'GPU' if gpu else 'CPU'}: {device}",
         "provenance": {column: list(own[column].astype(str).unique()) for column in PROVENANCE},
         "versions": list(own[own["name"].map(is_ours) & (own["version"] != "")]["version"].unique()),
-        "goals": judge(own), "bandwidth": chart(bars, axis, limit=peak) if bars else None, "peak": peak,
-        "suites": suites,
+        "goals": judge(own), "bandwidth": chart(moved, "gb_per_s", axis, peak), "peak": peak, "suites": suites,
         "absent": lines[lines["runs"] == 0].groupby(["name", "reason"], sort=False)["cell"].agg(list).items(),
     }  # fmt: skip
 

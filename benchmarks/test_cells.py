@@ -98,20 +98,12 @@ def test_normalize(suite, cell):
     suite.compare(cell.columns(), entries, cell.rounds, device, cell.busy)
 
 
-@pytest.fixture
-def threads():
-    """Sets how many threads torch uses until the test ends."""
-    before = torch.get_num_threads()
-    yield torch.set_num_threads
-    torch.set_num_threads(before)
-
-
 @pytest.mark.parametrize("cell", PREPROCESS, ids=name_of)
-def test_preprocess(suite, threads, cell):
+def test_preprocess(suite, cell):
     device, on_gpu = timing.device(cell.device), cell.device == "cuda"
     if suite.verify_only:
         cell = dataclasses.replace(cell, sizes=SMALL_IMAGES)
-    threads(1 if cell.one_thread else torch.get_num_threads())
+    torch.set_num_threads(1 if cell.one_thread else torch.get_num_threads())
     images, columns = photographs(cell.sizes), cell.columns()
     own = theirs = [images]
     if on_gpu:

@@ -324,25 +324,27 @@ def test_charts_can_be_read_without_seeing_them_and_follow_the_theme(page):
     assert all("scope" in attributes for attributes in tables)
 
 
-def bar(value, low, high, colour="ours", hollow=False):
-    return report.Bar("a peer", value, "text", low, high, colour, hollow)
+def ratios(*bars):
+    return report.chart(pd.DataFrame(bars, columns=["ratio", "rounds_low", "rounds_high"]), "ratio", "axis")
 
 
 def test_bars_lie_where_their_values_are():
     """From 1 on a logarithmic axis of 0.1 to 1000, from 0 to a limit otherwise."""
-    chart = report.chart([bar(10.0, 0.1, 1000.0), bar(0.1, 0.1, 0.1)], "axis", log=True)
+    chart = ratios((10.0, 0.1, 1000.0), (0.1, None, None))
     assert chart["line"] == "left: 25.00%"
     assert [place for _, place, _ in chart["bars"]] == ["left: 25.00%; width: 25.00%", "left: 0.00%; width: 25.00%"]
     assert chart["bars"][0][2] == "left: 0.00%; width: 100.00%"
     assert chart["ticks"][0] == ("0.1x", "left: 0.00%")
     assert chart["ticks"][-1] == ("1000x", "left: 100.00%")
     assert [text for text, _ in chart["ticks"]] == ["0.1x", "1x", "10x", "100x", "1000x"]
-    assert [text for text, _ in report.chart([bar(9.0, 9.0, 9.0)], "axis", log=True)["ticks"]] == ["1x", "2x", "5x"]
-    chart = report.chart([bar(30.0, 20.0, 40.0)], "axis", limit=50.0)
+    assert [text for text, _ in ratios((9.0, 9.0, 9.0))["ticks"]] == ["1x", "2x", "5x"]
+    speed = pd.DataFrame({"gb_per_s": [30.0], "p50_ms": [2.0], "p20_ms_low": [1.5], "p80_ms_high": [3.0]})
+    chart = report.chart(speed, "gb_per_s", "axis", limit=50.0)
     assert chart["line"] == "left: 100.00%"
     assert chart["bars"][0][1:] == ("left: 0.00%; width: 60.00%", "left: 40.00%; width: 40.00%")
     assert [text for text, _ in chart["ticks"]] == ["0", "10", "20", "30", "40", "50"]
-    assert report.chart([bar(1.0, 1.0, 1.0)], "axis", log=True)["line"] == "left: 0.00%"
+    assert ratios((1.0, 1.0, 1.0))["line"] == "left: 0.00%"
+    assert ratios((None, None, None)) is None
 
 
 def test_bars_of_inexact_peers_are_hollow():

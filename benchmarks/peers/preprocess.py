@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from benchmarks.peers import Function, Job, Peer, Timing, dali
-from fastnorm import Target
+from fastnorm import CLIP_224, Target
 
 Pair = tuple[torch.Tensor, torch.Tensor]
 
@@ -47,6 +47,17 @@ def _published(_: Job, backend: str, threaded: bool) -> Function:
     return lambda images: stacked(list(mapped(chain, images)))
 
 
+def per_target(job: Job, chain: Callable, prepared: Callable = lambda images: images) -> Function:
+    """One chain a target, of the prepared images; users of a package without the dtype cast behind it."""
+    chains = [(chain(target, dtype, job.device), dtype) for target, dtype in zip(job.targets, job.dtypes, strict=True)]
+
+    def call(images):
+        pixels = prepared(images)
+        return [chain(pixels).to(dtype) for chain, dtype in chains]
+
+    return call
+
+
 def _resizes(job: Job) -> Function:
     """What the published chain has Pillow do, and nothing else."""
     from torchvision.transforms import InterpolationMode, Resize
@@ -55,7 +66,7 @@ def _resizes(job: Job) -> Function:
     return lambda images: [[step(image) for image in images] for step in steps]
 
 
-def _v2(target: Target, _: torch.device) -> Callable:
+def _v2(target: Target, *_) -> Callable:
     """torchvision v2 on the tensors' device: a batch at once, images of different sizes one by one."""
     from torchvision.transforms import InterpolationMode, v2
 
@@ -71,37 +82,29 @@ def _v2(target: Target, _: torch.device) -> Callable:
     return call
 
 
-def _transformers_clip(_: Target, device: torch.device) -> Callable:
-    """transformers' torchvision backend on the tensors' device."""
-    processor = clip_processor("torchvision")()
-    return lambda images: processor(
-        images=[image.permute(2, 0, 1) for image in images], device=device, return_tensors="pt"
-    )["pixel_values"]
-
-
-def _each(job: Job, makers: Sequence[Callable]) -> Function:
-    chains = [make(target, job.device) for make, target in zip(makers, job.targets, strict=True)]
-    return lambda images: [chain(images) for chain in chains]
-
-
-def _chains(threaded: bool) -> tuple[Peer, ...]:
-    how = "ThreadPoolExecutor" if threaded else "serial"
-    return tuple(
-        Peer(f"{name}, {how}", _OF, partial(_published, backend=backend, threaded=threaded), device="cpu")
-        for backend, name in _NAMES.items()
-    )
+def _v2_and_transformers(target: Target, dtype: torch.dtype, device: torch.device) -> Callable:
+    """The VAE's by torchvision v2, CLIP's by transformers' torchvision backend on the tensors' device."""
+    if target != CLIP_224:
+        return _v2(target, dtype, device)
+    processor = partial(clip_processor("torchvision")(), device=device, return_tensors="pt")
+    return lambda images: processor(images=[image.permute(2, 0, 1) for image in images])["pixel_values"]
 
 
 _OF = ("transformers",)
 _NAMES = {backend: f"torchvision + transformers ({backend} backend)" for backend in ("Pillow", "torchvision")}
-_MIXED = partial(_each, makers=(_v2, _transformers_clip))
-SERIAL, THREADED = _chains(threaded=False), _chains(threaded=True)
+SERIAL, THREADED = (
+    tuple(
+        Peer(f"{name}, {how}", _OF, partial(_published, backend=backend, threaded=how != "serial"), device="cpu")
+        for backend, name in _NAMES.items()
+    )
+    for how in ("serial", "ThreadPoolExecutor")
+)
 ALL = (
     *SERIAL,
     *THREADED,
     Peer("Pillow's resizes alone", ("pillow",), _resizes, device="cpu", compared=False),
-    Peer("DALI CPU", dali.DISTRIBUTIONS, dali.preprocess, device="cpu"),
-    Peer("torchvision v2 on the GPU", ("torchvision",), partial(_each, makers=(_v2, _v2)), device="cuda"),
-    Peer(f"{_NAMES['torchvision']} on the GPU", _OF, _MIXED, device="cuda"),
-    Peer("DALI GPU", dali.DISTRIBUTIONS, dali.preprocess, Timing.WALL, device="cuda"),
+    Peer("DALI CPU", dali.DISTRIBUTIONS, dali.make, device="cpu"),
+    Peer("torchvision v2 on the GPU", ("torchvision",), partial(per_target, chain=_v2), device="cuda"),
+    Peer(f"{_NAMES['torchvision']} on the GPU", _OF, partial(per_target, chain=_v2_and_transformers), device="cuda"),
+    Peer("DALI GPU", dali.DISTRIBUTIONS, dali.make, Timing.WALL, device="cuda"),
 )
