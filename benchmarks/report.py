@@ -1,8 +1,5 @@
-"""One self-contained HTML page with charts from rows; `fastnorm bench` ends with it.
-
-    python -m benchmarks.report [FOLDER] [--output FOLDER]     FOLDER holds CSV files; default: benchmarks/results
-
-report.html needs nothing else: it opens from a mail or a disk, without a network, in light and in dark.
+"""One self-contained HTML page with charts from rows: it opens from a mail or a disk, without a network, in light and
+in dark. `fastnorm bench` ends with it.
 """
 
 import argparse
@@ -15,7 +12,7 @@ from typing import Any
 import jinja2
 import pandas as pd
 
-from benchmarks.comparisons import CELL, NO_DRIVER, at, entries, is_ours, peak_bandwidth, records
+from benchmarks.comparisons import CELL, NO_DRIVER, entries, is_ours, peak_bandwidth, records
 from benchmarks.goals import CPU_PAIR_FRESH, CPU_PAIR_OUT, GPU_PAIR_FRESH, GPU_PAIR_OUT, GPU_VARYING, judge
 from benchmarks.rows import OURS, RESULTS, load
 from fastnorm.cli._ending import quietly
@@ -27,31 +24,22 @@ SUITES = {
     HOST: "Host time of one call", END_TO_END: "End to end", BANDWIDTH: "Bandwidth",
 }  # fmt: skip
 HEADLINES = (CPU_PAIR_OUT, CPU_PAIR_FRESH, GPU_PAIR_OUT, GPU_PAIR_FRESH, GPU_VARYING)
-PROVENANCE = ("date", "commit", "driver", "threads", "python", "torch", "triton", "run")
 STEADY = 2.0  # rounds further apart than this factor do not measure the code alone
 _ROUND = [digit * 10.0**power for power in range(-4, 7) for digit in (1, 2, 5)]  # where an axis has ticks
 _FEW = 4  # cells of a suite that are drawn; the charts of the others are folded away
 
 
-def times(ratio: float) -> str:
-    return f"{significant(ratio)}x"
-
-
-def percent(share: float) -> str:
-    return f"{100 * share:.0f}%"
-
-
-def milliseconds(value: float) -> str:
-    return f"{significant(value)} ms" if value >= 1 else f"{significant(1e3 * value)} us"
+def shown(value: float, figure: str) -> str:
+    """A value as it is printed, by the name of its column."""
+    if figure.endswith("_ms"):
+        return f"{significant(value)} ms" if value >= 1 else f"{significant(1e3 * value)} us"
+    return f"{100 * value:.0f}%" if figure == "copy_fraction" else significant(value) + "x" * figure.endswith("ratio")
 
 
 def span(line: dict[str, Any]) -> str:
     """The range of the ratio over several runs, or nothing."""
     low, high = line["ratio_low"], line["ratio_high"]
     return f"{significant(low)} to {significant(high)}" if line["ratio_runs"] > 1 and low is not None else ""
-
-
-FORMATS = {shown.__name__: shown for shown in (times, percent, milliseconds, span, plural, significant)}
 
 
 def chart(lines: pd.DataFrame, figure: str, axis: str, limit: float | None = None) -> dict[str, Any] | None:
@@ -103,8 +91,7 @@ def machine(device: str, gpu: bool, lines: pd.DataFrame, rows: pd.DataFrame) -> 
     """What the page says of one device."""
     own = rows[(rows["device"] == device) & ((rows["driver"] != "") == gpu)]
     suites = {}
-    for suite, title in SUITES.items():
-        title = f"Host time, {NO_DRIVER}" if suite == HOST and not gpu else title
+    for suite, title in (SUITES | ({} if gpu else {HOST: f"Host time, {NO_DRIVER}"})).items():
         cells = [_cell(cell, title) for _, cell in lines[lines["suite"] == suite].groupby("cell", sort=False)]
         if ran := [cell | {"folded": n >= _FEW} for n, cell in enumerate(cells) if cell["lines"]]:
             suites[title] = ran
@@ -112,7 +99,7 @@ def machine(device: str, gpu: bool, lines: pd.DataFrame, rows: pd.DataFrame) -> 
     peak, axis = peak_bandwidth(lines, device), "GB/s, bytes read and written: more is better"
     return {
         "label": f"{'GPU' if gpu else 'CPU'}: {device}",
-        "provenance": {column: list(own[column].astype(str).unique()) for column in PROVENANCE},
+        "provenance": {column: list(own[column].astype(str).unique()) for column in own},
         "versions": list(own[own["name"].map(is_ours) & (own["version"] != "")]["version"].unique()),
         "goals": judge(own), "bandwidth": chart(moved, "gb_per_s", axis, peak), "peak": peak, "suites": suites,
         "absent": lines[lines["runs"] == 0].groupby(["name", "reason"], sort=False)["cell"].agg(list).items(),
@@ -122,42 +109,37 @@ def machine(device: str, gpu: bool, lines: pd.DataFrame, rows: pd.DataFrame) -> 
 def verdict(rows: pd.DataFrame) -> tuple[bool, str]:
     """Whether ours has the contract's bits wherever that was compared, and the line that says so."""
     compared = rows[rows["name"].map(is_ours).astype(bool)]["mismatches"].dropna()
-    if compared.empty:
-        return False, "Exactness: no value was compared."
     text = f"{compared.sum():,} values of fastnorm differ from the contract in {plural(len(compared), 'row')}"
-    return bool(compared.sum() == 0), f"Exactness: {text}."
+    exact = len(compared) > 0 and compared.sum() == 0
+    return bool(exact), f"Exactness: {text if len(compared) else 'no value was compared'}."
 
 
 def page(rows: pd.DataFrame, problems: Sequence[str] = ()) -> str:
     """The whole HTML document; GPUs come first."""
-    groups = entries(rows).groupby(["gpu", "device"], sort=False)
+    groups = entries(rows).sort_values("gpu", ascending=False, kind="stable").groupby(["gpu", "device"], sort=False)
     machines = [machine(device, gpu, lines, rows) for (gpu, device), lines in groups]
-    machines.sort(key=lambda machine: machine["label"].startswith("CPU"))
     ran = rows[rows["p50_ms"].notna()]
-    counts = {"measurement": len(ran), "cell": ran.groupby(["device", "suite", "cell"]).ngroups}
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    environment.filters |= FORMATS
+    cells = ran.groupby(["device", "suite", "cell"]).ngroups
+    options = {"autoescape": True, "undefined": jinja2.StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
+    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(Path(__file__).parent), **options)
+    environment.filters |= {"shown": shown, "span": span, "plural": plural}
     return environment.get_template("report.html.j2").render(
         machines=machines, problems=problems, verdict=verdict(rows), steady=STEADY,
         suites=[suite for suite in SUITES if (ran["suite"] == suite).any()],
-        counts=counts | {"run": ran["run"].nunique()},
+        counts={"measurement": len(ran), "cell": cells, "run": ran["run"].nunique()},
     )  # fmt: skip
 
 
 def summary(rows: pd.DataFrame) -> list[tuple[str, ...]]:
     """The short table of the terminal: ours beside each peer in the headline cells."""
     table = entries(rows)
-    lines = [("cell", "peer", "its time / ours", "range", "values that differ")]
-    headlines = pd.concat([at(table, where) for where in HEADLINES]).index
+    headlines = pd.concat([table.query(where, engine="python") for where in HEADLINES]).index
     chosen = table[table.index.isin(headlines) | table["suite"].isin([PREPROCESS, HOST, END_TO_END])]
     chosen = chosen.dropna(subset=["ratio"]).sort_values("gpu", ascending=False, kind="stable")
-    for _, cell in chosen.groupby(CELL, sort=False):
-        for first, peer in enumerate(records(cell)):
-            differ = "not compared" if peer["mismatches"] is None else f"{peer['mismatches']:,}"
-            lines.append(("" if first else peer["cell"], peer["name"], times(peer["ratio"]), span(peer), differ))
+    lines = [("cell", "peer", "its time / ours", "range", "values that differ")]
+    for cell, peer in zip(chosen["cell"].mask(chosen.duplicated(CELL), ""), records(chosen), strict=True):
+        differ = "not compared" if peer["mismatches"] is None else f"{peer['mismatches']:,}"
+        lines.append((cell, peer["name"], shown(peer["ratio"], "ratio"), span(peer), differ))
     return lines
 
 
@@ -176,7 +158,7 @@ def make(folder: Path, output: Path, problems: Sequence[str] = ()) -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.report", description=__doc__)
     parser.add_argument("rows", nargs="?", type=Path, default=RESULTS, metavar="FOLDER", help="where the CSV files are")
     parser.add_argument("--output", type=Path, metavar="FOLDER", help="where the page goes (default: beside the rows)")
     options = parser.parse_args(argv)

@@ -1,10 +1,4 @@
-"""Measurements as rows of CSV files with their provenance, so that every published figure can be traced.
-
-Columns that do not apply to a row are empty. A peer that did not run has a row without times, whose note says
-"not run: <reason>". Rows of one `run` were measured in turns, so their ratios mean something; `cpu_ms` is the time of
-all cores together, of this process and its workers, on a CPU; `mismatches` counts values that differ from the contract,
-and is empty where nothing was compared.
-"""
+"""Measurements as rows of CSV files with their provenance, as README.md describes them."""
 
 import datetime
 import functools

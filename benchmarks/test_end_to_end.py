@@ -1,17 +1,6 @@
-"""Samples per second and data time of the IP-Adapter tutorial's dataset, as published and with fastnorm.
+"""Samples per second and data time of the IP-Adapter tutorial's dataset, as published and with fastnorm: see README.md.
 
-The dataset is that of tencent-ailab/IP-Adapter's tutorial_train.py without its text tokens. JPEG files lie on disk; a
-torch DataLoader opens them with PIL and converts them to RGB, with 0, 1 and 2 workers. The pipelines:
-
-    before        the published chains, with transformers' Pillow backend, and with its torchvision backend, which plain
-                  CLIPImageProcessor means since transformers 5
-    in workers    the dataset calls fastnorm.fused_dual_preprocess on its one image
-    in main       the collate function packs decoded pixels, and the training process calls
-                  fastnorm.fused_dual_preprocess on the batch: on the GPU where there is one
-    decode        the dataset opens and decodes, and that is all: what no preprocessing can be faster than
-
-Before any is timed, every pipeline's tensors are compared with the Pillow backend's. A row's time is an epoch's wall
-time, from the first batch asked for (workers started and at rest) to the last one on its device, over its samples.
+Before any is timed, every pipeline's tensors are compared with the Pillow backend's.
 """
 
 import itertools
@@ -29,9 +18,9 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 import fastnorm
+from benchmarks.cells import photographs
 from benchmarks.peers import mismatches
 from benchmarks.peers.preprocess import published_chain, stacked
-from benchmarks.pixels import photographs
 from benchmarks.rows import OURS, Cell, version_of
 from benchmarks.timing import Candidate
 
@@ -62,22 +51,19 @@ class Pipeline(NamedTuple):
             self.finish(batch)
 
 
-def _to_device(pair: Any) -> list[torch.Tensor]:
-    return [tensor.to(DEVICE, non_blocking=True) for tensor in pair]
-
-
-def _preprocess(packed: fastnorm.PackedImages) -> Any:
-    return fastnorm.fused_dual_preprocess(packed.to(DEVICE, non_blocking=True))
-
-
 def _pipelines() -> list[Pipeline]:
+    def to_device(tensors):
+        return [tensor.to(DEVICE, non_blocking=True) for tensor in tensors]
+
+    def preprocess(packed):
+        return fastnorm.fused_dual_preprocess(packed.to(DEVICE, non_blocking=True))
+
     transformers, ours, pack = version_of("transformers"), fastnorm.__version__, fastnorm.PackedImages.pack
-    pillow, torchvision = (published_chain(backend) for backend in ("Pillow", "torchvision"))
+    before = ((f"before ({backend} backend)", published_chain(backend)) for backend in ("Pillow", "torchvision"))
     return [
-        Pipeline("before (Pillow backend)", transformers, pillow, stacked, _to_device),
-        Pipeline("before (torchvision backend)", transformers, torchvision, stacked, _to_device),
-        Pipeline(f"{OURS}, in workers", ours, fastnorm.fused_dual_preprocess, stacked, _to_device),
-        Pipeline(f"{OURS}, in main", ours, lambda image: torch.from_numpy(np.array(image)), pack, _preprocess),
+        *(Pipeline(name, transformers, chain, stacked, to_device) for name, chain in before),
+        Pipeline(f"{OURS}, in workers", ours, fastnorm.fused_dual_preprocess, stacked, to_device),
+        Pipeline(f"{OURS}, in main", ours, lambda image: torch.from_numpy(np.array(image)), pack, preprocess),
         Pipeline("decode alone", version_of("pillow"), operator.attrgetter("size"), list, list, compared=False),
     ]
 

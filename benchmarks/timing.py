@@ -1,20 +1,4 @@
-"""What a call costs: wall time on the CPU; on CUDA, device time when nothing that it touches is left in the cache.
-
-A call on CUDA is timed over several sets of inputs and outputs in rotation, together well past the L2 cache, and the
-sets are walked until a sample lasts milliseconds. A row's note names the kind of timing:
-
-    graph replay    the calls are captured in a CUDA graph, whose replays leave out the host
-    events          around calls one after the other, launched while the device is kept busy: the host shows only where
-                    it is slower than the device
-    queued ahead    the same, with the device kept busy until all calls are queued: the device's share of calls that
-                    plan for longer than they compute, and that a graph cannot hold
-    wall clock      between two synchronisations of the device, for packages with streams of their own
-
-On the CPU a sample is one call by the wall clock, until its result has been dropped again, and by the time of all cores
-that this process and its workers took; beside busy processes it is as many calls as take a tenth of a second. A
-candidate's rows come of rounds, each of which times every candidate once, ours last, so that all meet the same
-conditions.
-"""
+"""What a call costs: on the CPU wall time; on CUDA device time, with nothing of it left in the cache: see README.md."""
 
 import contextlib
 import datetime
@@ -77,14 +61,11 @@ def cpu_seconds() -> float:
 def busy(per_core: int) -> Iterator[None]:
     """As many processes for each core of this one compute, until the block, or this process, ends."""
     program = "import os; parent = os.getppid()\nwhile os.getppid() == parent: sum(range(100_000))"
-    count = per_core * len(os.sched_getaffinity(0))
-    processes = [subprocess.Popen([sys.executable, "-S", "-c", program]) for _ in range(count)]
-    try:
+    with contextlib.ExitStack() as stack:
+        for _ in range(per_core * len(os.sched_getaffinity(0))):
+            process = stack.enter_context(subprocess.Popen([sys.executable, "-S", "-c", program]))
+            stack.callback(process.kill)  # then it is waited for
         yield
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()
 
 
 @dataclass
@@ -128,15 +109,12 @@ class Candidate:
         return start.elapsed_time(end) / 1e3 if events else time.perf_counter() - begun
 
 
-def candidate(
-    name: str, version: str, calls: Sequence[Callable[[], object]], on: torch.device, timing: Timing,
-    mismatches: int | None = None, note: str = "", cell: Cell | None = None,
-) -> Candidate:  # fmt: skip
-    """One call per set, ready to be timed: compiled, captured where `timing` allows it, and with their repeats.
+def candidate(name: str, version: str, calls: Sequence[Callable], on: torch.device, how: Timing, **shown) -> Candidate:
+    """One call per set, ready to be timed: compiled, captured where that is how to time it, and with their repeats.
 
     What a graph does not take is timed by events, and its note says so.
     """
-    made = Candidate(name, version, calls[0], 1, Timing.HOST, mismatches, note, cell=cell)
+    made = Candidate(name, version, calls[0], 1, Timing.HOST, **shown)
     if on.type == "cpu":
         return made
 
@@ -146,8 +124,8 @@ def candidate(
 
     walk()
     synchronize()
-    made.run, made.calls, made.timing = walk, len(calls), timing
-    if timing is Timing.GRAPH:
+    made.run, made.calls, made.timing = walk, len(calls), how
+    if how is Timing.GRAPH:
         graph = torch.cuda.CUDAGraph()
         try:  # the outer context puts the stream back where a capture fails
             with torch.cuda.stream(torch.cuda.current_stream()), torch.cuda.graph(graph):
@@ -158,7 +136,7 @@ def candidate(
             made.timing = Timing.EVENTS
     made.sample()  # a graph's first replay uploads it
     made.repeats = repeats_needed(made.seconds())
-    made.note = "; ".join(filter(None, [made.timing.value, note]))
+    made.note = "; ".join(filter(None, [made.timing.value, made.note]))
     before = torch.cuda.memory_allocated()
     torch.cuda.reset_peak_memory_stats()
     calls[0]()
@@ -176,7 +154,7 @@ def bandwidth(on: torch.device, kinds: Sequence[str]) -> Iterator[Candidate]:
             "fill": (functools.partial(target.fill_, 7), "device fill", "bytes written", 1),
         }[kind]
         cell = Cell("bandwidth", name, str(COPY_BYTES), bytes_moved=moved * COPY_BYTES)
-        yield candidate(f"torch {kind}_", torch.__version__, [call], on, Timing.EVENTS, None, note, cell)
+        yield candidate(f"torch {kind}_", torch.__version__, [call], on, Timing.EVENTS, note=note, cell=cell)
 
 
 @dataclass
@@ -187,10 +165,7 @@ class Suite:
     quick: bool = False
     rows: Path | None = None
 
-    def compare(
-        self, cell: Cell, entries: Iterable[Candidate | Missing], rounds: int, device: torch.device | str = "cpu",
-        busy_per_core: int = 0,
-    ) -> None:  # fmt: skip
+    def compare(self, cell: Cell, entries: Iterable[Candidate | Missing], rounds: int, device="cpu", busy_per_core=0):
         """Time the candidates in turns, beside busy processes where there are to be some, and publish their rows; the
         first is ours.
 

@@ -191,11 +191,11 @@ def test_where_nothing_is_timed_a_peer_that_is_called_wrongly_is_an_error(tmp_pa
 def cpu_as_device(monkeypatch):
     """CUDA's own calls do nothing; what is launched runs on the CPU."""
 
-    def candidate(name, version, calls, _on, how, mismatches=None, note=""):
+    def candidate(name, version, calls, _on, how, note="", **shown):
         note = "; ".join(filter(None, [how.value, note]))
         monkeypatch.setattr(Candidate, "seconds", lambda self: 1e-3 + 0.0 * len(str(self.run())))
         walk = lambda: [call() for call in calls]  # noqa: E731
-        return Candidate(name, version, walk, len(calls), how, mismatches, note, peak_mib=1.0)
+        return Candidate(name, version, walk, len(calls), how, note=note, peak_mib=1.0, **shown)
 
     def bandwidth(_on, kinds):
         columns = [

@@ -233,7 +233,7 @@ def test_every_goal_and_every_line_of_the_readme_is_about_a_cell_of_the_suite():
     for _, on_cpu, on_gpu, _ in generated.LINES:
         queries += [(gpu, where.partition(" and name")[0]) for gpu, where in ((False, on_cpu), (True, on_gpu)) if where]
     for gpu, where in queries:
-        assert len(comparisons.at(table[table["gpu"] == gpu], where)), where
+        assert len(table[table["gpu"] == gpu].query(where, engine="python")), where
 
 
 # The report
@@ -402,7 +402,7 @@ def test_the_command_needs_rows(tmp_path, capsys):
 
 def test_the_texts_say_what_the_rows_say(capsys):
     """Where this fails, the rows have changed, or a text was edited: run the command that is printed."""
-    assert generated.main([]) == 0, capsys.readouterr().out
+    assert generated.main([]) == 0, capsys.readouterr().err
 
 
 def test_the_readme_table_has_one_figure_a_cell_and_names_the_fastest_peer(folder):
@@ -451,19 +451,20 @@ def test_a_row_of_ours_that_differs_is_not_published(tmp_path):
         generated.readme_table(tmp_path)
 
 
-def test_a_part_is_written_once_and_is_old_when_edited(tmp_path, capsys):
-    path = tmp_path / "TEXT.md"
-    start, end = f"<!-- part: {generated.COMMAND} -->", "<!-- end of part -->"
-    path.write_text(f"before\n{start}\nold\n{end}\nafter\n")
-    part = path, "part", "new"
-    assert generated.bring_up_to_date(*part, write=False) == 1
-    assert "python -m benchmarks.generated --write" in capsys.readouterr().out
-    assert generated.bring_up_to_date(*part, write=True) == 0
-    assert path.read_text() == f"before\n{start}\n\nnew\n\n{end}\nafter\n"
-    assert generated.bring_up_to_date(*part, write=False) == 0
-    path.write_text("without marks")
-    with pytest.raises(ValueError, match="expected 1; add both lines"):
-        generated.bring_up_to_date(*part, write=True)
+@pytest.mark.parametrize("index", range(len(generated.TEXTS)), ids=lambda index: generated.TEXTS[index].name)
+def test_a_text_is_old_when_edited_and_brought_up_to_date(index, tmp_path, monkeypatch, capfd):
+    text = generated.TEXTS[index].read_text(encoding="utf-8")
+    before, generated_part, after = re.split(r"(?<= \]\]\] -->\n)|(?=<!-- \[\[\[end)", text)
+    copies = [tmp_path / path.name for path in generated.TEXTS]
+    for path, copy in zip(generated.TEXTS, copies, strict=True):
+        copy.write_bytes(path.read_bytes())
+    copies[index].write_text(f"{before}an edit\n{generated_part}{after}", encoding="utf-8")
+    monkeypatch.setattr(generated, "TEXTS", copies)
+    assert generated.main([]) == 1
+    assert "python -m benchmarks.generated --write" in capfd.readouterr().err
+    assert generated.main(["--write"]) == 0
+    assert copies[index].read_text(encoding="utf-8") == text
+    assert generated.main([]) == 0
 
 
 # The scaling page
@@ -473,7 +474,7 @@ def test_a_part_is_written_once_and_is_old_when_edited(tmp_path, capsys):
 def example():
     """The names of the page's program after it has run, and what it prints."""
     given = {}
-    printed = generated.worked_example(generated.PAGE.read_text(encoding="utf-8"), given)
+    printed = generated.worked_example(given)
     return types.SimpleNamespace(**given), printed
 
 

@@ -12,8 +12,6 @@ from typing import Any, NamedTuple
 
 import torch
 
-from benchmarks.rows import version_of
-
 Function = Callable[[Any], Sequence[Any]]
 
 
@@ -52,9 +50,6 @@ class Peer:
     device: str = ""  # the only kind that it is measured on
     within: Callable[[], contextlib.AbstractContextManager] = contextlib.nullcontext  # where it is called
     compared: bool = True  # else its results are not the contract's tensors
-
-    def version(self) -> str:
-        return version_of(*self.distributions)
 
 
 class Missing(NamedTuple):

@@ -9,7 +9,6 @@ import torch
 
 from benchmarks.peers import CannotRun, Function, Job, Peer, Timing, dali
 from benchmarks.peers.preprocess import clip_processor, per_target
-from benchmarks.pixels import batch
 from fastnorm import Normalization
 
 _copies = itertools.count()
@@ -41,11 +40,8 @@ def _eager(job: Job) -> Function:
 
 
 def _compiled(job: Job, **options) -> Function:
-    """Of a copy that dynamo knows nothing of: what it compiled, and which sizes varied, it keeps per code object.
-
-    It may compile for 64 sizes: past its default limit of 8, dynamo would run eagerly.
-    """
-    torch._dynamo.config.recompile_limit = 64
+    """Of a copy that dynamo knows nothing of: what it compiled, and which sizes varied, it keeps per code object."""
+    torch._dynamo.config.recompile_limit = 64  # sizes; past its default limit of 8, dynamo would run eagerly
     function = _eager(job)
     code = function.__code__.replace(co_name=f"{function.__name__}_{next(_copies)}")
     return torch.compile(types.FunctionType(code, globals(), code.co_name, closure=function.__closure__), **options)
@@ -54,12 +50,11 @@ def _compiled(job: Job, **options) -> Function:
 def _after_another_size(job: Job) -> Function:
     """As users of more than one resolution have it: the second size that the function sees makes sizes dynamic."""
     compiled = _compiled(job)
-    images, _, height, width = _planes(job)(job.example).shape
-    compiled(batch(images, (height // 2 + 3, width // 2 + 5), job.layout, job.device))
+    n, _, height, width = _planes(job)(job.example).shape
+    memory = job.example.new_zeros(n, height // 2 + 3, width // 2 + 5, 3)
+    planes = memory.permute(0, 3, 1, 2)
+    compiled({"NHWC": memory, "NCHW": planes.contiguous(), "NCHW view": planes}[job.layout])
     return compiled
-
-
-# The packages' chains, from a target, its dtype and the device: from what a package takes of a batch to one tensor
 
 
 def _torchvision_v2(target: Normalization, dtype: torch.dtype, _: torch.device) -> Callable:
@@ -125,8 +120,7 @@ def _cvcuda(job: Job) -> Function:
     def chain(target, *_):
         pairs = (torch.tensor(values, device=job.device).view(1, 1, 1, 3) for values in (target.mean, target.std))
         base, scale = (cvcuda.as_tensor(values, "NHWC") for values in pairs)
-        options = {"base": base, "scale": scale, "flags": cvcuda.NormalizeFlags.SCALE_IS_STDDEV}
-        step = partial(cvcuda.normalize, **options)
+        step = partial(cvcuda.normalize, base=base, scale=scale, flags=cvcuda.NormalizeFlags.SCALE_IS_STDDEV)
         return lambda pixels: torch.as_tensor(cvcuda.reformat(step(pixels), "NCHW").cuda(), device=job.device)
 
     call = per_target(job, chain)
@@ -144,10 +138,7 @@ _PILLOW, _TORCHVISION = (partial(_transformers, backend=backend) for backend in 
 
 
 def _package(name: str, of: tuple[str, ...], chain: Callable, images: Callable = _planes) -> Peer:
-    def make(job: Job) -> Function:
-        return per_target(job, chain, images(job))
-
-    return Peer(name, of, make, device="cpu" * (images is _arrays))
+    return Peer(name, of, lambda job: per_target(job, chain, images(job)), device="cpu" * (images is _arrays))
 
 
 EAGER = Peer("eager torch", ("torch",), _eager, Timing.GRAPH)

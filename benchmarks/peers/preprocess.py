@@ -14,8 +14,6 @@ import torch
 from benchmarks.peers import Function, Job, Peer, Timing, dali
 from fastnorm import CLIP_224, Target
 
-Pair = tuple[torch.Tensor, torch.Tensor]
-
 
 def clip_processor(backend: str) -> Any:
     """transformers' class of this backend: "Pillow", whose pixels are the contract's, or "torchvision", which plain
@@ -27,7 +25,7 @@ def clip_processor(backend: str) -> Any:
     return Processor
 
 
-def published_chain(backend: str) -> Callable[[Any], Pair]:
+def published_chain(backend: str) -> Callable[[Any], tuple[torch.Tensor, torch.Tensor]]:
     """One PIL image to the VAE's (3, 512, 512) and CLIP's (3, 224, 224), as the tutorial's dataset computes them."""
     from torchvision import transforms
 
@@ -37,7 +35,7 @@ def published_chain(backend: str) -> Callable[[Any], Pair]:
     return lambda image: (transform(image), processor(images=image, return_tensors="pt")["pixel_values"][0])
 
 
-def stacked(pairs: Sequence[Pair]) -> list[torch.Tensor]:
+def stacked(pairs: Sequence[tuple[torch.Tensor, ...]]) -> list[torch.Tensor]:
     return [torch.stack(tensors) for tensors in zip(*pairs, strict=True)]
 
 
@@ -48,7 +46,7 @@ def _published(_: Job, backend: str, threaded: bool) -> Function:
 
 
 def per_target(job: Job, chain: Callable, prepared: Callable = lambda images: images) -> Function:
-    """One chain a target, of the prepared images; users of a package without the dtype cast behind it."""
+    """A package's chain per target, of the prepared images; users of a package without the dtype cast behind it."""
     chains = [(chain(target, dtype, job.device), dtype) for target, dtype in zip(job.targets, job.dtypes, strict=True)]
 
     def call(images):
@@ -74,12 +72,11 @@ def _v2(target: Target, *_) -> Callable:
     normalize = v2.Normalize(list(target.normalization.mean), list(target.normalization.std))
     chain = v2.Compose([resize, v2.CenterCrop(target.crop_size), v2.ToDtype(torch.float32, scale=True), normalize])
 
-    def call(images):
-        if isinstance(images, torch.Tensor):
-            return chain(images.permute(0, 3, 1, 2))
-        return torch.stack([chain(image.permute(2, 0, 1)) for image in images])
-
-    return call
+    return lambda images: (
+        chain(images.permute(0, 3, 1, 2))
+        if isinstance(images, torch.Tensor)
+        else torch.stack([chain(image.permute(2, 0, 1)) for image in images])
+    )
 
 
 def _v2_and_transformers(target: Target, dtype: torch.dtype, device: torch.device) -> Callable:
