@@ -15,9 +15,11 @@ def pytest_addoption(parser):
     parser.addoption("--verify-only", action="store_true", help="run everything once on small inputs; time nothing")
 
 
-def pytest_collection_modifyitems(config, items):
+def pytest_configure(config):
     config.addinivalue_line("filterwarnings", "ignore")  # peers' warnings fail no measurement
 
+
+def pytest_collection_modifyitems(config, items):
     def kept(item):
         cell = item.callspec.params["cell"]
         return (not config.getoption("--quick") or cell.quick) and (cell.device != "cuda" or torch.cuda.is_available())

@@ -21,9 +21,7 @@ from benchmarks.rows import RESULTS, ROOT, load
 from fastnorm.cli._ending import quietly
 from fastnorm.cli._text import plural
 
-COMMAND = "python -m benchmarks.generated --write"
 TEXTS = (ROOT / "README.md", PAGE := ROOT / "benchmarks" / "SCALING.md")  # what cog finds between its markers there
-NOT_MEASURED = "not yet measured"
 
 _PREPROCESS, _TWO_WORKERS = "suite == 'preprocess'", "suite == 'end to end' and cell.str.contains(' 2 workers')"
 _OWN_CALL, _COMPILED_CALL = f"{goals.ONE_CALL} and ours", f"{goals.ONE_CALL} and name.str.startswith('torch.compile')"
@@ -59,7 +57,7 @@ def _line(table: pd.DataFrame, what: str, on_cpu: str | None, on_gpu: str | None
     lines = [_answer(table[table["gpu"] == gpu], where, figure) if where else None for gpu, where in queries]
     peers = list(dict.fromkeys(line["name"] for line in lines if line)) if figure.endswith("ratio") else []
     head = ", ".join([what, *(f"against {name}" for name in peers[:1])]) + "".join(f" (GPU: {n})" for n in peers[1:])
-    measured = [shown(line[figure], figure) if line else NOT_MEASURED for line in lines]
+    measured = [shown(line[figure], figure) if line else "not yet measured" for line in lines]
     return f"| {head} | {measured[0] if on_cpu else '-'} | {measured[1] if on_gpu else '-'} |"
 
 
@@ -95,7 +93,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.generated", description=__doc__)
     parser.add_argument("--write", action="store_true", help="bring the texts up to date")
     mode = "-r" if parser.parse_args(argv).write else "--check"
-    failed = f"--check-fail-msg=A text and benchmarks/results differ; bring it up to date: {COMMAND}"
+    failed = "--check-fail-msg=it and benchmarks/results differ; run: python -m benchmarks.generated --write"
     return bool(Cog().main(["cog", mode, "-P", "--verbosity=1", failed, *map(str, TEXTS)]))
 
 

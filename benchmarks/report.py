@@ -119,14 +119,13 @@ def page(rows: pd.DataFrame, problems: Sequence[str] = ()) -> str:
     groups = entries(rows).sort_values("gpu", ascending=False, kind="stable").groupby(["gpu", "device"], sort=False)
     machines = [machine(device, gpu, lines, rows) for (gpu, device), lines in groups]
     ran = rows[rows["p50_ms"].notna()]
-    cells = ran.groupby(["device", "suite", "cell"]).ngroups
     options = {"autoescape": True, "undefined": jinja2.StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(Path(__file__).parent), **options)
     environment.filters |= {"shown": shown, "span": span, "plural": plural}
     return environment.get_template("report.html.j2").render(
         machines=machines, problems=problems, verdict=verdict(rows), steady=STEADY,
         suites=[suite for suite in SUITES if (ran["suite"] == suite).any()],
-        counts={"measurement": len(ran), "cell": cells, "run": ran["run"].nunique()},
+        counts={"measurement": len(ran), "cell": ran.groupby(CELL[1:]).ngroups, "run": ran["run"].nunique()},
     )  # fmt: skip
 
 
