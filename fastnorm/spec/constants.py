@@ -30,7 +30,7 @@ _FULL_SCALE = 255
 _NOT_NORMALIZED = (0.0, 1.0)  # mean and std
 
 # What else may happen to the values of a transformers processor, and what to do instead of it.
-_OTHER_STEPS = {
+OTHER_STEPS = {
     "do_flip_channel_order": (
         "its tensors hold B, G, R",
         "set it to false here and flip the normalised tensor: output.flip(-3)",
@@ -45,7 +45,7 @@ _OTHER_STEPS = {
     ),
     "do_grayscale": ("its tensors are gray", "set it to false here and convert the images before"),
 }
-_SWITCHES = ("do_rescale", "do_normalize", *_OTHER_STEPS)
+_SWITCHES = ("do_rescale", "do_normalize", *OTHER_STEPS)
 _KEYS = (*_SWITCHES, "rescale_factor", "image_mean", "image_std")
 
 # What transformers' classes do where a configuration leaves it out, as far as it is not the usual: rescale by 1/255,
@@ -114,7 +114,7 @@ def _constants(values: Mapping[str, Any], source: str) -> Constants | None:
             f"{source}: do_rescale is false, so its mean and std apply to pixel values 0..255; expected ones that "
             f"apply to 0..1: divide both by 255 and call Normalization(mean, std)"
         )
-    for key, (reason, mend) in _OTHER_STEPS.items():
+    for key, (reason, mend) in OTHER_STEPS.items():
         if switches.get(key):
             raise ValueError(f"{source}: {key} is true: {reason}; expected ((x / 255) - mean) / std alone; {mend}")
     if "rescale_factor" in settings:

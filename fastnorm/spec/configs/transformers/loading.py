@@ -20,7 +20,7 @@ def load(source: object, name: str, backend: str | None) -> Settings:
         raise ValueError(f"backend: got {backend!r}, expected 'pil', 'torchvision' or None")
     if isinstance(source, Mapping):
         return _of_dictionary(source, name, backend)
-    processor = getattr(source, "image_processor", source)
+    processor: Any = getattr(source, "image_processor", source)
     kind = type(processor)
     if kind.__module__.partition(".")[0] != "transformers":
         raise ValueError(
@@ -65,7 +65,7 @@ def _without_suffix(kind: str) -> str:
     return kind.removesuffix("Pil").removesuffix("Fast")
 
 
-def _build(kind: str, values: Mapping[str, Any], name: str, backend: str | None) -> Any:
+def _build(kind: str, values: Mapping[str, Any], name: str, backend: str | None) -> object:
     """The object that transformers makes of a dictionary: it knows the defaults of what is left out."""
     try:
         import transformers
@@ -89,9 +89,18 @@ def _build(kind: str, values: Mapping[str, Any], name: str, backend: str | None)
     return cls(**{key: value for key, value in values.items() if key not in _DESCRIPTIONS})
 
 
-def _keys_of(cls: Any) -> set[str]:
+def _keys_of(cls: type) -> set[str]:
     """What a class's files can hold: its settings, what its own `save_pretrained` adds, and older names of both."""
-    return {*known_keys(cls), *cls().to_dict(), *_DESCRIPTIONS, *_OLDER_NAMES.get(_without_suffix(cls.__name__), ())}
+    return {
+        *known_keys(cls),
+        *_as_dictionary(cls),
+        *_DESCRIPTIONS,
+        *_OLDER_NAMES.get(_without_suffix(cls.__name__), ()),
+    }
+
+
+def _as_dictionary(cls: Any) -> Mapping[str, Any]:  # noqa: ANN401 - transformers has no types
+    return cls().to_dict()  # type: ignore[no-any-return]
 
 
 _SMART_RESIZE = ("min_pixels", "max_pixels")

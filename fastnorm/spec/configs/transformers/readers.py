@@ -6,15 +6,16 @@ order. A class that computes its own size gives it to `resize`; what it pads, to
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from fastnorm.spec.configs.transformers import sizes
 from fastnorm.spec.configs.transformers.settings import HAND_WRITTEN, Settings
-from fastnorm.spec.constants import check_factor, float32
+from fastnorm.spec.constants import OTHER_STEPS, check_factor, float32
 from fastnorm.spec.normalization import Normalization
+from fastnorm.spec.options import FilterName, Placement
 from fastnorm.spec.padding import Pad
 from fastnorm.spec.size import Size
 from fastnorm.spec.sizes import Area, Sides, SizeRule, Square
@@ -27,6 +28,8 @@ _FULL_SCALE = 255
 _TOP_LEFT = (0, 0)
 _NORMALIZED_ZERO = Pad(value=0.0)
 _FIRST_TORCHVISION_WITH_LANCZOS = (0, 27)
+_OTHER_BACKEND = "read the other backend, where the class has it: backend='pil'"
+_SIZE_KEYS = (("shortest_edge", "longest_edge"), ("shortest_edge",), ("max_height", "max_width"), ("height", "width"))
 
 
 # --- what becomes of a pixel value
@@ -47,10 +50,7 @@ def _normalization(settings: Settings) -> Normalization:
     torchvision = settings.backend == "torchvision"
     factor = settings["rescale_factor"] if rescale else 1
     if not normalize:
-        if not rescale:
-            settings.refuse("do_rescale", "its outputs are uint8, without do_normalize too", "set one of them to true")
-        check_factor(factor, settings.name)
-        return Normalization(0.0, 1.0, settings.kind, order="to_dtype" if torchvision else "to_tensor")
+        return _rescaled(settings)
     mean, std = settings["image_mean"], settings["image_std"]
     if torchvision or not rescale:
         return _fused(settings, mean, std, 1.0 / factor)
@@ -58,7 +58,7 @@ def _normalization(settings: Settings) -> Normalization:
     return Normalization(mean, std, settings.kind)
 
 
-def _fused(settings: Settings, mean: Any, std: Any, scale: float) -> Normalization:
+def _fused(settings: Settings, mean: Sequence[float], std: Sequence[float], scale: float) -> Normalization:
     """`(x - mean * scale) / (std * scale)`, the constants in float32."""
     if float32(scale) == _FULL_SCALE:
         return Normalization(mean, std, settings.kind, order="fused")
@@ -88,7 +88,7 @@ def resize(settings: Settings, size: int | Size | SizeRule | None) -> Arguments:
     return {"size": size, "resample": _filter(settings)}
 
 
-def _filter(settings: Settings) -> str:
+def _filter(settings: Settings) -> FilterName:
     resample = settings["resample"]
     name = "bilinear" if resample is None else filter_name(resample)
     if name == "lanczos" and settings.backend == "torchvision" and not _torchvision_has_lanczos():
@@ -102,12 +102,11 @@ def _torchvision_has_lanczos() -> bool:
     return tuple(map(int, torchvision.__version__.split(".")[:2])) >= _FIRST_TORCHVISION_WITH_LANCZOS
 
 
-def plain_size(settings: Settings, *keys: str) -> int | Size | SizeRule:
-    """The sizes that `resize` of both backends has; `keys`: those that this class's own `resize` takes."""
+def plain_size(settings: Settings) -> int | Size | SizeRule:
+    """The sizes that `resize` of both backends has, in the order in which it looks for them."""
     size = settings.size()
-    known = [("shortest_edge", "longest_edge"), ("shortest_edge",), ("max_height", "max_width"), ("height", "width")]
-    for names in known:
-        if set(names) <= set(size) and (not keys or set(names) <= set(keys)):
+    for names in _SIZE_KEYS:
+        if set(names) <= set(size):
             found = resize_size({name: size[name] for name in names})
             assert found is not None
             return found
@@ -159,7 +158,7 @@ def centre(settings: Settings, crop: Size, resized: int | Size | SizeRule | None
     return settings.refuse(
         "crop_size",
         "the torchvision backend pads images smaller than the crop in a way of its own, and they may be smaller",
-        "set a size whose short side is at least the crop's, or read the other backend: backend='pil'",
+        f"set a size whose short side is at least the crop's, or {_OTHER_BACKEND}",
     )
 
 
@@ -167,15 +166,17 @@ def pad_normalized(settings: Settings, arguments: Arguments) -> Arguments:
     """Zeros at the bottom and the right of the normalised images, up to `pad_size` or the batch's largest."""
     if not settings.on("do_pad"):
         return {}
-    size = settings.size("pad_size")
     crop = arguments.get("crop")
-    if crop is not None or isinstance(arguments.get("size"), Size):
-        if not size:
-            return {}  # images of one size
-        if crop is not None:
-            settings.refuse("pad_size", "it pads what was cropped", "set do_pad or do_center_crop to false")
-    pixels_wanted = height_and_width(settings, "pad_size") if size else BATCH
-    return {"crop": Crop(pixels_wanted, _TOP_LEFT), "pad": _NORMALIZED_ZERO}
+    fixed = arguments.get("size") if crop is None else crop.fixed_size
+    if not settings.size("pad_size"):
+        # Images of one size need no padding.
+        return {} if isinstance(fixed, Size) else {"crop": Crop(BATCH, _TOP_LEFT), "pad": _NORMALIZED_ZERO}
+    wanted = height_and_width(settings, "pad_size")
+    if wanted == fixed:
+        return {}
+    if crop is not None:
+        settings.refuse("pad_size", "it pads what was cropped", "set do_pad or do_center_crop to false")
+    return {"crop": Crop(wanted, _TOP_LEFT), "pad": _NORMALIZED_ZERO}
 
 
 def listed(arguments: Arguments) -> Arguments:
@@ -304,7 +305,10 @@ def glpn(settings: Settings) -> Arguments:
 
 def detr(settings: Settings) -> Arguments:
     """The short side within a longest one, padded to the batch."""
-    return _detection(settings, plain_size(settings, "shortest_edge", "longest_edge", "max_height", "max_width"))
+    size = plain_size(settings)
+    if isinstance(size, int):
+        settings.refuse("size", "it has no longest_edge, which this class needs", "give one")
+    return _detection(settings, size)
 
 
 def _detection(settings: Settings, size: int | Size | SizeRule) -> Arguments:
@@ -384,7 +388,7 @@ def vilt(settings: Settings) -> Arguments:
 
 def dpt(settings: Settings) -> Arguments:
     """The scale nearer to 1, multiples, then zeros on all sides of the normalised image up to a multiple."""
-    settings.has_no_effect("do_reduce_labels", "prompt_scale_to_meter")
+    settings.has_no_effect("do_reduce_labels", "prompt_scale_to_meter", "ensure_multiple_of", "keep_aspect_ratio")
     arguments = pixels(settings)
     if settings.on("do_resize"):
         rule = sizes.NearestScale(
@@ -423,7 +427,7 @@ def janus(settings: Settings) -> Arguments:
 def deepseek_vl_hybrid(settings: Settings) -> Arguments:
     """The smaller of two pictures, which is made of the larger one: resized, padded to a square, resized again."""
     if settings.backend != "pil":
-        settings.refuse("high_res_size", "two resizes in torch's arithmetic", "read the other backend: backend='pil'")
+        settings.refuse("high_res_size", "it resizes twice in torch's arithmetic", _OTHER_BACKEND)
     arguments = pixels(settings)
     if not (settings.on("do_resize") and settings.on("do_pad")):
         settings.refuse("do_resize", "with do_pad, both have to be on", "set them to true")
@@ -518,14 +522,80 @@ def idefics2(settings: Settings) -> Arguments:
     return {**arguments, "crop": Crop(BATCH, _TOP_LEFT), "pad": _NORMALIZED_ZERO}
 
 
-def swin2sr(settings: Settings) -> Arguments:
-    """Rescaled alone, then mirrored at the bottom and the right up to the next multiple."""
-    settings.has_no_effect("do_normalize", "image_mean", "image_std", "do_resize", "size", "resample", "pad_size")
+def donut(settings: Settings) -> Arguments:
+    """The short side, then no larger than a size, then black on all sides."""
+    size = height_and_width(settings)
+    arguments = pixels(settings)
+    if settings.on("do_resize"):
+        if settings.backend != "pil":
+            settings.refuse("do_thumbnail", "it resizes twice in torch's arithmetic", _OTHER_BACKEND)
+        arguments["before"] = Resize(min(size), _filter(settings))
+    if not (settings.on("do_thumbnail") and settings.on("do_pad")):
+        settings.refuse("do_thumbnail", "with do_pad, both have to be on", "set them to true")
+    return {**arguments, **resize(settings, sizes.Thumbnail(size)), "crop": Crop(size)}
+
+
+def vitmatte(settings: Settings) -> Arguments:
+    """The picture's three channels, which are not resized; the fourth is the trimap's."""
+    arguments = pixels(settings)
+    if settings.on("do_pad"):
+        arguments |= {"crop": Crop(Sides(multiple_of=settings["size_divisor"]), _TOP_LEFT), "pad": _NORMALIZED_ZERO}
+    return {**arguments, "batch": False}
+
+
+def efficientnet(settings: Settings) -> Arguments:
+    for switch in ("include_top", "rescale_offset"):
+        if settings.on(switch):
+            settings.refuse(switch, *OTHER_STEPS[switch])
+    return resize_crop(settings)
+
+
+def mobilevit(settings: Settings) -> Arguments:
+    """Rescaled alone."""
+    settings.has_no_effect("do_reduce_labels", "do_normalize", "image_mean", "image_std")
+    _refuse_bgr(settings)
+    arguments = pixels(settings, _rescaled(settings))
+    if settings.on("do_resize"):
+        arguments |= resize(settings, plain_size(settings))
+    return listed({**arguments, **centre_crop(settings, arguments.get("size"))})
+
+
+def tvp(settings: Settings) -> Arguments:
+    """The long side, rounded down; each frame padded to the crop on all sides."""
+    settings.has_no_effect("constant_values", "pad_mode")
+    _refuse_bgr(settings)
+    arguments = pixels(settings)
+    longest = settings.size().get("longest_edge")
+    if settings.on("do_resize"):
+        rule = Sides(longest=longest, rule="pillow", rounding="floor") if longest else plain_size(settings)
+        arguments |= resize(settings, rule)
+    if longest and settings.on("do_center_crop") and longest <= min(height_and_width(settings, "crop_size")):
+        position: Placement = "transformers" if settings.backend == "pil" else "torchvision"
+        arguments["crop"] = Crop(height_and_width(settings, "crop_size"), position)
+    else:
+        arguments |= centre_crop(settings, arguments.get("size"))
+    return listed({**arguments, **pad_normalized(settings, arguments)})
+
+
+def _refuse_bgr(settings: Settings) -> None:
+    if settings.on("do_flip_channel_order"):
+        settings.refuse("do_flip_channel_order", *OTHER_STEPS["do_flip_channel_order"])
+
+
+def _rescaled(settings: Settings) -> Normalization:
+    """`ToTensor` alone, or what the torchvision backend computes for it."""
     if not settings.on("do_rescale"):
         settings.refuse("do_rescale", "its outputs are uint8", "set it to true")
     check_factor(settings["rescale_factor"], settings.name)
-    order = "to_dtype" if settings.backend == "torchvision" else "to_tensor"
-    arguments = pixels(settings, Normalization(0.0, 1.0, settings.kind, order=order))  # type: ignore[arg-type]
+    return Normalization(
+        0.0, 1.0, settings.kind, order="to_dtype" if settings.backend == "torchvision" else "to_tensor"
+    )
+
+
+def swin2sr(settings: Settings) -> Arguments:
+    """Rescaled alone, then mirrored at the bottom and the right up to the next multiple."""
+    settings.has_no_effect("do_normalize", "image_mean", "image_std", "do_resize", "size", "resample", "pad_size")
+    arguments = pixels(settings, _rescaled(settings))
     if settings.on("do_pad"):
         arguments["crop"] = Crop(sizes.NextMultiple(settings["size_divisor"]), _TOP_LEFT)
         arguments |= {"pad": Pad(mode="symmetric"), "batch": False}
@@ -603,6 +673,26 @@ def kimi_k25(settings: Settings) -> Arguments:
     if settings.on("do_resize"):
         arguments["crop"] = Crop(Sides(multiple_of=factor), _TOP_LEFT)
     return arguments
+
+
+def neomme(settings: Settings) -> Arguments:
+    """Not resized unless asked to, then black at the bottom and the right up to whole patches."""
+    arguments = pixels(settings)
+    if settings.on("do_resize"):
+        settings.has_no_effect("resample")
+    return {**arguments, "crop": Crop(Sides(multiple_of=settings["patch_size"]), _TOP_LEFT), "batch": False}
+
+
+def inkling(settings: Settings) -> Arguments:
+    """Not resized unless asked to."""
+    settings.has_no_effect("size", "do_resize", "resample", "rescale_image_max_upscaled_long_edge")
+    return {**pixels(settings), "batch": False}
+
+
+def inkling2(settings: Settings) -> Arguments:
+    """Not resized; transparent pixels are put on a checkerboard."""
+    settings.has_no_effect("size", "do_resize", "resample")
+    return {**pixels(settings), "alpha": "error", "batch": False}
 
 
 def area_padded_to_batch(settings: Settings) -> Arguments:

@@ -53,13 +53,16 @@ class Settings:
         self._processor = processor
         self._asked: set[str] = set()
 
-    def __getitem__(self, key: str) -> Any:
+    def __getitem__(self, key: str) -> Any:  # noqa: ANN401 - whatever a configuration holds
         self._asked.add(key)
         return self._values.get(key, getattr(self._processor, key, None))
 
     def on(self, switch: str) -> bool:
         """Whether a switch is on; transformers asks `if self.do_resize`, to which None is no."""
-        return bool(self[switch])
+        value = self[switch]
+        if value is not None and not isinstance(value, bool):
+            self.refuse(switch, "it is no switch", "give true or false")
+        return bool(value)
 
     def size(self, key: str = "size") -> Mapping[str, int]:
         """A size as a dictionary of what is given; empty where nothing is."""

@@ -1,4 +1,4 @@
-"""The size rules of single models, which `Sides` and `Area` do not have. Each computes as transformers does, in float64.
+"""The size rules of single models, which `Sides` and `Area` do not have, each computed as transformers does.
 
 Values like those of `fastnorm.spec.sizes`: called with (height, width), they return a `Size`.
 """
@@ -23,7 +23,9 @@ class ShortestDivided:
     def __call__(self, height: int, width: int) -> Size:
         longest = int(1333 / 800 * self.shortest)
         scale = self.shortest / min(height, width)
-        sides = (self.shortest, scale * width) if height < width else (scale * height, self.shortest)
+        sides: tuple[float, float] = (self.shortest, scale * width)
+        if height >= width:
+            sides = (scale * height, self.shortest)
         if max(sides) > longest:
             scale = longest / max(sides)
             sides = (scale * sides[0], scale * sides[1])
@@ -43,7 +45,9 @@ class NearestScale:
         if self.keep_aspect_ratio:
             nearer = scales[1] if abs(1 - scales[1]) < abs(1 - scales[0]) else scales[0]
             scales = [nearer, nearer]
-        return Size(*(_nearest_multiple(s * side, self.multiple_of) for s, side in zip(scales, (height, width))))
+        return Size(
+            *(_nearest_multiple(s * side, self.multiple_of) for s, side in zip(scales, (height, width), strict=True))
+        )
 
 
 def _nearest_multiple(side: float, multiple: int) -> int:
@@ -199,7 +203,7 @@ class PatchBudget:
 
 @dataclass(frozen=True)
 class NaFlex:
-    """SigLIP 2 NaFlex: the largest scale, by bisection, at which whole patches, rounded up, are no more than allowed."""
+    """SigLIP 2 NaFlex: the largest scale, by bisection, at which the patches, rounded up, are no more than allowed."""
 
     patch: int
     max_patches: int
@@ -234,6 +238,22 @@ class NaViT:
         most = self.max_side * self.patch
         scale = min(1.0, math.sqrt(self.max_patches / patches), most / height, most / width)
         return Size(*(min(max(1, int(side * scale)), most) for side in (height, width)))
+
+
+@dataclass(frozen=True)
+class Thumbnail:
+    """Donut: each side no longer than the size's, and where that cuts an image that is no square, in proportion."""
+
+    size: Size
+
+    def __call__(self, height: int, width: int) -> Size:
+        rows, columns = min(height, self.size.height), min(width, self.size.width)
+        if (rows, columns) != (height, width):
+            if height > width:
+                columns = int(width * rows / height)
+            elif width > height:
+                rows = int(height * columns / width)
+        return Size(rows, columns)
 
 
 @dataclass(frozen=True)
