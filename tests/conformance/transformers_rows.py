@@ -17,10 +17,25 @@ from fastnorm import Target
 LIBRARY = "transformers"
 BEFORE_CUTTING = ", before it cuts patches"
 # Methods and functions of a class's module that cut normalised images into patches.
-CUTTERS = ("patchify", "convert_image_to_patches")
+CUTTERS = ("patchify", "convert_image_to_patches", "reshape_by_patch")
 REQUIRED = {
     "TimmWrapperImageProcessor": {"pretrained_cfg": {"input_size": (3, 224, 224)}}
 }  # arguments without a default
+# Settings by default on, which refuse classes that are otherwise understood.
+IN_THE_WAY = {
+    "Cohere2Vision": {"crop_to_patches": False},
+    "EfficientNet": {"include_top": False},
+    "GraniteDocling": {"crop_to_patches": False},
+    "Idefics3": {"do_image_splitting": False},
+    "Lfm2Vl": {"do_image_splitting": False},
+    "MiniCPMOcr": {"slice_mode": False},
+    "MiniCPMV4_6": {"slice_mode": False},
+    "MobileViT": {"do_flip_channel_order": False},
+    "Nougat": {"do_crop_margin": False},
+    "PerceptionLM": {"vision_input_type": "vanilla"},
+    "SmolVLM": {"do_image_splitting": False},
+    "Tvp": {"do_flip_channel_order": False},
+}
 # Classes whose cut tensors are put together again: they pad the patches one by one.
 ASSEMBLED = ("InklingImageProcessor", "Inkling2ImageProcessor")
 # Classes of which a target is a part of the channels.
@@ -110,10 +125,11 @@ def note(processor):
     return BEFORE_CUTTING * cuts + PARTS.get(type(processor).__name__, "")
 
 
-def row(package, kind, images):
+def row(package, kind, images, **settings):
     backend = backend_of(kind)
-    name = f"{package}: {kind.__name__}"
-    processor = kind(**REQUIRED.get(kind.__name__, {}))
+    shown = ", ".join(f"{key}={value!r}" for key, value in settings.items())
+    name = f"{package}: {kind.__name__}" + f"({shown})" * bool(settings)
+    processor = kind(**REQUIRED.get(kind.__name__, {}), **settings)
     try:
         target = Target.from_config(processor, backend)
     except ValueError as error:
@@ -126,7 +142,10 @@ def row(package, kind, images):
 
 
 def rows(sample):
-    """One row for each class; with `sample`, of every tenth."""
-    images = sample_images()
+    """One row for each class, and another where one setting is in the way of it; with `sample`, of every tenth."""
+    images = sample_images(sample)
     for package, kind in [*classes()][:: 10 if sample else 1]:
         yield row(package, kind, images)
+        settings = IN_THE_WAY.get(kind.__name__.removesuffix("Pil").removesuffix("ImageProcessor"))
+        if settings:
+            yield row(package, kind, images, **settings)

@@ -72,6 +72,12 @@ _READERS: Mapping[str, Reader] = {
     "EfficientNet": readers.efficientnet,
     "MobileViT": readers.mobilevit,
     "Tvp": readers.tvp,
+    **dict.fromkeys(("Cohere2Vision", "GraniteDocling"), readers.untiled),
+    "PerceptionLM": readers.perception_lm,
+    **dict.fromkeys(("Idefics3", "SmolVLM", "UltraVBert"), readers.idefics3),
+    **dict.fromkeys(("Nougat", "PPFormulaNet"), readers.nougat),
+    "Lfm2Vl": readers.lfm2_vl,
+    **dict.fromkeys(("MiniCPMOcr", "MiniCPMV4_6"), readers.minicpm),
     "NeoMME": readers.neomme,
     "Inkling": readers.inkling,
     "Inkling2": readers.inkling2,
@@ -94,11 +100,9 @@ _READERS: Mapping[str, Reader] = {
 
 _FLOATS = "it resizes floats, whose values depend on the CPU"
 _NO_ANTIALIAS = "it resizes without antialiasing"
-_TILED = "its tensors hold tiles of the picture beside the whole of it"
 _GRAY = "its tensors are gray"
 _BGR = "its tensors hold B, G, R"
 _OWN_STATISTICS = "it normalises by each image's own mean and standard deviation"
-_MARGINS = "it cuts margins off by what the picture shows"
 _CANVAS = "its canvas depends on the picture's first size, which a crop is not told"
 
 # Classes that were looked at, and what they do that a target does not.
@@ -112,17 +116,11 @@ _REFUSED: Mapping[str, str] = {
     "ZoeDepth": f"{_FLOATS}, with aligned corners",
     "UVDoc": f"{_FLOATS}, with aligned corners, and {_BGR}",
     "SLANeXt": "it resizes as OpenCV does",
-    **dict.fromkeys(
-        (
-            "Cohere2Vision", "GraniteDocling", "Idefics3", "Lfm2Vl", "Llama4", "LlavaNext", "LlavaOnevision",
-            "MiniCPMOcr", "MiniCPMV4_6", "PerceptionLM", "Phi4Multimodal", "SmolVLM", "Step3p7", "UltraVBert",
-        ),
-        _TILED,
-    ),
+    **dict.fromkeys(("LlavaNext", "LlavaOnevision", "Phi4Multimodal", "Step3p7"), readers.TILES),
+    "Llama4": f"{readers.TILES}, and it normalises in bfloat16",
     **dict.fromkeys(("Mllama", "Glm5Next"), _CANVAS),
     **dict.fromkeys(("EfficientLoFTR", "LightGlue", "SuperGlue", "SuperPoint"), _GRAY),
     **dict.fromkeys(("Kosmos2_5", "Pix2Struct"), _OWN_STATISTICS),
-    **dict.fromkeys(("Nougat", "PPFormulaNet"), _MARGINS),
     "ImageGPT": "it gives the numbers of colours, input_ids",
     "LayoutLMv2": f"its outputs are uint8, and {_BGR}",
     "PPLCNet": f"{_BGR}; its configuration without the class, read as another one's, and output.flip(-3)",

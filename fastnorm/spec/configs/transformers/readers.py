@@ -28,6 +28,7 @@ _FULL_SCALE = 255
 _TOP_LEFT = (0, 0)
 _NORMALIZED_ZERO = Pad(value=0.0)
 _FIRST_TORCHVISION_WITH_LANCZOS = (0, 27)
+TILES = "its tensors hold tiles of the picture beside the whole of it"
 _OTHER_BACKEND = "read the other backend, where the class has it: backend='pil'"
 _SIZE_KEYS = (("shortest_edge", "longest_edge"), ("shortest_edge",), ("max_height", "max_width"), ("height", "width"))
 
@@ -602,6 +603,58 @@ def swin2sr(settings: Settings) -> Arguments:
     return listed(arguments)
 
 
+# --- classes that give tiles beside the picture as a whole, unless a setting says no
+
+
+def _refuse_tiles(settings: Settings, switch: str, off: object = False) -> None:
+    if settings[switch] != off and settings[switch] is not None:
+        settings.refuse(switch, TILES, f"set it to {off!r} for the picture as a whole alone")
+
+
+def untiled(settings: Settings) -> Arguments:
+    """Cohere 2 Vision, Granite Docling: the picture as a whole."""
+    _refuse_tiles(settings, "crop_to_patches")
+    settings.has_no_effect("min_patches", "max_patches", "patch_size", "fine_route")
+    settings.has_no_effect("dense_max_patches", "dense_max_scale", "dense_min_aspect", "dense_max_aspect")
+    if settings.kind == "GraniteDoclingImageProcessor":
+        settings.has_no_effect("do_resize")
+        return {**pixels(settings), **resize(settings, height_and_width(settings))}
+    return resize_only(settings)
+
+
+def perception_lm(settings: Settings) -> Arguments:
+    _refuse_tiles(settings, "vision_input_type", "vanilla")
+    settings.has_no_effect("size", "max_num_tiles")
+    arguments = pixels(settings)
+    if settings.on("do_resize"):
+        side = settings["tile_size"]
+        arguments |= resize(settings, Size(side, side))
+    return listed(arguments)
+
+
+def idefics3(settings: Settings) -> Arguments:
+    """The long side, then a square, whatever the proportions."""
+    _refuse_tiles(settings, "do_image_splitting")
+    settings.has_no_effect("do_pad", "pad_size", "return_row_col_info")
+    arguments = pixels(settings)
+    if settings.on("do_resize"):
+        if settings.backend != "pil":
+            settings.refuse("max_image_size", "it resizes twice in torch's arithmetic", _OTHER_BACKEND)
+        size = settings.size()
+        first = sizes.EvenLongest(size["longest_edge"]) if "longest_edge" in size else height_and_width(settings)
+        arguments["before"] = Resize(first, _filter(settings))
+    side = settings.size("max_image_size")["longest_edge"]
+    return {**arguments, **resize(settings, Size(side, side))}
+
+
+def nougat(settings: Settings) -> Arguments:
+    """Donut, with a filter of its own for what is too large."""
+    if settings.on("do_crop_margin"):
+        settings.refuse("do_crop_margin", "it cuts margins off by what the picture shows", "set it to false")
+    gap = 2.0 if settings.backend == "pil" else None
+    return {**donut(settings), "resample": "bicubic", "reducing_gap": gap}
+
+
 # --- classes that cut what they normalise into patches: the pixels before
 
 
@@ -673,6 +726,24 @@ def kimi_k25(settings: Settings) -> Arguments:
     if settings.on("do_resize"):
         arguments["crop"] = Crop(Sides(multiple_of=factor), _TOP_LEFT)
     return arguments
+
+
+def lfm2_vl(settings: Settings) -> Arguments:
+    _refuse_tiles(settings, "do_image_splitting")
+    settings.has_no_effect("min_tiles", "max_tiles", "use_thumbnail", "tile_size", "max_pixels_tolerance", "size")
+    settings.has_no_effect("do_pad", "pad_size", "return_row_col_info", "do_resize")
+    factor = settings["encoder_patch_size"] * settings["downsample_factor"]
+    rule = sizes.TokenArea(factor, settings["min_image_tokens"], settings["max_image_tokens"])
+    return listed({**pixels(settings), **resize(settings, rule)})
+
+
+def minicpm(settings: Settings) -> Arguments:
+    _refuse_tiles(settings, "slice_mode")
+    settings.has_no_effect("max_slice_nums", "use_image_id", "size")
+    if settings["small_image_upsize"] not in (None, "always"):
+        settings.refuse("small_image_upsize", "it depends on what the picture shows", "set it to 'always'")
+    multiple = settings["patch_size"] * (2 if settings["downsample_mode"] == "4x" else 4)
+    return _patches(settings, sizes.SquareOfArea(settings["scale_resolution"], multiple))
 
 
 def neomme(settings: Settings) -> Arguments:

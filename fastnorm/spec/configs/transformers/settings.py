@@ -80,7 +80,8 @@ class Settings:
         self._asked.update(keys)
 
     def refuse(self, key: str, why: str, mend: str) -> NoReturn:
-        raise ValueError(f"{self.name}: {key} is {self._values.get(key)!r}: {why}; {mend}")
+        value = self.size(key) if hasattr(self._values.get(key), "shortest_edge") else self._values.get(key)
+        raise ValueError(f"{self.name}: {key} is {value!r}: {why}; {mend}")
 
     def refuse_the_rest(self) -> None:
         """Refuse settings that are on, or say something, and that the reader did not ask for."""
