@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from fastnorm.spec.configs.transformers import readers
-from fastnorm.spec.configs.transformers.readers import Reader, without
+from fastnorm.spec.configs.transformers import patches, readers
+from fastnorm.spec.configs.transformers.readers import without
+from fastnorm.spec.configs.transformers.settings import Reader
 
 _SUFFIX = "ImageProcessor"
 _LABELS = ("do_reduce_labels", "ignore_index")
@@ -72,29 +73,29 @@ _READERS: Mapping[str, Reader] = {
     "EfficientNet": readers.efficientnet,
     "MobileViT": readers.mobilevit,
     "Tvp": readers.tvp,
-    **dict.fromkeys(("Cohere2Vision", "GraniteDocling"), readers.untiled),
-    "PerceptionLM": readers.perception_lm,
-    **dict.fromkeys(("Idefics3", "SmolVLM", "UltraVBert"), readers.idefics3),
-    **dict.fromkeys(("Nougat", "PPFormulaNet"), readers.nougat),
-    "Lfm2Vl": readers.lfm2_vl,
-    **dict.fromkeys(("MiniCPMOcr", "MiniCPMV4_6"), readers.minicpm),
-    "NeoMME": readers.neomme,
-    "Inkling": readers.inkling,
-    "Inkling2": readers.inkling2,
+    **dict.fromkeys(("Cohere2Vision", "GraniteDocling"), patches.untiled),
+    "PerceptionLM": patches.perception_lm,
+    **dict.fromkeys(("Idefics3", "SmolVLM", "UltraVBert"), patches.idefics3),
+    **dict.fromkeys(("Nougat", "PPFormulaNet"), patches.nougat),
+    "Lfm2Vl": patches.lfm2_vl,
+    **dict.fromkeys(("MiniCPMOcr", "MiniCPMV4_6"), patches.minicpm),
+    "NeoMME": patches.neomme,
+    "Inkling": patches.inkling,
+    "Inkling2": patches.inkling2,
     **dict.fromkeys(
         (
             "CohereCompass", "Ernie4_5_VLMoe", "Ernie4_5_VL_Moe", "HunYuanVL", "HYV4VL", "MiniMaxM3VL", "Qwen2VL",
             "VideoLlama3",
         ),
-        readers.qwen2_vl,
+        patches.qwen2_vl,
     ),
-    "PaddleOCRVL": readers.paddleocr_vl,
-    **dict.fromkeys(("Cosmos3Edge", "Glm46V", "Glm4v", "Glmga"), readers.glm4v),
-    "GlmImage": readers.glm_image,
-    "MuseGlimmer": readers.muse_glimmer,
-    **dict.fromkeys(("Gemma4", "Gemma4Unified"), readers.gemma4),
-    "Siglip2": readers.siglip2,
-    "Kimi_K25": readers.kimi_k25,
+    "PaddleOCRVL": patches.paddleocr_vl,
+    **dict.fromkeys(("Cosmos3Edge", "Glm46V", "Glm4v", "Glmga"), patches.glm4v),
+    "GlmImage": patches.glm_image,
+    "MuseGlimmer": patches.muse_glimmer,
+    **dict.fromkeys(("Gemma4", "Gemma4Unified"), patches.gemma4),
+    "Siglip2": patches.siglip2,
+    "Kimi_K25": patches.kimi_k25,
     **dict.fromkeys(("Apertus1p5", "Emu3"), readers.area_padded_to_batch),
 }  # fmt: skip
 
@@ -116,8 +117,8 @@ _REFUSED: Mapping[str, str] = {
     "ZoeDepth": f"{_FLOATS}, with aligned corners",
     "UVDoc": f"{_FLOATS}, with aligned corners, and {_BGR}",
     "SLANeXt": "it resizes as OpenCV does",
-    **dict.fromkeys(("LlavaNext", "LlavaOnevision", "Phi4Multimodal", "Step3p7"), readers.TILES),
-    "Llama4": f"{readers.TILES}, and it normalises in bfloat16",
+    **dict.fromkeys(("LlavaNext", "LlavaOnevision", "Phi4Multimodal", "Step3p7"), patches.TILES),
+    "Llama4": f"{patches.TILES}, and it normalises in bfloat16",
     **dict.fromkeys(("Mllama", "Glm5Next"), _CANVAS),
     **dict.fromkeys(("EfficientLoFTR", "LightGlue", "SuperGlue", "SuperPoint"), _GRAY),
     **dict.fromkeys(("Kosmos2_5", "Pix2Struct"), _OWN_STATISTICS),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
 # What no pixel depends on.
@@ -92,6 +92,9 @@ class Settings:
                 continue
             self.refuse(key, f"what {self.kind} does by it is not reproduced", HAND_WRITTEN)
 
+
+Arguments = dict[str, Any]  # of Target
+Reader = Callable[[Settings], Arguments]
 
 HAND_WRITTEN = (
     "set it to None or false, or write what the processor does as a Target(...) and hold it to the processor with "
