@@ -17,6 +17,12 @@ def noise(height, width, seed):
     return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8))
 
 
+def transparent(height=60, width=90):
+    """A picture with every alpha value, and a gray one: what processors that convert to RGB make of them."""
+    pixels = np.random.default_rng(SEED).integers(0, 256, (height, width, 4), dtype=np.uint8)
+    return Image.fromarray(pixels), Image.fromarray(pixels[..., 0])
+
+
 @functools.cache
 def photographs():
     """The photographs that the package contains, at half their size: edges, gradients and text."""

@@ -10,7 +10,7 @@ import torch
 import transformers.models
 from transformers.image_processing_utils import BaseImageProcessor
 
-from conformance.images import sample_images
+from conformance.images import sample_images, transparent
 from conformance.row import Row, compare
 from fastnorm import Target
 
@@ -68,6 +68,10 @@ def classes():
                     and kind.__module__ == module.__name__
                     and not name.startswith("_")
                 )
+
+
+def in_the_way(kind):
+    return IN_THE_WAY.get(kind.__name__.removesuffix("Pil").removesuffix("ImageProcessor"), {})
 
 
 def backend_of(kind):
@@ -137,6 +141,8 @@ def row(package, kind, images, **settings):
         return Row(LIBRARY, name, backend, f"refused: {reason}")
     # Of a single line, Perceiver crops nothing and makes black of that.
     images = [image for image in images if "Perceiver" not in name or min(image.size) > 8]
+    if target.alpha == "white":
+        images = [*images, *transparent()]
     compare(target, published(processor), images)
     return Row(LIBRARY, name + note(processor), backend, "identical")
 
@@ -146,6 +152,6 @@ def rows(sample):
     images = sample_images(sample)
     for package, kind in [*classes()][:: 10 if sample else 1]:
         yield row(package, kind, images)
-        settings = IN_THE_WAY.get(kind.__name__.removesuffix("Pil").removesuffix("ImageProcessor"))
+        settings = in_the_way(kind)
         if settings:
             yield row(package, kind, images, **settings)

@@ -39,7 +39,8 @@ _READERS: Mapping[str, Reader] = {
     "Sapiens2": without(
         readers.resize_crop, *_LABELS, "keypoint_heatmap_downscale_factor", "keypoint_heatmap_sigma"
     ),
-    **dict.fromkeys(("VideoLlava", "VideoMAE"), readers.resize_crop),
+    "VideoLlava": readers.video_llava,
+    "VideoMAE": readers.resize_crop,
     "Eomt": without(readers.resize_only, *_LABELS),
     "Gemma3": readers.resize_only,
     "GotOcr2": without(readers.resize_only, *_TILES),
@@ -55,7 +56,7 @@ _READERS: Mapping[str, Reader] = {
     "Yolos": readers.yolos,
     **dict.fromkeys(("Mask2Former", "MaskFormer"), readers.mask2former),
     "OneFormer": readers.oneformer,
-    "BridgeTower": readers.divided,
+    "BridgeTower": readers.bridgetower,
     "Vilt": readers.vilt,
     **dict.fromkeys(("CHMv2", "DPT", "PromptDepthAnything"), readers.dpt),
     "Llava": readers.llava,
@@ -83,12 +84,10 @@ _READERS: Mapping[str, Reader] = {
     "Inkling": patches.inkling,
     "Inkling2": patches.inkling2,
     **dict.fromkeys(
-        (
-            "CohereCompass", "Ernie4_5_VLMoe", "Ernie4_5_VL_Moe", "HunYuanVL", "HYV4VL", "MiniMaxM3VL", "Qwen2VL",
-            "VideoLlama3",
-        ),
+        ("CohereCompass", "Ernie4_5_VLMoe", "Ernie4_5_VL_Moe", "MiniMaxM3VL", "Qwen2VL", "VideoLlama3"),
         patches.qwen2_vl,
     ),
+    **dict.fromkeys(("HunYuanVL", "HYV4VL"), patches.hunyuan_vl),
     "PaddleOCRVL": patches.paddleocr_vl,
     **dict.fromkeys(("Cosmos3Edge", "Glm46V", "Glm4v", "Glmga"), patches.glm4v),
     "GlmImage": patches.glm_image,

@@ -93,6 +93,11 @@ def qwen2_vl(settings: Settings) -> Arguments:
     return _patches(settings, area_of(settings, settings["patch_size"] * settings["merge_size"]))
 
 
+def hunyuan_vl(settings: Settings) -> Arguments:
+    """The same, always bicubic."""
+    return {**qwen2_vl(settings), "resample": "bicubic"} if settings.on("do_resize") else qwen2_vl(settings)
+
+
 def paddleocr_vl(settings: Settings) -> Arguments:
     area = area_of(settings, settings["patch_size"] * settings["merge_size"])
     return _patches(settings, sizes.AtLeastOneFactor(area, rounded=True))

@@ -67,6 +67,13 @@ def _resize_crop(settings: Settings) -> Arguments:
     return {**arguments, **centre_crop(settings, arguments.get("size"))}
 
 
+def video_llava(settings: Settings) -> Arguments:
+    """The same, by a class that passes over a longest_edge."""
+    if len(settings.size()) > 1 and "shortest_edge" in settings.size():
+        settings.refuse("size", "the class passes over all but shortest_edge", "give that alone")
+    return resize_crop(settings)
+
+
 def resize_only(settings: Settings) -> Arguments:
     """The same without a crop."""
     arguments = pixels(settings)
@@ -210,8 +217,9 @@ def oneformer(settings: Settings) -> Arguments:
     return padded_to_batch(arguments)
 
 
-def divided(settings: Settings) -> Arguments:
-    """BridgeTower and ViLT."""
+def bridgetower(settings: Settings) -> Arguments:
+    """BridgeTower."""
+    settings.has_no_effect("pad_size")
     arguments = pixels(settings)
     rule = sizes.ShortestDivided(shortest_edge(settings), settings["size_divisor"] or 1)
     if settings.on("do_resize"):
@@ -221,11 +229,13 @@ def divided(settings: Settings) -> Arguments:
         if side is None:
             settings.refuse("crop_size", "it has no shortest_edge, which this class needs", "give one")
         arguments["crop"] = centre(settings, Size(side, side), arguments.get("size"))
-    return listed({**arguments, **pad_normalized(settings, arguments)})
+        settings.has_no_effect("do_pad")  # images of one size
+        return arguments
+    return padded_to_batch(arguments) if settings.on("do_pad") else listed(arguments)
 
 
 def vilt(settings: Settings) -> Arguments:
-    """The same without a crop."""
+    """BridgeTower's sizes without a crop."""
     arguments = pixels(settings)
     if settings.on("do_resize"):
         arguments |= resize(settings, sizes.ShortestDivided(shortest_edge(settings), settings["size_divisor"] or 1))

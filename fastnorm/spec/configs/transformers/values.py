@@ -11,6 +11,8 @@ from fastnorm.spec.constants import check_factor, float32
 from fastnorm.spec.normalization import Normalization
 
 _FULL_SCALE = 255
+# Classes that do not convert pictures to RGB, whatever their do_convert_rgb says: it is for what comes with them.
+_NEVER_CONVERTED = ("PromptDepthAnythingImageProcessor", "SegGptImageProcessor")
 
 
 def pixels(settings: Settings, normalization: Normalization | None = None) -> Arguments:
@@ -18,7 +20,7 @@ def pixels(settings: Settings, normalization: Normalization | None = None) -> Ar
     arguments: Arguments = {"normalization": normalization or _normalization(settings)}
     if settings.backend == "torchvision":
         arguments["arithmetic"] = "torch"
-    if settings.on("do_convert_rgb"):
+    if settings.on("do_convert_rgb") and settings.kind not in _NEVER_CONVERTED:
         arguments["alpha"] = "white"
     return arguments
 
