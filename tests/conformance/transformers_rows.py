@@ -43,6 +43,8 @@ PARTS = {
     "VitMatteImageProcessor": ", its first three channels",
     "VitMatteImageProcessorPil": ", its first three channels",
 }
+# What a message says of every class that is refused.
+BY_HAND = "; write what you need of it as a Target(...) and hold it to the processor with fastnorm.verify"
 OUTPUTS = ("pixel_values", "images", "pixel_values_images")
 # What a class needs beside an image, and what leaves its pixels alone.
 CALL = {
@@ -71,7 +73,11 @@ def classes():
 
 
 def in_the_way(kind):
-    return IN_THE_WAY.get(kind.__name__.removesuffix("Pil").removesuffix("ImageProcessor"), {})
+    return IN_THE_WAY.get(unsuffixed(kind).removesuffix("ImageProcessor"), {})
+
+
+def unsuffixed(kind):
+    return kind.__name__.removesuffix("Pil")
 
 
 def backend_of(kind):
@@ -137,8 +143,8 @@ def row(package, kind, images, **settings):
     try:
         target = Target.from_config(processor, backend)
     except ValueError as error:
-        _, _, reason = str(error).partition(": ")
-        return Row(LIBRARY, name, backend, f"refused: {reason}")
+        reason = str(error).partition(": ")[2].removeprefix(f"got {unsuffixed(kind)}, which is not reproduced: ")
+        return Row(LIBRARY, name, backend, f"refused: {reason.removesuffix(BY_HAND)}")
     # Of a single line, Perceiver crops nothing and makes black of that.
     images = [image for image in images if "Perceiver" not in name or min(image.size) > 8]
     if target.alpha == "white":
