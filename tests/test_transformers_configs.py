@@ -22,6 +22,7 @@ from transformers import (
 from transformers.models.auto import image_processing_auto
 
 import fastnorm
+from conformance import transformers_rows
 from fastnorm import CLIP, Crop, Normalization, Target
 from helpers import assert_same_bits, random_pixels
 
@@ -220,3 +221,19 @@ def test_a_normalization_of_a_torchvision_processor_has_its_order(do_normalize):
     assert normalization.order == ("fused" if do_normalize else "to_dtype")
     (got,) = fastnorm.fused_normalize(pixels, [normalization])
     assert_same_bits(got, processor(pixels, return_tensors="pt").pixel_values)
+
+
+def test_what_a_processor_saves_says_the_same_as_the_processor():
+    """`save_pretrained` writes to_dict: no key of a class's own is unknown, and none is lost."""
+    compared = 0
+    for _, kind in transformers_rows.classes():
+        processor = kind(**transformers_rows.REQUIRED.get(kind.__name__, {}), **transformers_rows.in_the_way(kind))
+        try:
+            target = Target.from_config(processor)
+        except ValueError:
+            continue
+        backend = transformers_rows.backend_of(kind)
+        saved = json.loads(processor.to_json_string())
+        assert Target.from_config(saved, backend) == target, kind.__name__
+        compared += 1
+    assert compared > 150
