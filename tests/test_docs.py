@@ -10,6 +10,7 @@ import json
 import pathlib
 import re
 
+import PIL
 import pytest
 import torch
 from PIL import Image
@@ -36,6 +37,7 @@ MODULES = [
     "fastnorm.spec.padding",
     "fastnorm.spec.sizes",
     "fastnorm.spec.steps",
+    "fastnorm.verification.verifying",
     "fastnorm.reference",
 ]
 
@@ -88,7 +90,7 @@ def given(tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", MODULES)
 def test_docstring_examples(name):
     module = importlib.import_module(name)
-    result = doctest.testmod(module, extraglobs={"dataclasses": dataclasses, "fastnorm": fastnorm})
+    result = doctest.testmod(module, extraglobs={"dataclasses": dataclasses, "fastnorm": fastnorm, "PIL": PIL})
     assert result.attempted > 0
     assert result.failed == 0
 
