@@ -42,7 +42,8 @@ class Cause:
     target: Target | None
 
     def __str__(self) -> str:
-        does = f"the processor {' and '.join(self.texts)}"
+        *first, last = self.texts
+        does = f"the processor {', '.join(first)}{' and ' if first else ''}{last}"
         if self.explains == "all":
             return f"{does}; with that, no value differs"
         rest = "only rounding differs" if self.explains == "all but rounding" else "less differs, but not nothing"
@@ -108,12 +109,21 @@ def _combinations(
     """Single changes, then pairs with one that helps; where only rounding is left, each order of normalising too."""
     yield from ((change,) for change in possible)
     helpful = sorted((one for one in tried.values() if one.left.mean < now.mean), key=lambda one: one.rank)
+    place = {id(change): index for index, change in enumerate(possible)}
     for one in helpful[:_FIRST_OF_PAIRS]:
-        first = one.parts[0]
-        yield from ((first, other) for other in possible if other.kind != first.kind)
+        for other in possible:
+            if other.kind != one.parts[0].kind:
+                yield _in_order(place, *one.parts, other)
     best = _best(list(tried.values()), now)
     if best is not None and best.left.is_rounding:
-        yield from ((*best.parts, other) for other in possible if other.kind == "order")
+        for other in possible:
+            if other.kind == "order" and other not in best.parts:
+                yield _in_order(place, *best.parts, other)
+
+
+def _in_order(place: Mapping[int, int], *parts: Change) -> tuple[Change, ...]:
+    """The changes as they are listed, whichever was found first."""
+    return tuple(sorted(parts, key=lambda change: place[id(change)]))
 
 
 def _applied(way: Way, parts: Sequence[Change]) -> Way | None:
