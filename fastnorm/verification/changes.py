@@ -98,7 +98,8 @@ class Change:
 
 def pixels(image: Image.Image, target: Target) -> torch.Tensor:
     """The uint8 pixels (3, height, width) that `target` normalises."""
-    return denormalize(_output(image, dataclasses.replace(target, normalization=_UNIT), torch.float32), _UNIT)
+    pad = target.pad if target.padding.value is None else True  # which is not of pixels
+    return denormalize(_output(image, dataclasses.replace(target, normalization=_UNIT, pad=pad), torch.float32), _UNIT)
 
 
 def changes(target: Target, shape: Size | None) -> list[Change]:
