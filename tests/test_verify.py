@@ -6,11 +6,19 @@ import math
 import numpy as np
 import pytest
 import torch
+import transformers
 from diffusers.image_processor import VaeImageProcessor
 from PIL import Image, ImageOps
 from torchvision import transforms
 from torchvision.transforms import InterpolationMode, v2
-from transformers import CLIPImageProcessor, CLIPImageProcessorPil, SiglipImageProcessorPil
+from transformers import (
+    BitImageProcessor,
+    CLIPImageProcessor,
+    CLIPImageProcessorPil,
+    SiglipImageProcessor,
+    SiglipImageProcessorPil,
+    ViTImageProcessor,
+)
 
 import fastnorm
 from fastnorm import CLIP, CLIP_224, VAE, Crop, Normalization, Target
@@ -310,11 +318,17 @@ def test_the_shipped_photographs_by_path():
     assert fastnorm.verify(CLIPImageProcessorPil(), str(paths[0]), CLIP_224).images == found.images[:1]
 
 
-def test_without_a_target_the_processor_is_read(monkeypatch):
-    processor = CLIPImageProcessorPil()
-    read = {id(processor): CLIP_224}
-    monkeypatch.setattr(Target, "from_config", lambda source: read[id(source)])
-    assert fastnorm.verify(processor, PICTURES[0]).identical
+@pytest.mark.parametrize(
+    "family", [CLIPImageProcessor, SiglipImageProcessor, BitImageProcessor, ViTImageProcessor], ids=lambda c: c.__name__
+)
+@pytest.mark.parametrize("backend", ["pil", "torchvision"])
+def test_without_a_target_the_processor_is_read(family, backend):
+    processor = family() if backend == "torchvision" else getattr(transformers, f"{family.__name__}Pil")()
+    images = [*PICTURES, *shipped_photographs(), rotated()]
+    images += [glass()] if processor.do_convert_rgb else []
+    found = fastnorm.verify(processor, images)
+    assert found.identical
+    assert found.target == Target.from_config(processor)
 
 
 def test_another_dtype_is_not_identical():

@@ -171,8 +171,8 @@ def verify(
     """
     original = Original(processor)
     pictures = check_images(images)
-    if target is None:
-        target = Target.from_config(processor)
+    if target is None:  # objects of fastnorm.integrations know theirs
+        target = getattr(original.processor, "fastnorm_target", None) or Target.from_config(processor)
     check_target(target, "target")
     compared = []
     for index, picture in enumerate(pictures):
