@@ -19,7 +19,8 @@ class ToTarget(torch.nn.Module):
     """Resizes, crops and normalises as a target says, in place of Resize, CenterCrop, ToTensor and Normalize.
 
     Example:
-        >>> transform = torchvision.transforms.v2.Compose([v2.RandomHorizontalFlip(), ToTarget(fastnorm.CLIP_224)])
+        >>> from torchvision.transforms import v2
+        >>> transform = v2.Compose([v2.RandomHorizontalFlip(), ToTarget(fastnorm.CLIP_224)])
         >>> transform(PIL.Image.new("RGB", (640, 480))).shape
         torch.Size([3, 224, 224])
 
