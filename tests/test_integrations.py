@@ -403,6 +403,15 @@ def test_given_images_are_what_it_is_verified_with():
     assert image_processor(CLIPImageProcessor(), images).fastnorm_target is not None
 
 
+def test_an_orientation_is_verified_too():
+    """A target that turns images upright, which the original does not."""
+    target = dataclasses.replace(Target.from_config(CLIPImageProcessorPil()), exif="apply")
+    with pytest.raises(ValueError, match="ignores the EXIF orientation"):
+        image_processor(CLIPImageProcessorPil(), target=target)
+    with pytest.raises(ValueError, match="for several images"):  # of the built-in ones, in one call
+        image_processor(CLIPImageProcessorPil(), PICTURES, target=target)
+
+
 def test_other_keys_are_refused():
     with pytest.raises(ValueError, match=r"gives \['pixel_mask', 'pixel_values'\], expected pixel_values alone"):
         image_processor(DetrImageProcessor(size={"shortest_edge": 60, "longest_edge": 90}))

@@ -8,7 +8,9 @@ import pytest
 import torch
 import transformers
 from diffusers.image_processor import VaeImageProcessor
+from open_clip.transform import image_transform
 from PIL import Image, ImageOps
+from timm.data import create_transform
 from torchvision import transforms
 from torchvision.transforms import InterpolationMode, v2
 from transformers import (
@@ -21,7 +23,7 @@ from transformers import (
 )
 
 import fastnorm
-from fastnorm import CLIP, CLIP_224, VAE, Crop, Normalization, Target
+from fastnorm import CLIP, CLIP_224, IMAGENET, VAE, Crop, Normalization, Target
 from fastnorm.data.files import shipped_photographs
 from fastnorm.verification.differences import difference
 from helpers import random_pixels
@@ -173,6 +175,12 @@ FURTHER = {
         "resizes with torch's arithmetic, not Pillow's and normalises in the order 'fused' and resizes the short side "
         "to 336, crops to 336 x 336",
     ),
+    "everything": (
+        ViTImageProcessor(),
+        fastnorm.IMAGENET_224,
+        "resizes with torch's arithmetic, not Pillow's and normalises in the order 'fused' and normalises with the "
+        "mean and std of vae or siglip and resizes to 224 x 224",
+    ),
     "channels and constants": (
         lambda image: CLIPImageProcessorPil(image_mean=[0.5] * 3, image_std=[0.5] * 3)(
             np.array(image)[..., ::-1], return_tensors="pt"
@@ -285,6 +293,11 @@ IDENTICAL = {
         VaeImageProcessor(),
         Target(VAE, fastnorm.Sides(multiple_of=8, multiple_rounding="floor"), "lanczos"),
     ),
+    "timm": (
+        create_transform(224, interpolation="bicubic", crop_pct=0.9, mean=IMAGENET.mean, std=IMAGENET.std),
+        Target(IMAGENET, 248, "bicubic", 224),
+    ),
+    "open_clip": (image_transform(224, is_train=False), CENTRED),
     "float16": (lambda image: torchvision_chain(NORMALIZE)(image).half(), CENTRED),
     "bfloat16": (lambda image: torchvision_chain(NORMALIZE)(image).bfloat16(), CENTRED),
 }

@@ -28,7 +28,8 @@ _CHANNELS = 3
 _NOT_COLORS = (1, 4)  # channels that transformers takes for gray and RGBA
 _TENSORS = (None, "pt", "np")
 # Odd and even sides, margins of 3 modulo 4, small and large, both ways from square.
-_SAMPLE_SIZES = ((227, 231), (224, 224), (300, 451), (480, 361), (53, 37), (640, 250))
+_SAMPLE_SIZES = ((227, 231), (224, 224), (480, 361), (53, 37), (640, 250), (300, 451))
+_ORIENTATION, _TURNED = 0x0112, 6  # EXIF's tag, and a value of it
 
 
 class _Plan(NamedTuple):
@@ -238,7 +239,7 @@ def _feature(outputs: Any, return_tensors: str | None, is_by_torch: bool) -> Any
 def _check_batches(processor: Any, ours: Any) -> None:  # noqa: ANN401
     """Several images in one call, and in other forms, come out as the original's, in every form of the result."""
     first, second = (np.array(image) for image in _samples()[:2])
-    images = [_samples()[2], first, torch.from_numpy(second).permute(2, 0, 1)]
+    images = [_samples()[-1], first, torch.from_numpy(second).permute(2, 0, 1)]
     for given, return_tensors in ((images, None), (images[0], "pt"), ([images[:1], images[:1]], "np")):
         theirs = processor(given, return_tensors=return_tensors)
         own = ours(given, return_tensors=return_tensors)
@@ -260,7 +261,7 @@ def _equal(theirs: Any, own: Any) -> bool:  # noqa: ANN401 - lists, arrays or te
 
 @functools.cache
 def _samples() -> tuple[Image.Image, ...]:
-    """Waves that are sharp enough for every filter to overshoot, with noise on them; the same on every machine."""
+    """Waves that are sharp enough for every filter to overshoot, with noise on them; the last has an orientation."""
     from PIL import Image
 
     generator = np.random.default_rng(0)
@@ -271,4 +272,5 @@ def _samples() -> tuple[Image.Image, ...]:
             128 + 150 * np.sin((y + 2 * c) / 5) * np.cos((x - c) / 7) + generator.integers(-20, 21, (height, width, 3))
         )
         found.append(Image.fromarray(waves.clip(0, 255).astype(np.uint8)))
+    found[-1].getexif()[_ORIENTATION] = _TURNED
     return tuple(found)

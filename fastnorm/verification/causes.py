@@ -1,4 +1,4 @@
-"""Why two outputs differ: the one change of a target, or two, that gives what a processor gives."""
+"""Why two outputs differ: the one change of a target, or the few, that give what a processor gives."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from fastnorm.verification.differences import Difference, difference, total
 Explains = Literal["all", "all but rounding", "most"]
 
 _FIRST_OF_PAIRS = 6  # how many of the best single changes are joined with every other one
+_MOST = 4  # changes together
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,7 +73,7 @@ class _Tried(NamedTuple):
 def find_cause(
     target: Target, samples: Sequence[Sample], confirmed: Callable[[Way], Difference | None]
 ) -> Cause | None:
-    """The first change that gives what the processor gives, or two; else what leaves the least; None: nothing helps.
+    """What gives what the processor gives: one change, or a few; else what leaves the least; None: nothing helps.
 
     Args:
         target: What does not give it.
@@ -106,7 +107,7 @@ def find_cause(
 def _combinations(
     possible: Sequence[Change], tried: Mapping[Way, _Tried], now: Difference
 ) -> Iterator[tuple[Change, ...]]:
-    """Single changes, then pairs with one that helps; where only rounding is left, each order of normalising too."""
+    """Single changes, then pairs with one that helps; then the best pair with every third change, and so on."""
     yield from ((change,) for change in possible)
     helpful = sorted((one for one in tried.values() if one.left.mean < now.mean), key=lambda one: one.rank)
     place = {id(change): index for index, change in enumerate(possible)}
@@ -114,10 +115,13 @@ def _combinations(
         for other in possible:
             if other.kind != one.parts[0].kind:
                 yield _in_order(place, *one.parts, other)
-    best = _best(list(tried.values()), now)
-    if best is not None and best.left.is_rounding:
+    for count in range(3, _MOST + 1):
+        best = _best(list(tried.values()), now)
+        if best is None or len(best.parts) != count - 1:
+            return
+        kinds = {change.kind for change in best.parts}
         for other in possible:
-            if other.kind == "order" and other not in best.parts:
+            if other.kind not in kinds:
                 yield _in_order(place, *best.parts, other)
 
 

@@ -149,8 +149,8 @@ def verify(
         the processor does not subtract the mean and divide by the std; with that, no value differs
 
     Each image is given to the processor by itself. Where something differs, the cause is sought: one change of the
-    target, then two, of arithmetic, order, crop, filter, EXIF, alpha, order of the channels, rescaling, normalising,
-    constants and size, until nothing differs.
+    target, then up to four together, of arithmetic, order, crop, filter, EXIF, alpha, order of the channels,
+    rescaling, normalising, constants and size, until nothing differs.
 
     Args:
         processor: An image processor of transformers, or a processor that holds one; diffusers' `VaeImageProcessor`; a
