@@ -196,7 +196,7 @@ def _load_file(path: Path) -> tuple[Mapping[str, Any], str]:
     elif exists:
         files = [path]
     else:
-        files = _cached(path.as_posix())
+        files = cached(path.as_posix())
     # As transformers does: what a processor_config.json holds for images comes before the older file.
     holder = next((file for file in files if file.name == _PROCESSOR_FILE), None)
     if holder is not None and holder is not files[0]:
@@ -206,7 +206,7 @@ def _load_file(path: Path) -> tuple[Mapping[str, Any], str]:
     return _parse(files[0]), str(files[0])
 
 
-def _cached(name: str) -> list[Path]:
+def cached(name: str) -> list[Path]:
     """The files of a model on the Hugging Face Hub, in the local cache; nothing is downloaded."""
     if not re.fullmatch(_HUB_NAME, name):
         raise FileNotFoundError(f"{name}: no such file; expected a preprocessor_config.json or the folder with it")

@@ -17,14 +17,20 @@ def noise(height, width, seed):
     return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8))
 
 
+def transparent(height=60, width=90):
+    """A picture with every alpha value, and a gray one: what processors that convert to RGB make of them."""
+    pixels = np.random.default_rng(SEED).integers(0, 256, (height, width, 4), dtype=np.uint8)
+    return Image.fromarray(pixels), Image.fromarray(pixels[..., 0])
+
+
 @functools.cache
 def photographs():
     """The photographs that the package contains, at half their size: edges, gradients and text."""
     return tuple(Image.open(path).convert("RGB").reduce(2) for path in shipped_photographs())
 
 
-@functools.cache
-def sample_images(random=4):
+def sample_images(few):
     generator = np.random.default_rng(SEED)
-    sizes = [*ODD, *generator.integers(*SIDES, (random, 2)).tolist()]
-    return (*photographs(), *(noise(*size, seed) for seed, size in enumerate(sizes)))
+    sizes = [*ODD, *generator.integers(*SIDES, (4, 2)).tolist()]
+    pictures = (*photographs(), *(noise(*size, seed) for seed, size in enumerate(sizes)))
+    return pictures[:: 4 if few else 1]

@@ -10,17 +10,32 @@ import torch
 import transformers.models
 from transformers.image_processing_utils import BaseImageProcessor
 
-from conformance.images import sample_images
+from conformance.images import sample_images, transparent
 from conformance.row import Row, compare
 from fastnorm import Target
 
 LIBRARY = "transformers"
 BEFORE_CUTTING = ", before it cuts patches"
 # Methods and functions of a class's module that cut normalised images into patches.
-CUTTERS = ("patchify", "convert_image_to_patches")
+CUTTERS = ("patchify", "convert_image_to_patches", "reshape_by_patch")
 REQUIRED = {
     "TimmWrapperImageProcessor": {"pretrained_cfg": {"input_size": (3, 224, 224)}}
 }  # arguments without a default
+# Settings by default on, which refuse classes that are otherwise understood.
+IN_THE_WAY = {
+    "Cohere2Vision": {"crop_to_patches": False},
+    "EfficientNet": {"include_top": False},
+    "GraniteDocling": {"crop_to_patches": False},
+    "Idefics3": {"do_image_splitting": False},
+    "Lfm2Vl": {"do_image_splitting": False},
+    "MiniCPMOcr": {"slice_mode": False},
+    "MiniCPMV4_6": {"slice_mode": False},
+    "MobileViT": {"do_flip_channel_order": False},
+    "Nougat": {"do_crop_margin": False},
+    "PerceptionLM": {"vision_input_type": "vanilla"},
+    "SmolVLM": {"do_image_splitting": False},
+    "Tvp": {"do_flip_channel_order": False},
+}
 # Classes whose cut tensors are put together again: they pad the patches one by one.
 ASSEMBLED = ("InklingImageProcessor", "Inkling2ImageProcessor")
 # Classes of which a target is a part of the channels.
@@ -28,6 +43,8 @@ PARTS = {
     "VitMatteImageProcessor": ", its first three channels",
     "VitMatteImageProcessorPil": ", its first three channels",
 }
+# What a message says of every class that is refused.
+BY_HAND = "; write what you need of it as a Target(...) and hold it to the processor with fastnorm.verify"
 OUTPUTS = ("pixel_values", "images", "pixel_values_images")
 # What a class needs beside an image, and what leaves its pixels alone.
 CALL = {
@@ -53,6 +70,14 @@ def classes():
                     and kind.__module__ == module.__name__
                     and not name.startswith("_")
                 )
+
+
+def in_the_way(kind):
+    return IN_THE_WAY.get(unsuffixed(kind).removesuffix("ImageProcessor"), {})
+
+
+def unsuffixed(kind):
+    return kind.__name__.removesuffix("Pil")
 
 
 def backend_of(kind):
@@ -110,23 +135,29 @@ def note(processor):
     return BEFORE_CUTTING * cuts + PARTS.get(type(processor).__name__, "")
 
 
-def row(package, kind, images):
+def row(package, kind, images, **settings):
     backend = backend_of(kind)
-    name = f"{package}: {kind.__name__}"
-    processor = kind(**REQUIRED.get(kind.__name__, {}))
+    shown = ", ".join(f"{key}={value!r}" for key, value in settings.items())
+    name = f"{package}: {kind.__name__}" + f"({shown})" * bool(settings)
+    processor = kind(**REQUIRED.get(kind.__name__, {}), **settings)
     try:
         target = Target.from_config(processor, backend)
     except ValueError as error:
-        _, _, reason = str(error).partition(": ")
-        return Row(LIBRARY, name, backend, f"refused: {reason}")
+        reason = str(error).partition(": ")[2].removeprefix(f"got {unsuffixed(kind)}, which is not reproduced: ")
+        return Row(LIBRARY, name, backend, f"refused: {reason.removesuffix(BY_HAND)}")
     # Of a single line, Perceiver crops nothing and makes black of that.
     images = [image for image in images if "Perceiver" not in name or min(image.size) > 8]
+    if target.alpha == "white":
+        images = [*images, *transparent()]
     compare(target, published(processor), images)
     return Row(LIBRARY, name + note(processor), backend, "identical")
 
 
 def rows(sample):
-    """One row for each class; with `sample`, of every tenth."""
-    images = sample_images()
+    """One row for each class, and another where one setting is in the way of it; with `sample`, of every tenth."""
+    images = sample_images(sample)
     for package, kind in [*classes()][:: 10 if sample else 1]:
         yield row(package, kind, images)
+        settings = in_the_way(kind)
+        if settings:
+            yield row(package, kind, images, **settings)

@@ -2,8 +2,9 @@
 
 `loading` turns what was passed into a processor object of one of the library's own classes, whose attributes are the
 settings with all defaults filled in. `classes` is the allowlist: the classes whose pixels `docs/conformance.md` proves,
-each with the function that reads its settings. `readers` are these functions, and `sizes` the size rules that single
-models have. A setting that a reader did not ask for is refused by `settings`.
+each with the function that reads its settings. `readers` and `patches` are these functions, made of what many share,
+`values` and `geometry`; `sizes` are the size rules that single models have. A setting that a reader did not ask for is
+refused by `settings`.
 """
 
 from __future__ import annotations

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from fastnorm.spec.configs.transformers import readers
-from fastnorm.spec.configs.transformers.readers import Reader, without
+from fastnorm.spec.configs.transformers import patches, readers
+from fastnorm.spec.configs.transformers.readers import without
+from fastnorm.spec.configs.transformers.settings import Reader
 
 _SUFFIX = "ImageProcessor"
 _LABELS = ("do_reduce_labels", "ignore_index")
@@ -38,7 +39,8 @@ _READERS: Mapping[str, Reader] = {
     "Sapiens2": without(
         readers.resize_crop, *_LABELS, "keypoint_heatmap_downscale_factor", "keypoint_heatmap_sigma"
     ),
-    **dict.fromkeys(("VideoLlava", "VideoMAE"), readers.resize_crop),
+    "VideoLlava": readers.video_llava,
+    "VideoMAE": readers.resize_crop,
     "Eomt": without(readers.resize_only, *_LABELS),
     "Gemma3": readers.resize_only,
     "GotOcr2": without(readers.resize_only, *_TILES),
@@ -54,7 +56,7 @@ _READERS: Mapping[str, Reader] = {
     "Yolos": readers.yolos,
     **dict.fromkeys(("Mask2Former", "MaskFormer"), readers.mask2former),
     "OneFormer": readers.oneformer,
-    "BridgeTower": readers.divided,
+    "BridgeTower": readers.bridgetower,
     "Vilt": readers.vilt,
     **dict.fromkeys(("CHMv2", "DPT", "PromptDepthAnything"), readers.dpt),
     "Llava": readers.llava,
@@ -72,33 +74,35 @@ _READERS: Mapping[str, Reader] = {
     "EfficientNet": readers.efficientnet,
     "MobileViT": readers.mobilevit,
     "Tvp": readers.tvp,
-    "NeoMME": readers.neomme,
-    "Inkling": readers.inkling,
-    "Inkling2": readers.inkling2,
+    **dict.fromkeys(("Cohere2Vision", "GraniteDocling"), patches.untiled),
+    "PerceptionLM": patches.perception_lm,
+    **dict.fromkeys(("Idefics3", "SmolVLM", "UltraVBert"), patches.idefics3),
+    **dict.fromkeys(("Nougat", "PPFormulaNet"), patches.nougat),
+    "Lfm2Vl": patches.lfm2_vl,
+    **dict.fromkeys(("MiniCPMOcr", "MiniCPMV4_6"), patches.minicpm),
+    "NeoMME": patches.neomme,
+    "Inkling": patches.inkling,
+    "Inkling2": patches.inkling2,
     **dict.fromkeys(
-        (
-            "CohereCompass", "Ernie4_5_VLMoe", "Ernie4_5_VL_Moe", "HunYuanVL", "HYV4VL", "MiniMaxM3VL", "Qwen2VL",
-            "VideoLlama3",
-        ),
-        readers.qwen2_vl,
+        ("CohereCompass", "Ernie4_5_VLMoe", "Ernie4_5_VL_Moe", "MiniMaxM3VL", "Qwen2VL", "VideoLlama3"),
+        patches.qwen2_vl,
     ),
-    "PaddleOCRVL": readers.paddleocr_vl,
-    **dict.fromkeys(("Cosmos3Edge", "Glm46V", "Glm4v", "Glmga"), readers.glm4v),
-    "GlmImage": readers.glm_image,
-    "MuseGlimmer": readers.muse_glimmer,
-    **dict.fromkeys(("Gemma4", "Gemma4Unified"), readers.gemma4),
-    "Siglip2": readers.siglip2,
-    "Kimi_K25": readers.kimi_k25,
+    **dict.fromkeys(("HunYuanVL", "HYV4VL"), patches.hunyuan_vl),
+    "PaddleOCRVL": patches.paddleocr_vl,
+    **dict.fromkeys(("Cosmos3Edge", "Glm46V", "Glm4v", "Glmga"), patches.glm4v),
+    "GlmImage": patches.glm_image,
+    "MuseGlimmer": patches.muse_glimmer,
+    **dict.fromkeys(("Gemma4", "Gemma4Unified"), patches.gemma4),
+    "Siglip2": patches.siglip2,
+    "Kimi_K25": patches.kimi_k25,
     **dict.fromkeys(("Apertus1p5", "Emu3"), readers.area_padded_to_batch),
 }  # fmt: skip
 
 _FLOATS = "it resizes floats, whose values depend on the CPU"
 _NO_ANTIALIAS = "it resizes without antialiasing"
-_TILED = "its tensors hold tiles of the picture beside the whole of it"
 _GRAY = "its tensors are gray"
 _BGR = "its tensors hold B, G, R"
 _OWN_STATISTICS = "it normalises by each image's own mean and standard deviation"
-_MARGINS = "it cuts margins off by what the picture shows"
 _CANVAS = "its canvas depends on the picture's first size, which a crop is not told"
 
 # Classes that were looked at, and what they do that a target does not.
@@ -112,17 +116,11 @@ _REFUSED: Mapping[str, str] = {
     "ZoeDepth": f"{_FLOATS}, with aligned corners",
     "UVDoc": f"{_FLOATS}, with aligned corners, and {_BGR}",
     "SLANeXt": "it resizes as OpenCV does",
-    **dict.fromkeys(
-        (
-            "Cohere2Vision", "GraniteDocling", "Idefics3", "Lfm2Vl", "Llama4", "LlavaNext", "LlavaOnevision",
-            "MiniCPMOcr", "MiniCPMV4_6", "PerceptionLM", "Phi4Multimodal", "SmolVLM", "Step3p7", "UltraVBert",
-        ),
-        _TILED,
-    ),
+    **dict.fromkeys(("LlavaNext", "LlavaOnevision", "Phi4Multimodal", "Step3p7"), patches.TILES),
+    "Llama4": f"{patches.TILES}, and it normalises in bfloat16",
     **dict.fromkeys(("Mllama", "Glm5Next"), _CANVAS),
     **dict.fromkeys(("EfficientLoFTR", "LightGlue", "SuperGlue", "SuperPoint"), _GRAY),
     **dict.fromkeys(("Kosmos2_5", "Pix2Struct"), _OWN_STATISTICS),
-    **dict.fromkeys(("Nougat", "PPFormulaNet"), _MARGINS),
     "ImageGPT": "it gives the numbers of colours, input_ids",
     "LayoutLMv2": f"its outputs are uint8, and {_BGR}",
     "PPLCNet": f"{_BGR}; its configuration without the class, read as another one's, and output.flip(-3)",

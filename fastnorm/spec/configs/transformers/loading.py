@@ -69,13 +69,14 @@ def _build(kind: str, values: Mapping[str, Any], name: str, backend: str | None)
     """The object that transformers makes of a dictionary: it knows the defaults of what is left out."""
     try:
         import transformers
-        from transformers.models.auto.image_processing_auto import DEFAULT_TO_PIL_BACKEND_IMAGE_PROCESSORS
+        from transformers.models.auto import image_processing_auto
     except ImportError as error:
         raise ImportError(
             f"{name}: transformers cannot be imported ({error}), whose classes hold the defaults of a configuration; "
             f"pip install 'transformers>=5'"
         ) from None
-    by_pillow = backend == "pil" or (backend is None and kind in DEFAULT_TO_PIL_BACKEND_IMAGE_PROCESSORS)
+    pillow_first = getattr(image_processing_auto, "DEFAULT_TO_PIL_BACKEND_IMAGE_PROCESSORS", ())
+    by_pillow = backend == "pil" or (backend is None and kind in pillow_first)
     names = (f"{kind}Pil", kind) if by_pillow else (kind, f"{kind}Pil")
     cls = next((getattr(transformers, one) for one in names if hasattr(transformers, one)), None)
     if cls is None:

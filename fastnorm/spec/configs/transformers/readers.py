@@ -1,194 +1,49 @@
 """The functions that read one class's settings, or those of many classes that do the same.
 
-Each asks `Settings` for what the class honours. `pixels` is common to all: filter, arithmetic, constants and their
-order. A class that computes its own size gives it to `resize`; what it pads, to `pad_normalized` or `letterbox`.
+Each asks `Settings` for what its class honours, and says in what order. Classes that give tiles or patches of the
+picture are in `patches`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
-
-import numpy as np
-
 from fastnorm.spec.configs.transformers import sizes
-from fastnorm.spec.configs.transformers.settings import HAND_WRITTEN, Settings
-from fastnorm.spec.constants import OTHER_STEPS, check_factor, float32
+from fastnorm.spec.configs.transformers.geometry import (
+    NORMALIZED_ZERO,
+    OTHER_BACKEND,
+    TOP_LEFT,
+    area_of,
+    centre,
+    centre_crop,
+    filter_of,
+    height_and_width,
+    listed,
+    mean_color,
+    pad_normalized,
+    padded_to_batch,
+    plain_size,
+    resize,
+    shortest_edge,
+    square_side,
+)
+from fastnorm.spec.configs.transformers.settings import HAND_WRITTEN, Arguments, Reader, Settings
+from fastnorm.spec.configs.transformers.values import pixels, rescaled
+from fastnorm.spec.constants import OTHER_STEPS
 from fastnorm.spec.normalization import Normalization
-from fastnorm.spec.options import FilterName, Placement
+from fastnorm.spec.options import Placement
 from fastnorm.spec.padding import Pad
 from fastnorm.spec.size import Size
-from fastnorm.spec.sizes import Area, Sides, SizeRule, Square
-from fastnorm.spec.steps import BATCH, Crop, Resize, filter_name, resize_size
-
-Arguments = dict[str, Any]
-Reader = Callable[[Settings], Arguments]
-
-_FULL_SCALE = 255
-_TOP_LEFT = (0, 0)
-_NORMALIZED_ZERO = Pad(value=0.0)
-_FIRST_TORCHVISION_WITH_LANCZOS = (0, 27)
-_OTHER_BACKEND = "read the other backend, where the class has it: backend='pil'"
-_SIZE_KEYS = (("shortest_edge", "longest_edge"), ("shortest_edge",), ("max_height", "max_width"), ("height", "width"))
+from fastnorm.spec.sizes import Sides, SizeRule, Square
+from fastnorm.spec.steps import BATCH, Crop, Resize, filter_name
 
 
-# --- what becomes of a pixel value
+def without(reader: Reader, *no_effect: str) -> Reader:
+    """A reader that passes over settings which do not concern `pixel_values`."""
 
+    def read(settings: Settings) -> Arguments:
+        settings.has_no_effect(*no_effect)
+        return reader(settings)
 
-def pixels(settings: Settings, normalization: Normalization | None = None) -> Arguments:
-    """Constants and their order, arithmetic, and what becomes of transparent pixels."""
-    arguments: Arguments = {"normalization": normalization or _normalization(settings)}
-    if settings.backend == "torchvision":
-        arguments["arithmetic"] = "torch"
-    if settings.on("do_convert_rgb"):
-        arguments["alpha"] = "white"
-    return arguments
-
-
-def _normalization(settings: Settings) -> Normalization:
-    rescale, normalize = settings.on("do_rescale"), settings.on("do_normalize")
-    torchvision = settings.backend == "torchvision"
-    factor = settings["rescale_factor"] if rescale else 1
-    if not normalize:
-        return _rescaled(settings)
-    mean, std = settings["image_mean"], settings["image_std"]
-    if torchvision or not rescale:
-        return _fused(settings, mean, std, 1.0 / factor)
-    check_factor(factor, settings.name)
-    return Normalization(mean, std, settings.kind)
-
-
-def _fused(settings: Settings, mean: Sequence[float], std: Sequence[float], scale: float) -> Normalization:
-    """`(x - mean * scale) / (std * scale)`, the constants in float32."""
-    if float32(scale) == _FULL_SCALE:
-        return Normalization(mean, std, settings.kind, order="fused")
-    means, stds = Normalization(mean, std, allow_unusual=True).mean, Normalization(mean, std, allow_unusual=True).std
-    return Normalization(
-        [_over_full_scale(settings, float32(float32(value) * float32(scale))) for value in means],
-        [_over_full_scale(settings, float32(float32(value) * float32(scale))) for value in stds],
-        settings.kind,
-        order="fused",
-    )
-
-
-def _over_full_scale(settings: Settings, product: float) -> float:
-    """The constant that gives this product when it is multiplied by 255 in float32."""
-    near = np.float32(product / _FULL_SCALE)
-    for candidate in (near, np.nextafter(near, np.float32(-np.inf)), np.nextafter(near, np.float32(np.inf))):
-        if float32(float(candidate) * _FULL_SCALE) == product:
-            return float(candidate)
-    return settings.refuse("rescale_factor", f"{product!r} is no float32 number times 255", HAND_WRITTEN)
-
-
-# --- geometry, step by step
-
-
-def resize(settings: Settings, size: int | Size | SizeRule | None) -> Arguments:
-    """The resize to a size that the class computes."""
-    return {"size": size, "resample": _filter(settings)}
-
-
-def _filter(settings: Settings) -> FilterName:
-    resample = settings["resample"]
-    name = "bilinear" if resample is None else filter_name(resample)
-    if name == "lanczos" and settings.backend == "torchvision" and not _torchvision_has_lanczos():
-        return "bicubic"  # as transformers does, with a warning
-    return name
-
-
-def _torchvision_has_lanczos() -> bool:
-    import torchvision
-
-    return tuple(map(int, torchvision.__version__.split(".")[:2])) >= _FIRST_TORCHVISION_WITH_LANCZOS
-
-
-def plain_size(settings: Settings) -> int | Size | SizeRule:
-    """The sizes that `resize` of both backends has, in the order in which it looks for them."""
-    size = settings.size()
-    for names in _SIZE_KEYS:
-        if set(names) <= set(size):
-            found = resize_size({name: size[name] for name in names})
-            assert found is not None
-            return found
-    return settings.refuse("size", f"{settings.kind} has no rule for it", HAND_WRITTEN)
-
-
-def height_and_width(settings: Settings, key: str = "size") -> Size:
-    size = settings.size(key)
-    if "height" not in size or "width" not in size:
-        settings.refuse(key, "it has no height and width, which this class needs", "give both")
-    return Size(size["height"], size["width"])
-
-
-def square_side(settings: Settings) -> int:
-    height, width = height_and_width(settings)
-    if height != width:
-        settings.refuse("size", f"{settings.kind} takes squares alone", "give one height and width")
-    return height
-
-
-def shortest_edge(settings: Settings) -> int:
-    size = settings.size()
-    if "shortest_edge" not in size:
-        settings.refuse("size", "it has no shortest_edge, which this class needs", "give one")
-    return size["shortest_edge"]
-
-
-def centre_crop(settings: Settings, resized: int | Size | SizeRule | None) -> Arguments:
-    """The centre crop of either backend."""
-    if not settings.on("do_center_crop"):
-        return {}
-    return {"crop": centre(settings, height_and_width(settings, "crop_size"), resized)}
-
-
-def centre(settings: Settings, crop: Size, resized: int | Size | SizeRule | None) -> Crop:
-    """Where the backend puts a crop of this size.
-
-    Both round half the margin down. Around a smaller image, Pillow's puts the odd line of padding first, torchvision's
-    last; an image that is larger in one direction and smaller in the other is nobody else's case.
-    """
-    if settings.backend == "pil":
-        return Crop(crop, "transformers")
-    if isinstance(resized, int) and resized >= max(crop):
-        return Crop(crop, "transformers")
-    if isinstance(resized, Size) and resized.height >= crop.height and resized.width >= crop.width:
-        return Crop(crop, "transformers")
-    if isinstance(resized, Size) and resized.height <= crop.height and resized.width <= crop.width:
-        return Crop(crop, "torchvision")
-    return settings.refuse(
-        "crop_size",
-        "the torchvision backend pads images smaller than the crop in a way of its own, and they may be smaller",
-        f"set a size whose short side is at least the crop's, or {_OTHER_BACKEND}",
-    )
-
-
-def pad_normalized(settings: Settings, arguments: Arguments) -> Arguments:
-    """Zeros at the bottom and the right of the normalised images, up to `pad_size` or the batch's largest."""
-    if not settings.on("do_pad"):
-        return {}
-    crop = arguments.get("crop")
-    fixed = arguments.get("size") if crop is None else crop.fixed_size
-    if not settings.size("pad_size"):
-        # Images of one size need no padding.
-        return {} if isinstance(fixed, Size) else {"crop": Crop(BATCH, _TOP_LEFT), "pad": _NORMALIZED_ZERO}
-    wanted = height_and_width(settings, "pad_size")
-    if wanted == fixed:
-        return {}
-    if crop is not None:
-        settings.refuse("pad_size", "it pads what was cropped", "set do_pad or do_center_crop to false")
-    return {"crop": Crop(wanted, _TOP_LEFT), "pad": _NORMALIZED_ZERO}
-
-
-def listed(arguments: Arguments) -> Arguments:
-    """With `batch=False` where every image comes out in a size of its own."""
-    if "crop" not in arguments and not isinstance(arguments.get("size"), Size):
-        arguments["batch"] = False
-    return arguments
-
-
-def mean_color(settings: Settings) -> Pad:
-    means = Normalization(settings["image_mean"], 1.0, allow_unusual=True).mean
-    return Pad(fill=[int(255 * value) for value in means])
+    return read
 
 
 # --- classes that do nothing but this
@@ -212,18 +67,19 @@ def _resize_crop(settings: Settings) -> Arguments:
     return {**arguments, **centre_crop(settings, arguments.get("size"))}
 
 
+def video_llava(settings: Settings) -> Arguments:
+    """The same, by a class that passes over a longest_edge."""
+    if len(settings.size()) > 1 and "shortest_edge" in settings.size():
+        settings.refuse("size", "the class passes over all but shortest_edge", "give that alone")
+    return resize_crop(settings)
+
+
 def resize_only(settings: Settings) -> Arguments:
     """The same without a crop."""
     arguments = pixels(settings)
     if settings.on("do_resize"):
         arguments |= resize(settings, plain_size(settings))
     return listed(arguments)
-
-
-def always_resize(settings: Settings) -> Arguments:
-    """Likewise, by classes that do not ask `do_resize`."""
-    settings.has_no_effect("do_resize")
-    return listed({**pixels(settings), **resize(settings, plain_size(settings))})
 
 
 # --- classes with a step of their own
@@ -347,7 +203,7 @@ def mask2former(settings: Settings) -> Arguments:
             settings.refuse("size", "it has no longest_edge, which this class needs", "give one")
         arguments |= resize(settings, size)
     wanted = height_and_width(settings, "pad_size") if settings.size("pad_size") else BATCH
-    return {**arguments, "crop": Crop(wanted, _TOP_LEFT), "pad": _NORMALIZED_ZERO}
+    return {**arguments, "crop": Crop(wanted, TOP_LEFT), "pad": NORMALIZED_ZERO}
 
 
 def oneformer(settings: Settings) -> Arguments:
@@ -358,11 +214,12 @@ def oneformer(settings: Settings) -> Arguments:
     arguments = pixels(settings)
     if settings.on("do_resize"):
         arguments |= resize(settings, plain_size(settings))
-    return {**arguments, "crop": Crop(BATCH, _TOP_LEFT), "pad": _NORMALIZED_ZERO}
+    return padded_to_batch(arguments)
 
 
-def divided(settings: Settings) -> Arguments:
-    """BridgeTower and ViLT."""
+def bridgetower(settings: Settings) -> Arguments:
+    """BridgeTower."""
+    settings.has_no_effect("pad_size")
     arguments = pixels(settings)
     rule = sizes.ShortestDivided(shortest_edge(settings), settings["size_divisor"] or 1)
     if settings.on("do_resize"):
@@ -372,18 +229,20 @@ def divided(settings: Settings) -> Arguments:
         if side is None:
             settings.refuse("crop_size", "it has no shortest_edge, which this class needs", "give one")
         arguments["crop"] = centre(settings, Size(side, side), arguments.get("size"))
-    return listed({**arguments, **pad_normalized(settings, arguments)})
+        settings.has_no_effect("do_pad")  # images of one size
+        return arguments
+    return padded_to_batch(arguments) if settings.on("do_pad") else listed(arguments)
 
 
 def vilt(settings: Settings) -> Arguments:
-    """The same without a crop."""
+    """BridgeTower's sizes without a crop."""
     arguments = pixels(settings)
     if settings.on("do_resize"):
         arguments |= resize(settings, sizes.ShortestDivided(shortest_edge(settings), settings["size_divisor"] or 1))
     settings.has_no_effect("pad_size")
     if not settings.on("do_pad"):
         return listed(arguments)
-    return {**arguments, "crop": Crop(BATCH, _TOP_LEFT), "pad": _NORMALIZED_ZERO}
+    return padded_to_batch(arguments)
 
 
 def dpt(settings: Settings) -> Arguments:
@@ -396,7 +255,7 @@ def dpt(settings: Settings) -> Arguments:
         )
         arguments |= resize(settings, rule)
     if settings.on("do_pad") and settings["size_divisor"] is not None:
-        arguments |= {"crop": Crop(Sides(multiple_of=settings["size_divisor"])), "pad": _NORMALIZED_ZERO}
+        arguments |= {"crop": Crop(Sides(multiple_of=settings["size_divisor"])), "pad": NORMALIZED_ZERO}
         arguments["batch"] = False
     return listed(arguments)
 
@@ -427,7 +286,7 @@ def janus(settings: Settings) -> Arguments:
 def deepseek_vl_hybrid(settings: Settings) -> Arguments:
     """The smaller of two pictures, which is made of the larger one: resized, padded to a square, resized again."""
     if settings.backend != "pil":
-        settings.refuse("high_res_size", "it resizes twice in torch's arithmetic", _OTHER_BACKEND)
+        settings.refuse("high_res_size", "it resizes twice in torch's arithmetic", OTHER_BACKEND)
     arguments = pixels(settings)
     if not (settings.on("do_resize") and settings.on("do_pad")):
         settings.refuse("do_resize", "with do_pad, both have to be on", "set them to true")
@@ -481,7 +340,7 @@ def pixtral(settings: Settings) -> Arguments:
     settings.has_no_effect("pad_size", "patch_size")
     if not settings.on("do_pad"):
         return listed(arguments)
-    return {**arguments, "crop": Crop(BATCH, _TOP_LEFT), "pad": _NORMALIZED_ZERO}
+    return padded_to_batch(arguments)
 
 
 def fuyu(settings: Settings) -> Arguments:
@@ -496,7 +355,7 @@ def fuyu(settings: Settings) -> Arguments:
     fill = settings["padding_value"]
     if settings["padding_mode"] != "constant" or int(fill) != fill:
         settings.refuse("padding_mode", "only one whole pixel value is reproduced", HAND_WRITTEN)
-    return {**arguments, "crop": Crop(size, _TOP_LEFT), "pad": Pad(fill=int(fill))}
+    return {**arguments, "crop": Crop(size, TOP_LEFT), "pad": Pad(fill=int(fill))}
 
 
 def aria(settings: Settings) -> Arguments:
@@ -505,7 +364,7 @@ def aria(settings: Settings) -> Arguments:
     side = settings["max_image_size"]
     arguments = pixels(settings)
     arguments |= resize(settings, sizes.LongestExactly(side, settings["min_image_size"]))
-    return {**arguments, "crop": Crop(Size(side, side), _TOP_LEFT)}
+    return {**arguments, "crop": Crop(Size(side, side), TOP_LEFT)}
 
 
 def idefics2(settings: Settings) -> Arguments:
@@ -519,7 +378,7 @@ def idefics2(settings: Settings) -> Arguments:
     settings.has_no_effect("pad_size")
     if not settings.on("do_pad"):
         return listed(arguments)
-    return {**arguments, "crop": Crop(BATCH, _TOP_LEFT), "pad": _NORMALIZED_ZERO}
+    return padded_to_batch(arguments)
 
 
 def donut(settings: Settings) -> Arguments:
@@ -528,8 +387,8 @@ def donut(settings: Settings) -> Arguments:
     arguments = pixels(settings)
     if settings.on("do_resize"):
         if settings.backend != "pil":
-            settings.refuse("do_thumbnail", "it resizes twice in torch's arithmetic", _OTHER_BACKEND)
-        arguments["before"] = Resize(min(size), _filter(settings))
+            settings.refuse("do_thumbnail", "it resizes twice in torch's arithmetic", OTHER_BACKEND)
+        arguments["before"] = Resize(min(size), filter_of(settings))
     if not (settings.on("do_thumbnail") and settings.on("do_pad")):
         settings.refuse("do_thumbnail", "with do_pad, both have to be on", "set them to true")
     return {**arguments, **resize(settings, sizes.Thumbnail(size)), "crop": Crop(size)}
@@ -539,7 +398,7 @@ def vitmatte(settings: Settings) -> Arguments:
     """The picture's three channels, which are not resized; the fourth is the trimap's."""
     arguments = pixels(settings)
     if settings.on("do_pad"):
-        arguments |= {"crop": Crop(Sides(multiple_of=settings["size_divisor"]), _TOP_LEFT), "pad": _NORMALIZED_ZERO}
+        arguments |= {"crop": Crop(Sides(multiple_of=settings["size_divisor"]), TOP_LEFT), "pad": NORMALIZED_ZERO}
     return {**arguments, "batch": False}
 
 
@@ -554,7 +413,7 @@ def mobilevit(settings: Settings) -> Arguments:
     """Rescaled alone."""
     settings.has_no_effect("do_reduce_labels", "do_normalize", "image_mean", "image_std")
     _refuse_bgr(settings)
-    arguments = pixels(settings, _rescaled(settings))
+    arguments = pixels(settings, rescaled(settings))
     if settings.on("do_resize"):
         arguments |= resize(settings, plain_size(settings))
     return listed({**arguments, **centre_crop(settings, arguments.get("size"))})
@@ -582,117 +441,14 @@ def _refuse_bgr(settings: Settings) -> None:
         settings.refuse("do_flip_channel_order", *OTHER_STEPS["do_flip_channel_order"])
 
 
-def _rescaled(settings: Settings) -> Normalization:
-    """`ToTensor` alone, or what the torchvision backend computes for it."""
-    if not settings.on("do_rescale"):
-        settings.refuse("do_rescale", "its outputs are uint8", "set it to true")
-    check_factor(settings["rescale_factor"], settings.name)
-    return Normalization(
-        0.0, 1.0, settings.kind, order="to_dtype" if settings.backend == "torchvision" else "to_tensor"
-    )
-
-
 def swin2sr(settings: Settings) -> Arguments:
     """Rescaled alone, then mirrored at the bottom and the right up to the next multiple."""
     settings.has_no_effect("do_normalize", "image_mean", "image_std", "do_resize", "size", "resample", "pad_size")
-    arguments = pixels(settings, _rescaled(settings))
+    arguments = pixels(settings, rescaled(settings))
     if settings.on("do_pad"):
-        arguments["crop"] = Crop(sizes.NextMultiple(settings["size_divisor"]), _TOP_LEFT)
+        arguments["crop"] = Crop(sizes.NextMultiple(settings["size_divisor"]), TOP_LEFT)
         arguments |= {"pad": Pad(mode="symmetric"), "batch": False}
     return listed(arguments)
-
-
-# --- classes that cut what they normalise into patches: the pixels before
-
-
-def _patches(settings: Settings, rule: SizeRule) -> Arguments:
-    settings.has_no_effect("patch_size", "temporal_patch_size", "merge_size", "spatial_patch_size")
-    arguments = pixels(settings)
-    if settings.on("do_resize"):
-        arguments |= resize(settings, rule)
-    return listed(arguments)
-
-
-def _area(settings: Settings, factor: int, frames: int = 1) -> Area:
-    size = settings.size()
-    least = size.get("shortest_edge", size.get("min_pixels"))
-    most = size.get("longest_edge", size.get("max_pixels"))
-    if least is None or most is None:
-        settings.refuse("size", "it has no least and largest number of pixels, which this class needs", "give both")
-    if least % frames or most % frames:
-        settings.refuse("size", f"its numbers are no multiples of the {frames} frames", HAND_WRITTEN)
-    return Area(factor, min_pixels=least // frames, max_pixels=most // frames)
-
-
-def qwen2_vl(settings: Settings) -> Arguments:
-    return _patches(settings, _area(settings, settings["patch_size"] * settings["merge_size"]))
-
-
-def paddleocr_vl(settings: Settings) -> Arguments:
-    area = _area(settings, settings["patch_size"] * settings["merge_size"])
-    return _patches(settings, sizes.AtLeastOneFactor(area, rounded=True))
-
-
-def glm4v(settings: Settings) -> Arguments:
-    factor = settings["patch_size"] * settings["merge_size"] * (settings["patch_expand_factor"] or 1)
-    area = _area(settings, factor, settings["temporal_patch_size"])
-    return _patches(settings, sizes.AtLeastOneFactor(area, rounded=False))
-
-
-def glm_image(settings: Settings) -> Arguments:
-    area = _area(settings, settings["patch_size"] * settings["merge_size"])
-    return _patches(settings, sizes.GlmImage(area.multiple_of, area.min_pixels, area.max_pixels))
-
-
-def muse_glimmer(settings: Settings) -> Arguments:
-    settings.has_no_effect("size")
-    patch = settings["patch_size"] * settings["merge_size"]
-    return _patches(settings, sizes.NearestGrid(patch, settings["max_image_tokens"]))
-
-
-def gemma4(settings: Settings) -> Arguments:
-    settings.has_no_effect("size")
-    pooling = settings["pooling_kernel_size"]
-    rule = sizes.PatchBudget(settings["patch_size"], settings["max_soft_tokens"] * pooling**2, pooling)
-    return _patches(settings, rule)
-
-
-def siglip2(settings: Settings) -> Arguments:
-    settings.has_no_effect("size")
-    return _patches(settings, sizes.NaFlex(settings["patch_size"], settings["max_num_patches"]))
-
-
-def kimi_k25(settings: Settings) -> Arguments:
-    """Never enlarged, then black at the bottom and the right up to whole patches."""
-    size = settings.size()
-    if size.get("max_height") is None or size.get("max_height") != size.get("max_width"):
-        settings.refuse("size", "it has no equal max_height and max_width", "give both")
-    factor = settings["patch_size"] * settings["merge_size"]
-    rule = sizes.NaViT(settings["patch_size"], settings["max_patches"], size["max_height"])
-    arguments = _patches(settings, rule)
-    if settings.on("do_resize"):
-        arguments["crop"] = Crop(Sides(multiple_of=factor), _TOP_LEFT)
-    return arguments
-
-
-def neomme(settings: Settings) -> Arguments:
-    """Not resized unless asked to, then black at the bottom and the right up to whole patches."""
-    arguments = pixels(settings)
-    if settings.on("do_resize"):
-        settings.has_no_effect("resample")
-    return {**arguments, "crop": Crop(Sides(multiple_of=settings["patch_size"]), _TOP_LEFT), "batch": False}
-
-
-def inkling(settings: Settings) -> Arguments:
-    """Not resized unless asked to."""
-    settings.has_no_effect("size", "do_resize", "resample", "rescale_image_max_upscaled_long_edge")
-    return {**pixels(settings), "batch": False}
-
-
-def inkling2(settings: Settings) -> Arguments:
-    """Not resized; transparent pixels are put on a checkerboard."""
-    settings.has_no_effect("size", "do_resize", "resample")
-    return {**pixels(settings), "alpha": "error", "batch": False}
 
 
 def area_padded_to_batch(settings: Settings) -> Arguments:
@@ -701,17 +457,7 @@ def area_padded_to_batch(settings: Settings) -> Arguments:
     factor = settings["spatial_factor"]
     arguments = pixels(settings)
     if settings.on("do_resize"):
-        arguments |= resize(settings, _area(settings, factor))
+        arguments |= resize(settings, area_of(settings, factor))
     if settings.kind != "Emu3ImageProcessor" and not settings.on("do_pad"):  # Emu3 keeps no do_pad: it is an argument
         return listed(arguments)
-    return {**arguments, "crop": Crop(BATCH, _TOP_LEFT), "pad": _NORMALIZED_ZERO}
-
-
-def without(reader: Reader, *no_effect: str) -> Reader:
-    """A reader that passes over settings which do not concern `pixel_values`."""
-
-    def read(settings: Settings) -> Arguments:
-        settings.has_no_effect(*no_effect)
-        return reader(settings)
-
-    return read
+    return padded_to_batch(arguments)

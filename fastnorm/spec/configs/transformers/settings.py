@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
 # What no pixel depends on.
@@ -80,7 +80,8 @@ class Settings:
         self._asked.update(keys)
 
     def refuse(self, key: str, why: str, mend: str) -> NoReturn:
-        raise ValueError(f"{self.name}: {key} is {self._values.get(key)!r}: {why}; {mend}")
+        value = self.size(key) if hasattr(self._values.get(key), "shortest_edge") else self._values.get(key)
+        raise ValueError(f"{self.name}: {key} is {value!r}: {why}; {mend}")
 
     def refuse_the_rest(self) -> None:
         """Refuse settings that are on, or say something, and that the reader did not ask for."""
@@ -91,6 +92,9 @@ class Settings:
                 continue
             self.refuse(key, f"what {self.kind} does by it is not reproduced", HAND_WRITTEN)
 
+
+Arguments = dict[str, Any]  # of Target
+Reader = Callable[[Settings], Arguments]
 
 HAND_WRITTEN = (
     "set it to None or false, or write what the processor does as a Target(...) and hold it to the processor with "

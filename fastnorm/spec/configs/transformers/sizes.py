@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from fastnorm.spec.size import Size
 from fastnorm.spec.sizes import Area, Sides
 
+_LARGEST_IDEFICS = 4096
+
 
 @dataclass(frozen=True)
 class ShortestDivided:
@@ -254,6 +256,66 @@ class Thumbnail:
             elif width > height:
                 rows = int(height * columns / width)
         return Size(rows, columns)
+
+
+@dataclass(frozen=True)
+class EvenLongest:
+    """Idefics3 and SmolVLM: the long side exactly, the short one even; and no side above 4096 pixels."""
+
+    longest: int
+
+    def __call__(self, height: int, width: int) -> Size:
+        ratio = width / height
+        if width >= height:
+            height, width = int(self.longest / ratio), self.longest
+            height += height % 2
+        else:
+            height, width = self.longest, int(self.longest * ratio)
+            width += width % 2
+        height, width = max(height, 1), max(width, 1)
+        ratio = width / height
+        if width >= height and width > _LARGEST_IDEFICS:
+            height, width = int(_LARGEST_IDEFICS / ratio), _LARGEST_IDEFICS
+        elif height > width and height > _LARGEST_IDEFICS:
+            height, width = _LARGEST_IDEFICS, int(_LARGEST_IDEFICS * ratio)
+        return Size(max(height, 1), max(width, 1))
+
+
+@dataclass(frozen=True)
+class TokenArea:
+    """LFM2-VL: Qwen's `smart_resize` with at least one factor a side, and limits in tokens."""
+
+    factor: int
+    min_tokens: int
+    max_tokens: int
+
+    def __call__(self, height: int, width: int) -> Size:
+        least, most = self.min_tokens * self.factor**2, self.max_tokens * self.factor**2
+        sides = [max(self.factor, round(side / self.factor) * self.factor) for side in (height, width)]
+        if sides[0] * sides[1] > most:
+            shrink = math.sqrt(height * width / most)
+            sides = [max(self.factor, self._down(side / shrink)) for side in (height, width)]
+        elif sides[0] * sides[1] < least:
+            grow = math.sqrt(least / (height * width))
+            sides = [math.ceil(side * grow / self.factor) * self.factor for side in (height, width)]
+        return Size(*sides)
+
+    def _down(self, side: float) -> int:
+        return math.floor(side / self.factor) * self.factor
+
+
+@dataclass(frozen=True)
+class SquareOfArea:
+    """MiniCPM-V: as many pixels as a square has, in the image's proportions, then the nearest multiples."""
+
+    side: int
+    multiple_of: int
+
+    def __call__(self, height: int, width: int) -> Size:
+        ratio = width / height
+        rows = int(self.side / math.sqrt(ratio))
+        columns = int(rows * ratio)
+        return Size(*(max(_nearest_multiple(side, self.multiple_of), self.multiple_of) for side in (rows, columns)))
 
 
 @dataclass(frozen=True)
