@@ -145,7 +145,7 @@ def _add_explain(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     explain.add_argument(
         "--backend",
-        choices=("pil", "torchvision"),
+        choices=_BACKENDS,
         help="read a transformers configuration as this backend computes it (default: the one transformers takes)",
     )
 

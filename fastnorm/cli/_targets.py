@@ -44,7 +44,7 @@ def _exists(text: str) -> bool:
 def _is_cached(text: str) -> bool:
     """Whether a configuration of this model lies in the local Hugging Face cache."""
     try:
-        return _is_model_id(text) and bool(cached(text))
+        return is_model_id(text) and bool(cached(text))
     except FileNotFoundError:
         return False
 
