@@ -50,6 +50,7 @@ __all__ = [
     "Sides",
     "Square",
     "Target",
+    "Verification",
     "collate_image_fn",
     "collate_images",
     "denormalize",
@@ -62,6 +63,7 @@ __all__ = [
     "reference",
     "renormalize",
     "set_host_cache_limit",
+    "verify",
 ]
 
 
@@ -108,6 +110,8 @@ if TYPE_CHECKING or not _is_command():
     from fastnorm.spec.sizes import Area, Buckets, Sides, Square
     from fastnorm.spec.steps import Border, Crop, Halve, Resize
     from fastnorm.spec.target import DualOutput, Target
+
+    _HOMES: dict[str, tuple[str, ...]] = {}
 else:
     _HOMES = {
         "ops.denormalize": ("denormalize", "renormalize"),
@@ -141,6 +145,12 @@ else:
         "spec.steps": ("Border", "Crop", "Halve", "Resize"),
         "spec.target": ("DualOutput", "Target"),
     }
+
+# Only when asked for, because it imports Pillow.
+_HOMES["verification.verifying"] = ("Verification", "verify")
+if TYPE_CHECKING:
+    from fastnorm.verification.verifying import Verification, verify
+else:
 
     def __getattr__(name: str) -> object:
         if name == "reference":

@@ -54,6 +54,7 @@ def test_public_names():
         "VAE_256_ADM",
         "VAE_512",
         "VAE_512_LANCZOS",
+        "Verification",
         "denormalize",
         "empty_host_cache",
         "fused_dual_normalize",
@@ -64,6 +65,7 @@ def test_public_names():
         "reference",
         "renormalize",
         "set_host_cache_limit",
+        "verify",
     ]
     assert all(hasattr(fastnorm, name) for name in fastnorm.__all__)
 
@@ -106,6 +108,7 @@ def test_public_names():
         (fastnorm.denormalize, "tensor, normalization, *, dtype, out"),
         (fastnorm.renormalize, "tensor, source, target, *, dtype, out"),
         (fastnorm.guard, "tensor, normalization"),
+        (fastnorm.verify, "processor, images, target, *, progress"),
         (fastnorm.reference.denormalize, "tensor, normalization, *, dtype"),
         (fastnorm.reference.renormalize, "tensor, source, target, *, dtype"),
         (fastnorm.reference.normalize, "batch, normalizations, *, dtype, layout"),
