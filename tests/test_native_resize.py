@@ -22,7 +22,7 @@ from fastnorm.backends.base import TargetJob
 from fastnorm.backends.cpu import native, preprocessing, resizing
 from fastnorm.backends.cpu.native import Engine
 from fastnorm.backends.eager import resize_and_crop
-from fastnorm.spec.filters import BICUBIC, BILINEAR, BOX, FILTERS, LANCZOS, coefficients
+from fastnorm.spec.filters import BICUBIC, BILINEAR, BOX, FILTERS, LANCZOS, TORCH_FILTERS, coefficients
 from fastnorm.spec.geometry import CropRule, Geometry, PassOrder, Size, Span, geometry
 from fastnorm_native import Instructions, arrow, resize
 from fastnorm_native.normalize import prepared
@@ -49,7 +49,10 @@ pytestmark = [
 INSTRUCTIONS = [native.INSTRUCTIONS[name] for name in available_instructions()]
 
 every_instruction_set = pytest.mark.parametrize("instructions", INSTRUCTIONS, ids=lambda i: i.name.lower())
-every_filter = pytest.mark.parametrize("kernel", FILTERS.values(), ids=FILTERS)
+# Of both arithmetics, which differ in nothing but the tables.
+KERNELS = {**FILTERS, **{f"torch's {name}": kernel for name, kernel in TORCH_FILTERS.items()}}
+every_filter = pytest.mark.parametrize("kernel", KERNELS.values(), ids=KERNELS)
+every_filter_of_pillow = pytest.mark.parametrize("kernel", FILTERS.values(), ids=FILTERS)
 
 
 @pytest.fixture
@@ -87,12 +90,14 @@ def as_matrix(axis, kernel):
 @given(axis=axes())
 @example(axis=Axis(4096, 1, 0, 1))
 @example(axis=Axis(1, 300, 0, 300))
+@example(axis=Axis(300, 7, 0, 1))  # the largest weight, which torch's fraction bits depend on, is outside of the crop
+@example(axis=Axis(70_000, 2, 1, 1))  # 22 fraction bits
 def test_tables_are_the_references(instructions, kernel, axis):
     expected = as_matrix(axis, kernel)
-    rows = resize.rows_table(LIBRARY, instructions, kernel.name, axis)
+    rows = resize.rows_table(LIBRARY, instructions, resizing.kernel_of(kernel), axis)
     assert np.array_equal(rows.unpacked(axis.source), expected)
     for mirrored in (False, True):
-        columns = resize.columns_table(LIBRARY, instructions, kernel.name, axis, mirrored)
+        columns = resize.columns_table(LIBRARY, instructions, resizing.kernel_of(kernel), axis, mirrored)
         assert np.array_equal(columns.unpacked(axis.source), expected[::-1] if mirrored else expected)
 
 
@@ -101,14 +106,17 @@ def test_all_filters_and_their_supports_are_known():
     assert {name: support for name, (_, support) in resize.FILTERS.items()} == {
         f.name: f.support for f in FILTERS.values()
     }
-    assert not resize.can_resize("another", Axis(2, 1, 0, 1), Axis(2, 1, 0, 1), False)
+    assert not resize.can_resize(resize.Kernel("another", "pillow"), Axis(2, 1, 0, 1), Axis(2, 1, 0, 1), False)
+    assert not resize.can_resize(resize.Kernel("box", "another"), Axis(2, 1, 0, 1), Axis(2, 1, 0, 1), False)
 
 
 def test_tables_are_made_once_unless_they_are_large():
     axis, large = Axis(1536, 768, 128, 512), Axis(1 << 17, 1 << 16, 0, 1 << 16)
-    table = functools.partial(resize.rows_table, LIBRARY, Instructions.PORTABLE, "bicubic")
-    assert table(axis) is table(axis)
-    assert table(large) is not table(large)
+    table = functools.partial(resize.rows_table, LIBRARY, Instructions.PORTABLE)
+    pillow, torchs = resizing.kernel_of(BICUBIC), resizing.kernel_of(TORCH_FILTERS["bicubic"])
+    assert table(pillow, axis) is table(pillow, axis)
+    assert table(pillow, axis) is not table(torchs, axis)
+    assert table(pillow, large) is not table(pillow, large)
 
 
 # --- pixels
@@ -195,7 +203,7 @@ def jobs(draw, source):
     any_length = st.integers(1, 3) | st.integers(1, 40) | st.integers(1, 150)
     resized = Size(draw(any_length | st.just(source.height)), draw(any_length | st.just(source.width)))
     plan = Geometry(source, resized, draw(spans(resized.height)), draw(spans(resized.width)), draw(st.booleans()))
-    kernel = draw(st.sampled_from(list(FILTERS.values())))
+    kernel = draw(st.sampled_from(list(KERNELS.values())))
     targets = st.sampled_from([fastnorm.VAE, fastnorm.CLIP, fastnorm.IMAGENET, HOSTILE])
     outputs = [
         (draw(targets), draw(st.sampled_from(DTYPES)), draw(st.sampled_from(sorted(MEMORY))))
@@ -242,6 +250,7 @@ def test_every_value_is_the_references(instructions, call):
     """Any sizes, filters, crops, mirrors, padding and pass orders, any memory on both sides, one target or several."""
     pixels, form, wanted = call
     image, before = FORMS[form](pixels.clone()), pixels.clone()
+    assert all(resizing.suits(one) and resizing.takes(one, 0) for one in wanted)  # others would be right as well
     write(instructions, image, wanted)
     for one in wanted:
         assert_same_bits(one.output, expected(pixels, one))
@@ -271,7 +280,7 @@ def test_values_where_sums_and_windows_are_largest(instructions, kernel, content
 
 
 @every_instruction_set
-@every_filter
+@every_filter_of_pillow
 @given(data=st.data())
 def test_pixels_are_the_installed_pillows(instructions, kernel, data):
     """Through no code of ours but the walk. Pillow resizes an axis a call, so that its order does not matter."""
@@ -416,11 +425,12 @@ def test_windows_too_long_for_the_ring_go_to_pillow(left_to_pillow):
 def test_the_native_code_refuses_such_windows_too():
     """Whoever calls it without asking first gets an error, and nothing is written."""
     rows, columns, output = Axis(1 << 19, 1, 0, 1), Axis(1, 1, 0, 1), poisoned((3, 1, 1), torch.float32)
-    assert not resize.can_resize("bilinear", columns, rows, False)
+    kernel = resizing.kernel_of(BILINEAR)
+    assert not resize.can_resize(kernel, columns, rows, False)
     instructions, pixels = INSTRUCTIONS[-1], random_pixels(1 << 19, 1, 3)
     crop = resize.Crop(
-        resize.columns_table(LIBRARY, instructions, "bilinear", columns),
-        resize.rows_table(LIBRARY, instructions, "bilinear", rows),
+        resize.columns_table(LIBRARY, instructions, kernel, columns),
+        resize.rows_table(LIBRARY, instructions, kernel, rows),
         False, False, 0, 1, 0, 1,
         [resize.Output(output.data_ptr(), prepared(LIBRARY, (0.0,) * 3, (1.0,) * 3).address, 0, 0, 1, 1, 1)],
     )  # fmt: skip
@@ -459,15 +469,15 @@ def test_the_others_of_a_batch_stay(left_to_pillow):
         assert_same_bits(part.output, expected(image, part))
 
 
-@given(axis=axes(), other=axes(), kernel=st.sampled_from(list(FILTERS.values())), vertical_first=st.booleans())
+@given(axis=axes(), other=axes(), kernel=st.sampled_from(list(KERNELS.values())), vertical_first=st.booleans())
 def test_what_the_host_lets_through_the_native_code_takes(axis, other, kernel, vertical_first):
     """can_resize is a bound on what src/walk.c allocates; few of these sizes lie beyond it."""
-    instructions = INSTRUCTIONS[-1]
-    assume(resize.can_resize(kernel.name, axis, other, vertical_first))
+    instructions, kernel = INSTRUCTIONS[-1], resizing.kernel_of(kernel)
+    assume(resize.can_resize(kernel, axis, other, vertical_first))
     output = resize.Output(0, 0, 0, 0, 0, 0, 0)
     crop = resize.Crop(
-        resize.columns_table(LIBRARY, instructions, kernel.name, axis),
-        resize.rows_table(LIBRARY, instructions, kernel.name, other),
+        resize.columns_table(LIBRARY, instructions, kernel, axis),
+        resize.rows_table(LIBRARY, instructions, kernel, other),
         vertical_first, False, 0, other.length, 0, axis.length, [output],
     )  # fmt: skip
     with resize.Walk(LIBRARY, instructions, [crop]) as walk:
