@@ -14,6 +14,9 @@ from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import NamedTuple
 
+import numpy as np
+import numpy.typing as npt
+
 from .loading import Library
 from .records import Instructions
 
@@ -73,13 +76,11 @@ class Table:
         if self.address is not None:
             self._functions.fastnorm_table_free(self.address)
 
-    def unpacked(self, width: int) -> list[list[int]]:
+    def unpacked(self, width: int) -> npt.NDArray[np.int32]:
         """For each pixel, the weights of source pixels 0 to `width`, as integers with 22 bits behind the point."""
-        assert self.address is not None
-        count = self._functions.fastnorm_table_count(self.address)
-        fixed = ((ctypes.c_int32 * width) * count)()
-        self._functions.fastnorm_table_unpack(self.address, width, fixed)
-        return [list(row) for row in fixed]
+        fixed = np.empty((self._functions.fastnorm_table_count(self.address), width), np.int32)
+        self._functions.fastnorm_table_unpack(self.address, width, fixed.ctypes.data)
+        return fixed
 
 
 class Pixels(NamedTuple):
