@@ -213,6 +213,8 @@ def test_a_file_that_is_no_library_warns(monkeypatch):
             "pixels[i];",
             r"fails its self-test \(number 2\)",
         ),
+        ("resize_portable.c", "value_of(sums[i])", "(uint8_t)sums[i]", r"fails its self-test \(number 3\)"),
+        ("inverse_loops.h", "return t + mean;", "return fmaf(value, std, mean);", r"fails its self-test \(number 4\)"),
         ("library.c", "return FASTNORM_FINGERPRINT;", 'return "other";', "was compiled from other sources"),
         ("library.c", "return sizeof(fastnorm_output);", "return 8;", "has records of other sizes"),
     ],

@@ -26,7 +26,7 @@ from fastnorm.backends.eager import resize_and_crop
 from fastnorm.spec.filters import FRACTION_BITS, HALF, TORCH_FILTERS, coefficients, int16_precision, weights
 from fastnorm.spec.geometry import Size
 from fastnorm.spec.options import FILTER_NAMES
-from helpers import PREPROCESS, assert_same_bits, preprocess_by_kernel, random_pixels
+from helpers import PREPROCESS, assert_same_bits, cpu_path, preprocess_by_kernel, random_pixels
 from test_preprocess_cpu import FORMS, noise, plans, whole
 
 pytestmark = pytest.mark.compat
@@ -234,7 +234,7 @@ def test_torchvision_on_tensors(form):
         assert torch.equal(ours[0].round().to(torch.uint8), published(pixels.permute(2, 0, 1)))
 
 
-# --- the CPU path
+# --- the CPU path without native code
 
 
 @pytest.mark.parametrize("kernel", TORCH_FILTERS.values(), ids=TORCH_FILTERS)
@@ -243,7 +243,7 @@ def test_torchvision_on_tensors(form):
 @example(plan=whole(Size(1, 7), Size(1, 1)), form="planes")
 @example(plan=whole(Size(7, 1), Size(1, 1)), form="planes")
 @example(plan=whole(Size(1, 1), Size(1, 1)), form="pil")
-def test_the_cpu_path_gives_the_references_pixels(kernel, plan, form):
+def test_torch_gives_the_references_pixels(kernel, plan, form):
     plan = dataclasses.replace(plan, vertical_first=False)
     pixels = noise(plan.source)
     output = np.full((*plan.output, 3), 77, np.uint8)
@@ -262,14 +262,16 @@ def test_rows_and_columns_that_the_crop_leaves_out_are_not_resized(monkeypatch):
     monkeypatch.setattr(torch.nn.functional, "interpolate", counted)
     image = random_pixels(400, 100, 3)
     target = Target(IDENTITY, (200, 50), crop=(20, 10), arithmetic="torch")
-    fastnorm.fused_preprocess([image], [target])
+    with cpu_path("torch"):
+        fastnorm.fused_preprocess([image], [target])
     (rows, wide), (columns, tall) = calls
     assert rows[0] <= 2 * 20 + 4
     assert wide == (rows[0], 50)
     assert columns == (400, 10)
     assert tall == (200, 10)
     calls.clear()
-    fastnorm.fused_preprocess([image], [Target(IDENTITY, (400, 50), crop=(20, 10), arithmetic="torch")])
+    with cpu_path("torch"):
+        fastnorm.fused_preprocess([image], [Target(IDENTITY, (400, 50), crop=(20, 10), arithmetic="torch")])
     assert calls == [((20, 100), (20, 50))]
 
 
@@ -285,7 +287,8 @@ def test_where_torch_may_not_be_called_the_reference_is(missing, monkeypatch):
     monkeypatch.setattr(torch.nn.functional, "interpolate", unknown)
     torch_resize._has.cache_clear()
     try:
-        assert_same_bits(fastnorm.fused_preprocess([image], targets)[0], expected)
+        with cpu_path("torch"):
+            assert_same_bits(fastnorm.fused_preprocess([image], targets)[0], expected)
     finally:
         torch_resize._has.cache_clear()
 
