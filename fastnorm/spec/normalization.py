@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field
 from typing import Any
 
-from fastnorm.spec.configs.constants import float32, read_constants
+from fastnorm.spec.constants import float32, read_constants
 from fastnorm.spec.options import Order, check_order
 
 CHANNELS = 3

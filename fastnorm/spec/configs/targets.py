@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from fastnorm.spec.configs import diffusers, open_clip, timm, torchvision, transformers
-from fastnorm.spec.configs.constants import load_config
+from fastnorm.spec.constants import load_config
 
 Backend = Literal["pil", "torchvision"]
 Arguments = dict[str, Any]  # of Target: read here, checked there
@@ -47,7 +47,7 @@ def _library_of(source: object) -> str:
 
 
 def _library_of_keys(values: Mapping[str, Any]) -> str:
-    if "_class_name" in values or "_diffusers_version" in values:
+    if "_class_name" in values or "_diffusers_version" in values or "vae_scale_factor" in values:
         return "diffusers"
     if "preprocess_cfg" in values or "resize_mode" in values:
         return "open_clip"
