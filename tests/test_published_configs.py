@@ -19,7 +19,7 @@ from diffusers.image_processor import (
     VaeImageProcessorLDM3D,
 )
 from diffusers.pipelines.flux2.image_processor import Flux2ImageProcessor
-from open_clip.transform import PreprocessCfg, image_transform_v2
+from open_clip.transform import PreprocessCfg, _convert_to_rgb, image_transform_v2
 from PIL import Image
 from timm.data.transforms import CenterCropOrPad, MaybeToTensor, ResizeKeepRatio
 from timm.models import get_pretrained_cfg
@@ -89,6 +89,15 @@ OF_PIL = {
         OLD,
     ],
     "padded as floats": [transforms.Resize(40), transforms.ToTensor(), transforms.Pad((1, 2, 3, 4)), OLD],
+    "reflected as floats": [
+        transforms.Resize(40),
+        transforms.ToTensor(),
+        transforms.Pad(2, padding_mode="reflect"),
+        OLD,
+    ],
+    "a fill that is a float": [transforms.Resize(40), transforms.ToTensor(), transforms.Pad(2, fill=0.0), OLD],
+    "float32 once more": [v2.Resize(40), v2.ToImage(), TO_FLOAT, v2.ToDtype(torch.float32), NEW],
+    "open_clip's function": [transforms.Resize(40), _convert_to_rgb, transforms.ToTensor(), OLD],
     "cut off": [transforms.Pad(-3), transforms.Resize(40), transforms.ToTensor(), OLD],
     "nearest": [transforms.Resize(40, InterpolationMode.NEAREST), transforms.ToTensor(), OLD],
     "nearest, exact": [v2.Resize(40, InterpolationMode.NEAREST_EXACT), v2.ToImage(), TO_FLOAT, NEW],
@@ -157,6 +166,7 @@ def test_a_last_conversion_is_the_dtype():
     target = Target.from_config(published)
     assert target.dtype is torch.bfloat16
     compare(target, published, images())
+    assert Target.from_config(v2.Compose([*published.transforms[:-1], v2.ToDtype(torch.float32)])).dtype is None
 
 
 def test_presets_of_this_library_are_read():
@@ -195,6 +205,7 @@ REFUSED = {
     "v2, floats are resized": ([v2.ToImage(), TO_FLOAT, v2.Resize(40), NEW], "resizes floats"),
     "v1 resizes tensors": ([v2.ToImage(), RESIZE, TO_FLOAT, NEW], "computes in floats for tensors"),
     "timm resizes tensors": ([v2.ToImage(), ResizeKeepRatio(40), TO_FLOAT, NEW], "computes in floats for tensors"),
+    "perhaps not antialiased": ([v2.ToImage(), v2.Resize(40, antialias=None), TO_FLOAT, NEW], "antialias=None"),
     "not antialiased": ([v2.ToImage(), v2.Resize(40, antialias=False), TO_FLOAT, NEW], "antialias=False"),
     "a second resize of tensors": ([v2.ToImage(), TENSORS, v2.Resize(20), TO_FLOAT, NEW], "a second Resize"),
     "a PIL image and a tensor": ([v2.Resize(60), v2.ToImage(), v2.Resize(20), TO_FLOAT, NEW], "a second Resize"),
@@ -217,6 +228,10 @@ REFUSED = {
     "a dictionary": ([v2.ToImage(), v2.ToDtype({torch.Tensor: torch.float32}, scale=True)], "of a dictionary"),
     "no floats": ([RESIZE, CROP], "end with a PIL image"),
     "bytes": ([RESIZE, transforms.PILToTensor()], "end with a uint8 tensor"),
+    "two colours at the sides": (
+        [transforms.Pad(3, fill=9), transforms.Resize((40, 20)), CROP, TENSOR],
+        "borders of 2 kinds",
+    ),
     "two colours": ([transforms.Pad(3, fill=9), CROP, TENSOR], "borders of 2 kinds"),
     "a colour of floats": ([TENSOR, transforms.Pad(3, fill=1)], "another unit"),
     "padded when normalised": ([TENSOR, OLD, transforms.Pad(3)], "Pad of a normalised tensor"),
@@ -235,10 +250,26 @@ def test_what_is_not_reproduced_is_refused(name):
         Target.from_config(transforms.Compose(steps))
 
 
-def test_borders_of_two_kinds_are_taken_where_one_never_shows():
-    published = transforms.Compose([transforms.Pad(3, fill=9), transforms.Resize(40), CROP, TENSOR])
+@pytest.mark.parametrize(
+    "steps",
+    [
+        [transforms.Pad(3, fill=9), RESIZE, CROP],
+        [transforms.Pad(3, fill=9), RESIZE, transforms.CenterCrop(36), CROP],
+        [RESIZE, transforms.Pad(5, fill=9), transforms.CenterCrop(48)],
+        [transforms.Pad(3, fill=9), ResizeKeepRatio((40, 33)), CROP],
+    ],
+)
+def test_borders_of_two_kinds_are_taken_where_one_never_shows(steps):
+    published = transforms.Compose([*steps, TENSOR])
     target = Target.from_config(published)
     assert target.pad == Pad(fill=9)
+    compare(target, published, images())
+
+
+def test_the_fill_of_lines_that_are_cut_off_is_of_no_account():
+    published = transforms.Compose([transforms.Pad(-3, fill=9), transforms.CenterCrop(50), TENSOR])
+    target = Target.from_config(published)
+    assert target.pad is True
     compare(target, published, images())
 
 

@@ -29,7 +29,7 @@ def compare(target: Target, run_published: Callable[[Image.Image], Any], images:
     for image in images:
         try:
             wanted = torch.as_tensor(run_published(image))
-        except (ArithmeticError, LookupError, MemoryError, RuntimeError, TypeError, ValueError):
+        except (ArithmeticError, LookupError, MemoryError, NameError, RuntimeError, TypeError, ValueError):
             continue
         (got,), *_ = fastnorm.fused_preprocess([image], [target])
         compared += 1
