@@ -112,7 +112,7 @@ def _print_presets() -> None:
         rows.append((name, _triple(preset.mean), _triple(preset.std), f"{ends.min():.4f} to {ends.max():.4f}"))
     print_table(rows, "llll")
     for name, source in PRESET_SOURCES.items():
-        print(paragraph(source, f"{name:8}  "))
+        print(paragraph(source, f"{name:10}  "))
     print("\nTargets of fastnorm.fused_preprocess, and whose bits they give:\n")
     for name, source in TARGET_SOURCES.items():
         print(paragraph(source, f"{name:19}  "))

@@ -199,9 +199,10 @@ CLIP = Normalization(
 )
 IMAGENET = Normalization(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), name="imagenet")
 DINOV2 = Normalization(IMAGENET.mean, IMAGENET.std, name="dinov2")
+DINOV3_SAT = Normalization(mean=(0.430, 0.411, 0.296), std=(0.213, 0.156, 0.143), name="dinov3_sat")
 SIGLIP = Normalization(0.5, 0.5, name="siglip")
 
-PRESETS: Mapping[str, Normalization] = {p.name: p for p in (VAE, CLIP, IMAGENET, DINOV2, SIGLIP)}
+PRESETS: Mapping[str, Normalization] = {p.name: p for p in (VAE, CLIP, IMAGENET, DINOV2, DINOV3_SAT, SIGLIP)}
 
 # Where each preset's constants are published; `fastnorm explain` prints it.
 PRESET_SOURCES: Mapping[str, str] = {
@@ -211,6 +212,8 @@ PRESET_SOURCES: Mapping[str, str] = {
     "imagenet": "ImageNet statistics as torchvision's pretrained models use them; IMAGENET_DEFAULT_MEAN and "
     "IMAGENET_DEFAULT_STD in timm and transformers",
     "dinov2": "DINOv2's make_normalize_transform takes the ImageNet statistics",
+    "dinov3_sat": "DINOv3's models of satellite images (SAT-493M), as its README has them; so timm's "
+    "vit_large_patch16_dinov3.sat493m; DINOv3's other models take the ImageNet statistics",
     "siglip": "SigLIP's preprocessor_config.json: image_mean and image_std all 0.5 (IMAGENET_STANDARD_MEAN and "
     "IMAGENET_STANDARD_STD in transformers)",
 }

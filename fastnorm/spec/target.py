@@ -178,12 +178,13 @@ class Target:
         Args:
             source: A `preprocessor_config.json`, its folder or its contents as a dict; a transformers image processor
                 (or a processor that has one); timm's `pretrained_cfg` or `create_transform(...)`; open_clip's
-                `PreprocessCfg`; torchvision's `weights.transforms()`; diffusers' `VaeImageProcessor`. A model's name on
-                the Hugging Face Hub is looked up in the local cache, never downloaded. A file of transformers
-                needs the package, whose classes hold the defaults of what it leaves out.
+                `PreprocessCfg`; torchvision's `weights.transforms()`, or a `Compose`; diffusers' `VaeImageProcessor`. A
+                model's name on the Hugging Face Hub is looked up in the local cache, never downloaded. A file of
+                transformers needs the package, whose classes hold the defaults of what it leaves out.
             backend: Whose pixels a transformers configuration asks for: "pil" (Pillow's) or "torchvision" (torch's
                 arithmetic, the default of transformers 5). None: an object's own; of a configuration, what transformers
-                itself would take, "torchvision" where the class has it.
+                itself would take, "torchvision" where the class has it. Of a torchvision Compose, what it is given:
+                "pil", images (the default where it takes both), or "torchvision", uint8 tensors.
             **changes: Arguments of `Target` to set otherwise, such as `dtype=torch.bfloat16`.
 
         Returns:

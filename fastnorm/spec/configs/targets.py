@@ -56,4 +56,6 @@ def _library_of_keys(values: Mapping[str, Any]) -> str:
         return "open_clip"
     if "pretrained_cfg" in values or "input_size" in values or "crop_pct" in values:
         return "timm"
+    if "vae_scale_factor" in values:  # a processor's config, which does not name the class
+        return "diffusers"
     return "transformers"
