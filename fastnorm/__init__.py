@@ -13,7 +13,7 @@ import pathlib
 import sys
 from typing import TYPE_CHECKING
 
-__version__ = "0.1.0"
+from fastnorm._version import __version__ as __version__
 
 __all__ = [
     "CLIP",

@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 import torch
 
-import fastnorm
+from fastnorm._version import __version__
 from fastnorm.images import pil
 from fastnorm.ops.preprocess import fused_preprocess
 from fastnorm.spec.describe import fields, geometry_in_words
@@ -92,7 +92,7 @@ def _description(verification: Verification, target: Target, images: Sequence[ob
     return {
         "format": FORMAT,
         "processor": verification.processor,
-        "versions": {"fastnorm": fastnorm.__version__, **_installed()},
+        "versions": {"fastnorm": __version__, **_installed()},
         "target": fields(target),
         "geometry": geometry_in_words(target),
         "images": images,
