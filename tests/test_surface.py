@@ -92,12 +92,12 @@ def test_public_names():
         (
             fastnorm.fused_dual_preprocess,
             "images, *, vae, clip, out, positions, sizes, boxes, dtype, device, layout, alpha, exif, flip, "
-            "vertical_flip, flip_before_crop, pillow_version, return_offsets",
+            "vertical_flip, flip_before_crop, generator, pillow_version, return_offsets",
         ),
         (
             fastnorm.fused_preprocess,
             "images, targets, *, out, positions, sizes, boxes, dtype, device, layout, alpha, exif, flip, "
-            "vertical_flip, flip_before_crop, pillow_version, return_offsets",
+            "vertical_flip, flip_before_crop, generator, pillow_version, return_offsets",
         ),
         (
             fastnorm.Target,
