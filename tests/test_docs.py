@@ -15,6 +15,7 @@ import PIL
 import pytest
 import torch
 from PIL import Image
+from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 import fastnorm
 from fastnorm.data.files import shipped_photographs
@@ -121,11 +122,14 @@ def test_examples_of_a_page(page, given):
 
 @pytest.mark.filterwarnings("ignore:'pin_memory' argument is set as true")
 def test_readme_examples(given):
-    assert len(python_blocks(README)) == 4
+    given["processor"] = CLIPImageProcessorPil()
+    given["dataset"] = [{"image": image, "index": index} for index, image in enumerate(given["images"])]
+    assert len(python_blocks(README)) == 5
     run(README, given)
-    assert given["mine"] == fastnorm.Normalization((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
+    assert (given["target"].size, given["target"].normalization) == (224, fastnorm.CLIP)
     assert given["positions"][0].shape == (len(given["images"]), 2)
-    assert given["vae"].shape == (1, 3, 512, 512), "the last block's, from a loader of single images"
+    assert given["vae"].shape == (len(given["images"]), 3, 512, 512)
+    assert "image" not in given["batch"], "the last block's, from the loader"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
