@@ -91,6 +91,7 @@ def as_matrix(axis, kernel):
 @example(axis=Axis(1, 300, 0, 300))
 @example(axis=Axis(300, 7, 0, 1))  # the largest weight, which torch's fraction bits depend on, is outside of the crop
 @example(axis=Axis(70_000, 2, 1, 1))  # 22 fraction bits
+@pytest.mark.once
 def test_tables_are_the_references(kernel, axis):
     expected = as_matrix(axis, kernel)
     for instructions in {INSTRUCTIONS[0], INSTRUCTIONS[-1]}:  # the two ways to pack weights, where there is VNNI
@@ -277,6 +278,7 @@ def test_every_value_is_the_references(call):
     ids=lambda size: f"{size.width}x{size.height}",
 )
 @pytest.mark.parametrize("vertical_first", [False, True], ids=["horizontal first", "vertical first"])
+@pytest.mark.once
 def test_values_where_sums_and_windows_are_largest(kernel, contents, source, size, vertical_first):
     pixels, one = contents(source, 0), job(source, size, kernel, vertical_first=vertical_first)
     assert_written(pixels, [one], [expected(pixels, one)])
@@ -354,6 +356,7 @@ def test_an_image_in_one_block_is_read_where_it_is(monkeypatch):
 
 
 @pytest.mark.parametrize("number", [1, 2, 5, 64], ids="{} threads".format)
+@pytest.mark.once
 def test_bands_of_one_image(number, threads, monkeypatch):
     threads(number)
     monkeypatch.setattr(resizing, "BAND_PIXELS", 1)
@@ -413,6 +416,7 @@ def left_to_pillow(monkeypatch):
 TOO_TALL = Size(2048, 1)  # for a crop of 3000 columns and one row
 
 
+@pytest.mark.once
 def test_windows_too_long_for_the_ring_go_to_pillow(left_to_pillow):
     """Thousands of rows become one: the rows between the passes would take more memory than the walk gives them."""
     pixels, one = random_pixels(*TOO_TALL, 3), job(TOO_TALL, Size(1, 3000))
@@ -457,6 +461,7 @@ def test_outputs_that_are_not_aligned_go_to_pillow(left_to_pillow):
     assert_same_bits(one.output, expected(pixels, one))
 
 
+@pytest.mark.once
 def test_the_others_of_a_batch_stay(left_to_pillow):
     sources = [Size(40, 30), TOO_TALL, Size(20, 50)]
     images = [random_pixels(*source, 3, seed=seed) for seed, source in enumerate(sources)]
@@ -470,6 +475,7 @@ def test_the_others_of_a_batch_stay(left_to_pillow):
 
 
 @given(axis=axes(), other=axes(), kernel=st.sampled_from(list(KERNELS.values())), vertical_first=st.booleans())
+@pytest.mark.once
 def test_what_the_host_lets_through_the_native_code_takes(axis, other, kernel, vertical_first):
     """can_resize is a bound on what src/walk.c allocates; few of these sizes lie beyond it."""
     instructions, kernel = INSTRUCTIONS[-1], resizing.kernel_of(kernel)
@@ -536,6 +542,7 @@ def test_subnormal_numbers_are_kept():
 # --- memory
 
 
+@pytest.mark.once
 def test_nothing_is_read_or_written_beyond_the_memory_of_images_and_outputs():
     """Images and outputs between pages that nobody may touch; the images' own pages may only be read."""
     script = Path(__file__).with_name("native_resize_at_page_ends.py")
@@ -546,6 +553,7 @@ def test_nothing_is_read_or_written_beyond_the_memory_of_images_and_outputs():
 
 
 @pytest.mark.parametrize(("sanitizer", "walks"), [("address,undefined", 300), ("thread", 20)])
+@pytest.mark.once
 def test_sanitizers_find_nothing(sanitizer, walks, tmp_path):
     """Walks in memory of exactly the size that is needed, on every instruction set, in several bands."""
     driver = compiled("native_resize_driver.c", tmp_path, sanitizer)
@@ -554,6 +562,7 @@ def test_sanitizers_find_nothing(sanitizer, walks, tmp_path):
     assert done.stdout == f"{walks * len(INSTRUCTIONS)} walks\n"
 
 
+@pytest.mark.once
 def test_every_allocation_may_fail(tmp_path):
     """Each in its turn: the call says so, has written nothing, and leaves nothing behind."""
     wrapped = [f"-Wl,--wrap={name}" for name in ("malloc", "calloc", "aligned_alloc")]
