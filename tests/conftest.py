@@ -19,6 +19,7 @@ def pytest_addoption(parser):
         help="what runs the kernels: Triton's interpreter; what they compile to, executed on the CPU (the default "
         "without a GPU); a GPU (the default where there is one)",
     )
+    parser.addoption("--all-configs", action="store_true", help="every published configuration, not a tenth of them")
     parser.addoption("--arch", default="sm_90", help="with --device=compiled: sm_75 to sm_120 (sm_90)")
 
 

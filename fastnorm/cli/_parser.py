@@ -124,8 +124,8 @@ def _add_explain(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "target",
         nargs="?",
         metavar="PRESET_OR_CONFIG",
-        help=f"{', '.join(PRESETS)}, a target such as CLIP_224, or a preprocessor_config.json or its folder (default: "
-        f"list the presets)",
+        help=f"{', '.join(PRESETS)}, a target such as CLIP_224, or a preprocessor_config.json, its folder or the name "
+        f"of a model in the local Hugging Face cache (default: list the presets)",
     )
     explain.add_argument(
         "--value", type=_pixel, nargs="+", default=[0, 128, 255], help="pixel values (default: 0 128 255)"
@@ -133,8 +133,13 @@ def _add_explain(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     explain.add_argument(
         "--order",
         choices=ORDERS,
-        help="of the operations: torchvision's ToTensor and Normalize (to_tensor, the default), its v2 (to_dtype), "
+        help="of the operations: torchvision's ToTensor and Normalize (to_tensor, the presets'), its v2 (to_dtype), "
         "transformers' torchvision backend (fused), x / 127.5 - 1 (scale_shift)",
+    )
+    explain.add_argument(
+        "--backend",
+        choices=("pil", "torchvision"),
+        help="read a transformers configuration as this backend computes it (default: the one transformers takes)",
     )
 
 

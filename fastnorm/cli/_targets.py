@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fastnorm.cli._errors import CommandError
+from fastnorm.spec.constants import cached
 from fastnorm.spec.normalization import PRESETS, Normalization
 
 CONFIG_FILE = "preprocessor_config.json"
@@ -18,7 +19,7 @@ def by_name(text: str) -> Normalization:
     preset = PRESETS.get(text.lower())
     if preset is not None:
         return preset
-    if _exists(text):
+    if _exists(text) or _is_cached(text):
         return from_config(text)
     name = Path(text).name.lower()
     if name in PRESETS:
@@ -37,6 +38,14 @@ def _exists(text: str) -> bool:
     try:
         return Path(text).exists()
     except OSError:  # too long to be one
+        return False
+
+
+def _is_cached(text: str) -> bool:
+    """Whether a configuration of this model lies in the local Hugging Face cache."""
+    try:
+        return _is_model_id(text) and bool(cached(text))
+    except FileNotFoundError:
         return False
 
 

@@ -1,4 +1,4 @@
-"""A target's geometry in words, step by step."""
+"""A target in words: its geometry, step by step, and what else its output depends on."""
 
 from __future__ import annotations
 
@@ -32,6 +32,16 @@ def geometry_in_words(target: Target) -> list[str]:
     if target.crop is not None:
         lines.append(_crop(target.crop, target.crop_size, around))
     return lines or ["nothing: images keep their size"]
+
+
+def output_in_words(target: Target) -> list[str]:
+    """What the output of a target depends on beside its geometry and its normalisation; one line each."""
+    lines = []
+    if target.alpha is not None:
+        lines.append(f"Transparent pixels: {target.alpha}")
+    if not target.batch:
+        lines.append("The output is a list of tensors, one per image, as their sizes differ")
+    return lines
 
 
 def _step(step: Step, around: str) -> str:

@@ -133,20 +133,23 @@ class Normalization:
 
         Args:
             config: A `preprocessor_config.json` (or the folder that holds it), its contents as a dict, or a loaded
-                transformers image processor. timm's and open_clip's `mean` / `std` are understood too.
+                transformers image processor. timm's and open_clip's `mean` / `std` are understood too. A model's name
+                on the Hugging Face Hub is looked up in the local cache, never downloaded.
 
         Returns:
             The normalisation, with the order "to_tensor"; mean 0 and std 1 where the configuration says `do_normalize:
-            false`.
+            false`. Of a processor object of transformers' torchvision backend, with its order, "fused" ("to_dtype"
+            without normalising).
 
         Raises:
-            FileNotFoundError: No such file, or a folder without a known configuration file.
+            FileNotFoundError: No such file, nothing of that name in the cache, or a folder without a known file.
             TypeError: Something else than a path, a mapping or a processor.
             ValueError: No mean and std, or a configuration that computes something else: one that does not rescale by
                 1/255 first (a rounded factor such as 0.0039215686 gives other bits), that reverses the channels, or
                 that normalises twice.
         """
-        return cls(*read_constants(config))
+        mean, std, name, order = read_constants(config)
+        return cls(mean, std, name, order=order)
 
 
 def _three(what: str, values: object) -> tuple[float, float, float]:

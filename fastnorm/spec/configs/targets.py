@@ -19,6 +19,7 @@ _READERS: Mapping[str, Callable[[object, str, Backend | None], Arguments]] = {
     "torchvision": torchvision.read,
     "diffusers": diffusers.read,
 }
+_OF_TRANSFORMERS = ("image_processor_type", "feature_extractor_type", "image_processor")
 
 
 def read_target(source: object, backend: Backend | None) -> Arguments:
@@ -47,6 +48,8 @@ def _library_of(source: object) -> str:
 
 
 def _library_of_keys(values: Mapping[str, Any]) -> str:
+    if any(key in values for key in _OF_TRANSFORMERS):  # some of which have timm's crop_pct too
+        return "transformers"
     if "_class_name" in values or "_diffusers_version" in values:
         return "diffusers"
     if "preprocess_cfg" in values or "resize_mode" in values:
