@@ -27,6 +27,7 @@ from timm.models import get_pretrained_cfg
 from torchvision import transforms
 from torchvision.models import ResNet50_Weights, get_model_weights
 from torchvision.transforms import InterpolationMode, v2
+from torchvision.transforms._presets import SemanticSegmentation
 
 import fastnorm
 from conformance.row import compare
@@ -212,6 +213,14 @@ def test_presets_of_this_library_are_read():
     lanczos = dataclasses.replace(fastnorm.VAE_512_LANCZOS, crop=Crop(512))
     assert Target.from_config(transforms.Compose(script)) == lanczos
     assert Target.from_config(transforms.Compose(script), dtype=torch.float16).dtype is torch.float16
+
+
+@pytest.mark.parametrize("resize_size", [None, 40])
+def test_a_preset_that_may_not_resize(resize_size):
+    published = SemanticSegmentation(resize_size=resize_size)
+    compare(Target.from_config(published), published, images())
+    if resize_size is None:  # a resize would be of floats
+        compare(Target.from_config(published, "torchvision"), lambda image: published(tensor_of(image)), images())
 
 
 def weights_transform(model):
