@@ -4,6 +4,7 @@
 """
 
 import dataclasses
+import importlib
 import json
 
 import numpy as np
@@ -26,6 +27,7 @@ from timm.models import get_pretrained_cfg
 from torchvision import transforms
 from torchvision.models import ResNet50_Weights, get_model_weights
 from torchvision.transforms import InterpolationMode, v2
+from torchvision.transforms._presets import SemanticSegmentation
 
 import fastnorm
 from conformance.row import compare
@@ -33,6 +35,37 @@ from fastnorm import Crop, Normalization, Pad, Sides, Target
 from helpers import assert_same_bits, random_pixels
 
 pytestmark = [pytest.mark.compat, pytest.mark.pillow]
+
+# Whose rows of the table may say "refused"; the reasons stand there.
+MAY_BE_REFUSED = {
+    "timm": (),
+    "open_clip": (),
+    "torchvision": ("VideoClassification",),
+    "diffusers": (
+        "BriaFibo2ImageProcessor",
+        "Flux3ImageProcessor",
+        "IPAdapterMaskProcessor",
+        "InpaintProcessor",
+        "JoyImageEditImageProcessor",
+        "LTX2VideoHDRProcessor",
+        "MarigoldImageProcessor",
+        "VaeImageProcessor(do_binarize=True)",
+        "VaeImageProcessor(do_convert_grayscale=True)",
+        "VaeImageProcessorLDM3D",
+        "VisualClozeProcessor",
+        "WanAnimate",
+    ),
+}
+
+
+@pytest.mark.parametrize("library", MAY_BE_REFUSED)
+def test_every_configuration_that_a_package_has(library, request):
+    """A tenth of them, or with --all-configs all. A row cannot be had where bits differ."""
+    found = list(importlib.import_module(f"conformance.{library}_rows").rows(not request.config.option.all_configs))
+    refused = [row.name for row in found if row.result != "identical"]
+    assert [name for name in refused if not name.startswith(MAY_BE_REFUSED[library])] == []
+    assert len(refused) < len(found)
+
 
 SIZES = [(61, 90), (150, 47), (23, 31), (37, 37), (12, 200)]
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -180,6 +213,14 @@ def test_presets_of_this_library_are_read():
     lanczos = dataclasses.replace(fastnorm.VAE_512_LANCZOS, crop=Crop(512))
     assert Target.from_config(transforms.Compose(script)) == lanczos
     assert Target.from_config(transforms.Compose(script), dtype=torch.float16).dtype is torch.float16
+
+
+@pytest.mark.parametrize("resize_size", [None, 40])
+def test_a_preset_that_may_not_resize(resize_size):
+    published = SemanticSegmentation(resize_size=resize_size)
+    compare(Target.from_config(published), published, images())
+    if resize_size is None:  # a resize would be of floats
+        compare(Target.from_config(published, "torchvision"), lambda image: published(tensor_of(image)), images())
 
 
 def weights_transform(model):

@@ -1,18 +1,15 @@
 """A published transform that takes one PIL image, as a row of the table."""
 
-import numpy as np
-from PIL import Image
-
+from conformance.images import noise, photographs
 from conformance.row import Row, compare
 from fastnorm import Target
 
-# Wide and tall, larger and smaller than what models take, and a strip; several margins are 3 modulo 4.
-SIZES = [(233, 350), (641, 480), (37, 51), (60, 701)]
+# Wide and tall, larger and smaller than what models take, a strip and a pixel; several margins are 3 modulo 4.
+SIZES = [(233, 350), (641, 480), (37, 51), (60, 701), (1, 1)]
 
 
 def images():
-    generator = np.random.default_rng(0)
-    return [Image.fromarray(generator.integers(0, 256, (*size, 3), dtype=np.uint8)) for size in SIZES]
+    return [photographs()[0], *(noise(*size, seed) for seed, size in enumerate(SIZES))]
 
 
 def checked(library, name, source, published):

@@ -25,3 +25,7 @@ def rows(sample):
         transform = timm.data.create_transform(**config)
         for form, source in (("configuration", config), ("transform", transform)):
             yield checked("timm", f"{named(models)}, its {form}", source, transform)
+
+
+def summary(_):
+    return f"They are all that its {len(list_pretrained()):,} pretrained configurations have."

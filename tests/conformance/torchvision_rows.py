@@ -27,3 +27,7 @@ def rows(sample):
     for transform, weights in a_tenth(presets(), sample):
         name = f"{type(transform).__name__}: {named(weights)}"
         yield checked("torchvision", name, transform, of_one_image(transform))
+
+
+def summary(_):
+    return f"They are all that its {sum(len(weights) for _, weights in presets())} weights have."
