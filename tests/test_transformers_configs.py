@@ -22,7 +22,8 @@ from transformers import (
 from transformers.models.auto import image_processing_auto
 
 import fastnorm
-from fastnorm import CLIP, Crop, Normalization, Target
+from conformance import transformers_rows
+from fastnorm import CLIP, Area, Crop, Normalization, Pad, Target
 from helpers import assert_same_bits, random_pixels
 
 pytestmark = pytest.mark.compat
@@ -74,6 +75,75 @@ def test_classes_that_transformers_takes_in_pillow(monkeypatch):
 @pytest.mark.parametrize("name", ["CLIPImageProcessor", "CLIPImageProcessorFast", "CLIPImageProcessorPil"])
 def test_suffixes_of_the_type_say_nothing_of_the_backend(name):
     assert Target.from_config({"image_processor_type": name}, backend="pil") == PILLOWS
+
+
+IMAGENET_CONFIG = {"image_mean": list(fastnorm.IMAGENET.mean), "image_std": list(fastnorm.IMAGENET.std)}
+AS_PUBLISHED = {  # with the names that older versions wrote
+    "facebook/detr-resnet-50": (
+        {
+            "do_normalize": True,
+            "do_resize": True,
+            "feature_extractor_type": "DetrFeatureExtractor",
+            "format": "coco_detection",
+            "max_size": 1333,
+            "size": 800,
+            **IMAGENET_CONFIG,
+        },
+        Target(
+            fastnorm.IMAGENET,
+            {"shortest_edge": 800, "longest_edge": 1333},
+            crop=Crop("batch", (0, 0)),
+            pad=Pad(value=0.0),
+        ),
+    ),
+    "Qwen/Qwen2-VL-7B-Instruct": (
+        {
+            "min_pixels": 3136,
+            "max_pixels": 12845056,
+            "patch_size": 14,
+            "temporal_patch_size": 2,
+            "merge_size": 2,
+            "image_mean": list(CLIP.mean),
+            "image_std": list(CLIP.std),
+            "image_processor_type": "Qwen2VLImageProcessor",
+            "processor_class": "Qwen2VLProcessor",
+        },
+        Target(CLIP, Area(28, min_pixels=3136, max_pixels=12845056), "bicubic", alpha="white", batch=False),
+    ),
+    "nvidia/segformer-b0-finetuned-ade-512-512": (
+        {
+            "do_normalize": True,
+            "do_resize": True,
+            "feature_extractor_type": "SegformerFeatureExtractor",
+            "reduce_labels": True,
+            "resample": 2,
+            "size": 512,
+            **IMAGENET_CONFIG,
+        },
+        Target(fastnorm.IMAGENET, (512, 512), "bilinear"),
+    ),
+    "google/siglip-base-patch16-224": (
+        {
+            "do_convert_rgb": None,
+            "do_normalize": True,
+            "do_rescale": True,
+            "do_resize": True,
+            "image_mean": [0.5, 0.5, 0.5],
+            "image_processor_type": "SiglipImageProcessor",
+            "image_std": [0.5, 0.5, 0.5],
+            "processor_class": "SiglipProcessor",
+            "resample": 3,
+            "rescale_factor": 0.00392156862745098,
+            "size": {"height": 224, "width": 224},
+        },
+        fastnorm.SIGLIP_224,  # null stays null here: nothing is converted to RGB
+    ),
+}
+
+
+@pytest.mark.parametrize(("config", "target"), AS_PUBLISHED.values(), ids=AS_PUBLISHED)
+def test_configurations_as_they_were_published(config, target):
+    assert Target.from_config(config, backend="pil") == target
 
 
 def test_changes():
@@ -145,6 +215,8 @@ REFUSED = {
     "reversed channels": (MobileViTImageProcessorPil(), "do_flip_channel_order is True", "output.flip(-3)"),
     "no rescaling at all": (CLIPImageProcessorPil(do_rescale=False, do_normalize=False), "uint8", "set it to true"),
     "a rounded factor": (CLIPImageProcessorPil(rescale_factor=0.0039215686), "rescale_factor is", "1/255"),
+    "a factor of nothing": (CLIPImageProcessor(rescale_factor=0), "rescale_factor is 0: it scales", "give 1 / 255"),
+    "always reversed channels": ({"image_processor_type": "PPLCNetImageProcessor"}, "B, G, R", "output.flip(-3)"),
     "tiles": ({"image_processor_type": "Cohere2VisionImageProcessor"}, "crop_to_patches is True", "set it to False"),
     "a size without a rule": (CLIPImageProcessorPil(size={"longest_edge": 9}), "no rule for it", "set it to"),
     "a filter that torch has not": (CLIPImageProcessor(resample=4), "got 'box'", "arithmetic='pillow'"),
@@ -220,3 +292,19 @@ def test_a_normalization_of_a_torchvision_processor_has_its_order(do_normalize):
     assert normalization.order == ("fused" if do_normalize else "to_dtype")
     (got,) = fastnorm.fused_normalize(pixels, [normalization])
     assert_same_bits(got, processor(pixels, return_tensors="pt").pixel_values)
+
+
+def test_what_a_processor_saves_says_the_same_as_the_processor():
+    """`save_pretrained` writes to_dict: no key of a class's own is unknown, and none is lost."""
+    compared = 0
+    for _, kind in transformers_rows.classes():
+        processor = kind(**transformers_rows.REQUIRED.get(kind.__name__, {}), **transformers_rows.in_the_way(kind))
+        try:
+            target = Target.from_config(processor)
+        except ValueError:
+            continue
+        backend = transformers_rows.backend_of(kind)
+        saved = json.loads(processor.to_json_string())
+        assert Target.from_config(saved, backend) == target, kind.__name__
+        compared += 1
+    assert compared > 150

@@ -46,9 +46,12 @@ def versions():
 
 
 def section(library, found):
+    module = importlib.import_module(f"conformance.{library}_rows")
     table = pd.DataFrame(found, columns=Row._fields)[["name", "backend", "result"]]
     states = Counter(row.result.partition(":")[0] for row in found)
     counts = f"{states['identical']} identical, {states['refused']} refused."
+    if hasattr(module, "summary"):
+        counts += f" {module.summary(found)}"
     lines = [
         "| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in table.itertuples(index=False)
     ]

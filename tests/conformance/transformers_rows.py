@@ -161,3 +161,15 @@ def rows(sample):
         settings = in_the_way(kind)
         if settings:
             yield row(package, kind, images, **settings)
+
+
+def summary(found):
+    """How many packages have a class that is identical, in either backend."""
+    packages = {row.name.partition(":")[0] for row in found}
+    identical = [row.name for row in found if row.result == "identical"]
+    by_default = {name.partition(":")[0] for name in identical if "=" not in name}
+    at_all = {name.partition(":")[0] for name in identical}
+    return (
+        f"Of {len(packages)} packages, {len(by_default)} are identical in at least one backend as they are, "
+        f"{len(at_all)} with the settings that are named."
+    )

@@ -123,7 +123,7 @@ _REFUSED: Mapping[str, str] = {
     **dict.fromkeys(("Kosmos2_5", "Pix2Struct"), _OWN_STATISTICS),
     "ImageGPT": "it gives the numbers of colours, input_ids",
     "LayoutLMv2": f"its outputs are uint8, and {_BGR}",
-    "PPLCNet": f"{_BGR}; its configuration without the class, read as another one's, and output.flip(-3)",
+    "PPLCNet": f"{_BGR}, which output.flip(-3) makes of a target's",
     "VitPose": "it warps the picture around each person",
     "Vivit": "it subtracts 1 before it normalises",
     "TimmWrapper": "it holds timm's own transform: read that, Target.from_config(processor.val_transforms)",

@@ -11,7 +11,14 @@ from fastnorm.spec.configs.transformers.settings import Settings, known_keys
 BACKENDS = ("pil", "torchvision")
 _TYPE_KEYS = ("image_processor_type", "feature_extractor_type")
 # What stands in files and says nothing of pixels.
-_DESCRIPTIONS = (*_TYPE_KEYS, "processor_class", "_processor_class", "_valid_processor_keys", "transformers_version")
+_DESCRIPTIONS = (
+    *_TYPE_KEYS,
+    "_processor_class",
+    "_valid_processor_keys",
+    "processor_class",
+    "reduce_labels",
+    "transformers_version",
+)
 
 
 def load(source: object, name: str, backend: str | None) -> Settings:
