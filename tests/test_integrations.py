@@ -25,7 +25,9 @@ from transformers import (
     CLIPModel,
     CLIPProcessor,
     DetrImageProcessor,
+    IdeficsImageProcessor,
     PreTrainedTokenizerFast,
+    RTDetrImageProcessor,
     SiglipImageProcessor,
     ViTConfig,
     ViTImageProcessor,
@@ -61,6 +63,7 @@ ORIGINALS = {
     "SigLIP": SiglipImageProcessor(),
     "DINOv2, Pillow": BitImageProcessorPil(size={"shortest_edge": 256}),
     "without a crop": CLIPImageProcessorPil(do_center_crop=False),
+    "one that always stacks": RTDetrImageProcessor(size={"height": 64, "width": 80}),
 }
 every_original = pytest.mark.parametrize("name", ORIGINALS)
 both_backends = pytest.mark.parametrize("name", ["CLIP, Pillow", "CLIP"])
@@ -428,6 +431,32 @@ def test_other_keys_are_refused():
 def test_processors_that_are_none(processor, text):
     with pytest.raises(TypeError, match=text):
         image_processor(processor)
+
+
+def test_what_returns_no_dictionary_is_refused():
+    with pytest.raises(ValueError, match="gives list, expected pixel_values alone"):
+        image_processor(IdeficsImageProcessor(image_size=48))
+
+
+class WithoutTensors(CLIPImageProcessorPil):
+    """A class of a user's own."""
+
+    def process_image(self, image, **kwargs):
+        if isinstance(image, torch.Tensor):
+            raise TypeError("no tensors")
+        return super().process_image(image, **kwargs)
+
+
+def test_a_form_that_the_original_does_not_take_is_no_reason_to_refuse(calls):
+    """A class of one's own needs a target, because nobody has read what it does."""
+    original = WithoutTensors()
+    with pytest.raises(ValueError, match="a class of your own"):
+        image_processor(original)
+    made = image_processor(original, target=Target.from_config(CLIPImageProcessorPil()))
+    assert isinstance(made, WithoutTensors)
+    calls.clear()
+    assert_same_feature(made(PICTURES, return_tensors="pt"), original(PICTURES, return_tensors="pt"))
+    assert calls == [3]
 
 
 def test_the_given_object_is_left_as_it_is():

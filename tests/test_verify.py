@@ -286,6 +286,7 @@ IDENTICAL = {
     ),
     "torchvision": (torchvision_chain(NORMALIZE), CENTRED),
     "a batch of one": (lambda image: torchvision_chain(NORMALIZE)(image)[None], CENTRED),
+    "an image in a batch in a batch": (lambda image: torchvision_chain(NORMALIZE)(image)[None, None], CENTRED),
     "an array": (lambda image: torchvision_chain(NORMALIZE)(image).numpy(), CENTRED),
     "a dictionary": (lambda image: {"pixel_values": torchvision_chain(NORMALIZE)(image)[None]}, CENTRED),
     "a list of one": (lambda image: CLIPImageProcessorPil()(image), CLIP_224),
@@ -425,7 +426,8 @@ def test_processors_that_are_none(processor):
         ({"labels": 1}, TypeError, "gave a dict without 'pixel_values'"),
         (torch.zeros(4, 4), ValueError, r"gave shape \(4, 4\), expected \(3, height, width\)"),
         (torch.zeros(1, 4, 4), ValueError, r"gave shape \(1, 4, 4\).*image.convert\('RGB'\)"),
-        (torch.zeros(2, 3, 4, 4), ValueError, r"gave shape \(2, 3, 4, 4\)"),
+        (torch.zeros(2, 3, 4, 4), ValueError, r"gave shape \(2, 3, 4, 4\).*; several images, patches or tiles: put"),
+        (torch.zeros(256, 1176), ValueError, r"gave shape \(256, 1176\).*; several images, patches or tiles: put"),
         (np.zeros((4, 4, 3)), ValueError, r"gave shape \(4, 4, 3\).*transpose\(2, 0, 1\)"),
     ],
 )

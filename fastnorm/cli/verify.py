@@ -15,7 +15,7 @@ from fastnorm.cli._targets import how_to_download, is_model_id
 from fastnorm.cli._text import paragraph, print_table
 from fastnorm.data.decode import ImageError, read_rgb
 from fastnorm.data.files import find_images
-from fastnorm.spec.describe import geometry_in_words
+from fastnorm.spec.describe import geometry_in_words, output_in_words
 from fastnorm.spec.presets import TARGET_PRESETS
 from fastnorm.spec.target import Target
 from fastnorm.verification.golden import save_golden
@@ -99,11 +99,13 @@ def _print(args: argparse.Namespace, found: Verification) -> None:
     )
     whose = f"the preset {args.target}" if args.target else f"read from {args.config}"
     print(paragraph(f"{whose}:", "target, "))
-    for number, line in enumerate(geometry_in_words(found.target), 1):
-        print(paragraph(line, f"  {number}. "))
     normalization = found.target.normalization
     last = f"normalise: mean {normalization.mean}, std {normalization.std}, order {normalization.order}"
-    print(paragraph(last, f"  {len(geometry_in_words(found.target)) + 1}. "), end="\n\n")
+    for number, line in enumerate([*geometry_in_words(found.target), last], 1):
+        print(paragraph(line, f"  {number}. "))
+    for line in output_in_words(found.target):
+        print(paragraph(line))
+    print()
     rows: list[tuple[str, ...]] = [
         ("image", "output", "values", "differ", "largest", "mean", "largest, in pixel values")
     ]

@@ -33,10 +33,11 @@ _ORIENTATION, _TURNED = 0x0112, 6  # EXIF's tag, and a value of it
 
 
 class _Plan(NamedTuple):
-    """What an object computes with, and the settings that this holds for."""
+    """What an object computes with."""
 
     target: Target
-    settings: Mapping[str, object]
+    settings: Mapping[str, object]  # that this holds for
+    stacks: bool  # whether the original's result is one array or tensor even where none was asked for
 
 
 def image_processor(
@@ -91,8 +92,9 @@ def image_processor(
         raise ValueError(f"{type(processor).__name__} gives other values than the target:\n{found}")
     settings = copy.deepcopy(vars(processor))
     settings.pop("_plan", None)
-    ours = _rebuild(_original_class(type(processor)), {**settings, "_plan": _Plan(target, copy.deepcopy(settings))})
-    _check_batches(processor, ours)
+    plan = _Plan(target, copy.deepcopy(settings), _stacks(processor))
+    ours = _rebuild(_original_class(type(processor)), {**settings, "_plan": plan})
+    _check_calls(processor, ours)
     return ours  # type: ignore[no-any-return]
 
 
@@ -110,7 +112,8 @@ class _Computed:
         """As the original's `preprocess`."""
         original = super().preprocess  # type: ignore[misc]
         return_tensors = kwargs.get("return_tensors", getattr(self, "return_tensors", None))
-        if args or self.fastnorm_target is None or return_tensors not in _TENSORS or not self._are_own(kwargs):
+        target = self.fastnorm_target
+        if args or target is None or return_tensors not in _TENSORS or not self._are_own(kwargs):
             return original(images, *args, **kwargs)
         fetched = self.fetch_images(images)  # type: ignore[attr-defined]
         ready = _as_colors(fetched, is_by_torch := getattr(self, "backend", None) == "torchvision")
@@ -118,10 +121,10 @@ class _Computed:
             return original(fetched, **kwargs)
         device = kwargs.get("device") if is_by_torch else None
         try:
-            outputs = _outputs(ready, self.fastnorm_target, device)
+            outputs = _outputs(ready, target, device)
         except ValueError:  # such as an image that would have no pixel left: the original says so in its way
             return original(fetched, **kwargs)
-        return _feature(outputs, return_tensors, is_by_torch)
+        return _feature(outputs, return_tensors, is_by_torch, self._plan is not None and self._plan.stacks)
 
     def to_dict(self) -> dict[str, Any]:
         """As the original's: nothing of this library is saved."""
@@ -225,38 +228,53 @@ def _outputs(images: list[Any], target: Target, device: Any) -> Any:  # noqa: AN
     return outputs
 
 
-def _feature(outputs: Any, return_tensors: str | None, is_by_torch: bool) -> Any:  # noqa: ANN401 - a BatchFeature
+def _feature(outputs: Any, return_tensors: str | None, is_by_torch: bool, stacks: bool) -> Any:  # noqa: ANN401
+    """The `BatchFeature` that the original makes of it."""
     from transformers.image_processing_base import BatchFeature
 
-    if return_tensors == "pt":
-        return BatchFeature(data={_KEY: outputs}, tensor_type="pt")
-    values = list(outputs)
-    if return_tensors == "np" or not is_by_torch:
-        values = [value.cpu().numpy() for value in values]
+    as_arrays = return_tensors == "np" or (return_tensors is None and not is_by_torch)
+    values = [output.cpu().numpy() for output in outputs] if as_arrays else list(outputs)
+    if return_tensors is None and stacks:
+        return_tensors = "np" if as_arrays else "pt"
+    if return_tensors == "pt" and isinstance(outputs, torch.Tensor):
+        return BatchFeature(data={_KEY: outputs})
     return BatchFeature(data={_KEY: values}, tensor_type=return_tensors)
 
 
-def _check_batches(processor: Any, ours: Any) -> None:  # noqa: ANN401
+def _stacks(processor: Any) -> bool:  # noqa: ANN401
+    """Whether the original stacks what it returns without being asked to; refused where it returns something else."""
+    theirs = processor(list(_samples()[:1]), return_tensors=None)
+    keys = sorted(theirs) if isinstance(theirs, Mapping) else type(theirs).__name__
+    if keys != [_KEY]:
+        raise ValueError(
+            f"{type(processor).__name__}: gives {keys}, expected {_KEY} alone; fastnorm.fused_preprocess computes these"
+        )
+    return not isinstance(theirs[_KEY], list)
+
+
+def _check_calls(processor: Any, ours: Any) -> None:  # noqa: ANN401
     """Several images in one call, and in other forms, come out as the original's, in every form of the result."""
     first, second = (np.array(image) for image in _samples()[:2])
-    images = [_samples()[-1], first, torch.from_numpy(second).permute(2, 0, 1)]
-    for given, return_tensors in ((images, None), (images[0], "pt"), ([images[:1], images[:1]], "np")):
-        theirs = processor(given, return_tensors=return_tensors)
-        own = ours(given, return_tensors=return_tensors)
-        same_keys = set(theirs) == set(own)
-        if not same_keys or not _equal(theirs[_KEY], own[_KEY]):
-            what = f"{sorted(theirs)}" if not same_keys else f"other {_KEY} for several images than for each by itself"
+    third = torch.from_numpy(second).permute(2, 0, 1)
+    last = _samples()[-1]
+    calls: list[tuple[Any, str | None]] = [([last, first], None), ([last], "pt"), ([[last], [last]], "np")]
+    for given, return_tensors in [*calls, (first, "np"), (third, "pt"), ([last, first, third], None)]:
+        try:
+            theirs = processor(given, return_tensors=return_tensors)
+        except (AttributeError, LookupError, RuntimeError, TypeError, ValueError):
+            continue  # a form that it does not take
+        if not _equal(theirs[_KEY], ours(given, return_tensors=return_tensors)[_KEY]):
             raise ValueError(
-                f"{type(processor).__name__}: gives {what}, expected {_KEY} alone, one image by itself; call "
-                f"fastnorm.fused_preprocess for what it gives of these"
+                f"{type(processor).__name__}: gives other {_KEY} for several images, or for arrays, than for each PIL "
+                f"image by itself, expected the same; fastnorm.fused_preprocess computes the latter"
             )
 
 
 def _equal(theirs: Any, own: Any) -> bool:  # noqa: ANN401 - lists, arrays or tensors
     if type(theirs) is not type(own) or len(theirs) != len(own):
         return False
-    pairs = [(torch.as_tensor(a), torch.as_tensor(b)) for a, b in zip(theirs, own, strict=True)]
-    return all(type(a) is type(b) for a, b in zip(theirs, own, strict=True)) and all(torch.equal(*p) for p in pairs)
+    pairs = list(zip(theirs, own, strict=True))
+    return all(type(a) is type(b) and torch.equal(torch.as_tensor(a), torch.as_tensor(b)) for a, b in pairs)
 
 
 @functools.cache

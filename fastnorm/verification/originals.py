@@ -67,15 +67,22 @@ class Original:
                 f"with {KEY!r}; wrap what makes one of it: lambda image: to_tensor(transform(image))"
             )
         shape = tuple(values.shape)
-        if len(shape) == 4 and shape[0] == 1:
+        while values.ndim > 3 and values.shape[0] == 1:
             values = values[0]
         if values.ndim != 3 or values.shape[0] != CHANNELS:
             raise ValueError(
-                f"{name}: {self.name} gave shape {shape}, expected (3, height, width) or (1, 3, height, width); images "
-                f"of other modes than RGB: lambda image: transform(image.convert('RGB')); channels last: "
-                f"lambda image: transform(image).transpose(2, 0, 1)"
+                f"{name}: {self.name} gave shape {shape}, expected (3, height, width) or (1, 3, height, width); "
+                f"{_hint(shape)}"
             )
         return values.detach().cpu()
+
+
+def _hint(shape: tuple[int, ...]) -> str:
+    if len(shape) == 3 and shape[-1] == CHANNELS:
+        return "channels last: lambda image: transform(image).transpose(2, 0, 1)"
+    if len(shape) == 3:
+        return "images of other modes than RGB: lambda image: transform(image.convert('RGB'))"
+    return "several images, patches or tiles: put one image together in a function of your own, and verify that"
 
 
 def _name_of(processor: object) -> str:
