@@ -20,6 +20,7 @@ from transformers import (
     Qwen2VLImageProcessor,
 )
 from transformers.models.auto import image_processing_auto
+from transformers.models.timm_wrapper.image_processing_timm_wrapper import TimmWrapperImageProcessor
 
 import fastnorm
 from conformance import transformers_rows
@@ -299,6 +300,8 @@ def test_what_a_processor_saves_says_the_same_as_the_processor():
     compared = 0
     for _, kind in transformers_rows.classes():
         processor = kind(**transformers_rows.REQUIRED.get(kind.__name__, {}), **transformers_rows.in_the_way(kind))
+        if kind is TimmWrapperImageProcessor:  # transformers reads timm's own file instead
+            continue
         try:
             target = Target.from_config(processor)
         except ValueError:
@@ -308,3 +311,17 @@ def test_what_a_processor_saves_says_the_same_as_the_processor():
         assert Target.from_config(saved, backend) == target, kind.__name__
         compared += 1
     assert compared > 150
+
+
+def test_a_wrapper_of_timm_is_its_transform():
+    configuration = {"input_size": (3, 40, 40), "crop_pct": 0.9, "interpolation": "bicubic"}
+    configuration |= {"mean": (0.5, 0.4, 0.3), "std": (0.2, 0.3, 0.4)}
+    processor = TimmWrapperImageProcessor(pretrained_cfg=configuration)
+    target = Target.from_config(processor)
+    assert (target.size, target.crop_size, target.resample) == (44, (40, 40), "bicubic")
+    picture = Image.fromarray(random_pixels(60, 90, 3).numpy())
+    (got,) = fastnorm.fused_preprocess([picture], [target])
+    assert_same_bits(got, processor([picture]).pixel_values)
+    assert target == Target.from_config({"pretrained_cfg": configuration})
+    with pytest.raises(ValueError, match="expected the model's timm configuration"):
+        Target.from_config(processor.to_dict())

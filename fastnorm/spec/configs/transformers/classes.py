@@ -70,6 +70,7 @@ _READERS: Mapping[str, Reader] = {
     "Idefics2": readers.idefics2,
     "Swin2SR": readers.swin2sr,
     "Donut": readers.donut,
+    "TimmWrapper": readers.timm_wrapper,
     "VitMatte": readers.vitmatte,
     "EfficientNet": readers.efficientnet,
     "MobileViT": readers.mobilevit,
@@ -126,7 +127,6 @@ _REFUSED: Mapping[str, str] = {
     "PPLCNet": f"{_BGR}, which output.flip(-3) makes of a target's",
     "VitPose": "it warps the picture around each person",
     "Vivit": "it subtracts 1 before it normalises",
-    "TimmWrapper": "it holds timm's own transform: read that, Target.from_config(processor.val_transforms)",
 }  # fmt: skip
 
 
