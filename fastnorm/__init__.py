@@ -13,7 +13,7 @@ import pathlib
 import sys
 from typing import TYPE_CHECKING
 
-__version__ = "0.1.0"
+from fastnorm._version import __version__ as __version__
 
 __all__ = [
     "CLIP",
@@ -52,10 +52,16 @@ __all__ = [
     "Normalization",
     "PackedImages",
     "Pad",
+    "PictureError",
+    "Prefetcher",
+    "Preprocess",
     "Resize",
     "Sides",
     "Square",
     "Target",
+    "Verification",
+    "collate_image_fn",
+    "collate_images",
     "denormalize",
     "empty_host_cache",
     "fused_dual_normalize",
@@ -66,6 +72,7 @@ __all__ = [
     "reference",
     "renormalize",
     "set_host_cache_limit",
+    "verify",
 ]
 
 
@@ -82,12 +89,16 @@ def _is_command() -> bool:
 # torch.ops.fastnorm.normalize. The command does without until it needs them: --help is quick, Ctrl-C is quiet.
 if TYPE_CHECKING or not _is_command():
     from fastnorm import reference
+    from fastnorm.data.collate import collate_image_fn, collate_images
+    from fastnorm.data.prefetch import Prefetcher
+    from fastnorm.data.preprocess import Preprocess
     from fastnorm.images.packed import PackedImages
     from fastnorm.memory.host_cache import empty_host_cache, set_host_cache_limit
     from fastnorm.ops.denormalize import denormalize, renormalize
     from fastnorm.ops.guard import guard
     from fastnorm.ops.normalize import fused_dual_normalize, fused_normalize
     from fastnorm.ops.preprocess import fused_dual_preprocess, fused_preprocess
+    from fastnorm.spec.errors import PictureError
     from fastnorm.spec.normalization import CLIP, DINOV2, DINOV3_SAT, IMAGENET, SIGLIP, VAE, Normalization
     from fastnorm.spec.padding import Pad
     from fastnorm.spec.presets import (
@@ -116,12 +127,18 @@ if TYPE_CHECKING or not _is_command():
     from fastnorm.spec.sizes import Area, Buckets, Sides, Square
     from fastnorm.spec.steps import Border, Crop, Halve, Resize
     from fastnorm.spec.target import DualOutput, Target
+
+    _HOMES: dict[str, tuple[str, ...]] = {}
 else:
     _HOMES = {
         "ops.denormalize": ("denormalize", "renormalize"),
         "ops.guard": ("guard",),
         "ops.normalize": ("fused_dual_normalize", "fused_normalize"),
         "memory.host_cache": ("empty_host_cache", "set_host_cache_limit"),
+        "data.collate": ("collate_image_fn", "collate_images"),
+        "data.prefetch": ("Prefetcher",),
+        "data.preprocess": ("Preprocess",),
+        "spec.errors": ("PictureError",),
         "spec.normalization": ("CLIP", "DINOV2", "DINOV3_SAT", "IMAGENET", "SIGLIP", "VAE", "Normalization"),
         "images.packed": ("PackedImages",),
         "ops.preprocess": ("fused_dual_preprocess", "fused_preprocess"),
@@ -153,6 +170,12 @@ else:
         "spec.steps": ("Border", "Crop", "Halve", "Resize"),
         "spec.target": ("DualOutput", "Target"),
     }
+
+# Only when asked for, because it imports Pillow.
+_HOMES["verification.verifying"] = ("Verification", "verify")
+if TYPE_CHECKING:
+    from fastnorm.verification.verifying import Verification, verify
+else:
 
     def __getattr__(name: str) -> object:
         if name == "reference":

@@ -359,3 +359,11 @@ def test_unusual_constants_pass_through_the_operator():
     unusual = Normalization(-3.0, 512.0, allow_unusual=True)
     compiled = torch.compile(lambda x: fastnorm.fused_normalize(x, [unusual]), backend="aot_eager", fullgraph=True)
     assert_same_bits(compiled(CODES[None])[0], fastnorm.fused_normalize(CODES[None], [unusual])[0])
+
+
+def test_what_is_pickled_is_the_same_in_every_process():
+    """A cached hash in it would make equal values unequal keys in a spawned worker, where strings hash otherwise."""
+    before = pickle.dumps(Normalization(0.5, 0.25))
+    used = Normalization(0.5, 0.25)
+    hash(used)
+    assert pickle.dumps(used) == before

@@ -15,7 +15,7 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 import fastnorm
 from fastnorm import CLIP, VAE, Target
 from fastnorm.backends import select
-from fastnorm.images.pil import PictureError, to_rgb
+from fastnorm.images.pil import ConversionError, to_rgb
 from helpers import assert_same_bits, random_pixels
 
 pytestmark = [pytest.mark.compat, pytest.mark.pillow]
@@ -166,7 +166,7 @@ def test_an_rgb_image_is_not_copied():
 
 @pytest.mark.parametrize("mode", ["I", "F", "I;16"])
 def test_deep_modes_are_refused(mode):
-    with pytest.raises(PictureError, match=r"astype\('uint8'\)"):
+    with pytest.raises(ConversionError, match=r"astype\('uint8'\)"):
         to_rgb(Image.new(mode, (4, 4)))
 
 

@@ -376,7 +376,7 @@ def test_expanded_images():
 def test_packed_images_cannot_be_changed_and_can_be_sliced():
     packed = PackedImages.pack(pictures())
     for name in ("buffer", "offsets", "sizes"):
-        with pytest.raises(dataclasses.FrozenInstanceError):
+        with pytest.raises(AttributeError):
             setattr(packed, name, getattr(packed, name))
     for part in (slice(1, None), slice(None, None, -1), slice(-2, None), slice(5, 9)):
         some = packed[part]

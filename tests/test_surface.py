@@ -45,6 +45,9 @@ def test_public_names():
         "Normalization",
         "PackedImages",
         "Pad",
+        "PictureError",
+        "Prefetcher",
+        "Preprocess",
         "Resize",
         "SIGLIP",
         "SIGLIP2_224",
@@ -63,6 +66,9 @@ def test_public_names():
         "VAE_512",
         "VAE_512_LANCZOS",
         "VAE_IMAGE_PROCESSOR",
+        "Verification",
+        "collate_image_fn",
+        "collate_images",
         "denormalize",
         "empty_host_cache",
         "fused_dual_normalize",
@@ -73,6 +79,7 @@ def test_public_names():
         "reference",
         "renormalize",
         "set_host_cache_limit",
+        "verify",
     ]
     assert all(hasattr(fastnorm, name) for name in fastnorm.__all__)
 
@@ -85,12 +92,12 @@ def test_public_names():
         (
             fastnorm.fused_dual_preprocess,
             "images, *, vae, clip, out, positions, sizes, boxes, dtype, device, layout, alpha, exif, flip, "
-            "vertical_flip, flip_before_crop, pillow_version, return_offsets",
+            "vertical_flip, flip_before_crop, generator, pillow_version, return_offsets",
         ),
         (
             fastnorm.fused_preprocess,
             "images, targets, *, out, positions, sizes, boxes, dtype, device, layout, alpha, exif, flip, "
-            "vertical_flip, flip_before_crop, pillow_version, return_offsets",
+            "vertical_flip, flip_before_crop, generator, pillow_version, return_offsets",
         ),
         (
             fastnorm.Target,
@@ -115,6 +122,7 @@ def test_public_names():
         (fastnorm.denormalize, "tensor, normalization, *, dtype, out"),
         (fastnorm.renormalize, "tensor, source, target, *, dtype, out"),
         (fastnorm.guard, "tensor, normalization"),
+        (fastnorm.verify, "processor, images, target, *, progress"),
         (fastnorm.reference.denormalize, "tensor, normalization, *, dtype"),
         (fastnorm.reference.renormalize, "tensor, source, target, *, dtype"),
         (fastnorm.reference.normalize, "batch, normalizations, *, dtype, layout"),

@@ -20,10 +20,11 @@ from transformers import (
     Qwen2VLImageProcessor,
 )
 from transformers.models.auto import image_processing_auto
+from transformers.models.timm_wrapper.image_processing_timm_wrapper import TimmWrapperImageProcessor
 
 import fastnorm
 from conformance import transformers_rows
-from fastnorm import CLIP, Crop, Normalization, Target
+from fastnorm import CLIP, Area, Crop, Normalization, Pad, Target
 from helpers import assert_same_bits, random_pixels
 
 pytestmark = pytest.mark.compat
@@ -75,6 +76,75 @@ def test_classes_that_transformers_takes_in_pillow(monkeypatch):
 @pytest.mark.parametrize("name", ["CLIPImageProcessor", "CLIPImageProcessorFast", "CLIPImageProcessorPil"])
 def test_suffixes_of_the_type_say_nothing_of_the_backend(name):
     assert Target.from_config({"image_processor_type": name}, backend="pil") == PILLOWS
+
+
+IMAGENET_CONFIG = {"image_mean": list(fastnorm.IMAGENET.mean), "image_std": list(fastnorm.IMAGENET.std)}
+AS_PUBLISHED = {  # with the names that older versions wrote
+    "facebook/detr-resnet-50": (
+        {
+            "do_normalize": True,
+            "do_resize": True,
+            "feature_extractor_type": "DetrFeatureExtractor",
+            "format": "coco_detection",
+            "max_size": 1333,
+            "size": 800,
+            **IMAGENET_CONFIG,
+        },
+        Target(
+            fastnorm.IMAGENET,
+            {"shortest_edge": 800, "longest_edge": 1333},
+            crop=Crop("batch", (0, 0)),
+            pad=Pad(value=0.0),
+        ),
+    ),
+    "Qwen/Qwen2-VL-7B-Instruct": (
+        {
+            "min_pixels": 3136,
+            "max_pixels": 12845056,
+            "patch_size": 14,
+            "temporal_patch_size": 2,
+            "merge_size": 2,
+            "image_mean": list(CLIP.mean),
+            "image_std": list(CLIP.std),
+            "image_processor_type": "Qwen2VLImageProcessor",
+            "processor_class": "Qwen2VLProcessor",
+        },
+        Target(CLIP, Area(28, min_pixels=3136, max_pixels=12845056), "bicubic", alpha="white", batch=False),
+    ),
+    "nvidia/segformer-b0-finetuned-ade-512-512": (
+        {
+            "do_normalize": True,
+            "do_resize": True,
+            "feature_extractor_type": "SegformerFeatureExtractor",
+            "reduce_labels": True,
+            "resample": 2,
+            "size": 512,
+            **IMAGENET_CONFIG,
+        },
+        Target(fastnorm.IMAGENET, (512, 512), "bilinear"),
+    ),
+    "google/siglip-base-patch16-224": (
+        {
+            "do_convert_rgb": None,
+            "do_normalize": True,
+            "do_rescale": True,
+            "do_resize": True,
+            "image_mean": [0.5, 0.5, 0.5],
+            "image_processor_type": "SiglipImageProcessor",
+            "image_std": [0.5, 0.5, 0.5],
+            "processor_class": "SiglipProcessor",
+            "resample": 3,
+            "rescale_factor": 0.00392156862745098,
+            "size": {"height": 224, "width": 224},
+        },
+        fastnorm.SIGLIP_224,  # null stays null here: nothing is converted to RGB
+    ),
+}
+
+
+@pytest.mark.parametrize(("config", "target"), AS_PUBLISHED.values(), ids=AS_PUBLISHED)
+def test_configurations_as_they_were_published(config, target):
+    assert Target.from_config(config, backend="pil") == target
 
 
 def test_changes():
@@ -146,6 +216,8 @@ REFUSED = {
     "reversed channels": (MobileViTImageProcessorPil(), "do_flip_channel_order is True", "output.flip(-3)"),
     "no rescaling at all": (CLIPImageProcessorPil(do_rescale=False, do_normalize=False), "uint8", "set it to true"),
     "a rounded factor": (CLIPImageProcessorPil(rescale_factor=0.0039215686), "rescale_factor is", "1/255"),
+    "a factor of nothing": (CLIPImageProcessor(rescale_factor=0), "rescale_factor is 0: it scales", "give 1 / 255"),
+    "always reversed channels": ({"image_processor_type": "PPLCNetImageProcessor"}, "B, G, R", "output.flip(-3)"),
     "tiles": ({"image_processor_type": "Cohere2VisionImageProcessor"}, "crop_to_patches is True", "set it to False"),
     "a size without a rule": (CLIPImageProcessorPil(size={"longest_edge": 9}), "no rule for it", "set it to"),
     "a filter that torch has not": (CLIPImageProcessor(resample=4), "got 'box'", "arithmetic='pillow'"),
@@ -228,6 +300,8 @@ def test_what_a_processor_saves_says_the_same_as_the_processor():
     compared = 0
     for _, kind in transformers_rows.classes():
         processor = kind(**transformers_rows.REQUIRED.get(kind.__name__, {}), **transformers_rows.in_the_way(kind))
+        if kind is TimmWrapperImageProcessor:  # transformers reads timm's own file instead
+            continue
         try:
             target = Target.from_config(processor)
         except ValueError:
@@ -237,3 +311,17 @@ def test_what_a_processor_saves_says_the_same_as_the_processor():
         assert Target.from_config(saved, backend) == target, kind.__name__
         compared += 1
     assert compared > 150
+
+
+def test_a_wrapper_of_timm_is_its_transform():
+    configuration = {"input_size": (3, 40, 40), "crop_pct": 0.9, "interpolation": "bicubic"}
+    configuration |= {"mean": (0.5, 0.4, 0.3), "std": (0.2, 0.3, 0.4)}
+    processor = TimmWrapperImageProcessor(pretrained_cfg=configuration)
+    target = Target.from_config(processor)
+    assert (target.size, target.crop_size, target.resample) == (44, (40, 40), "bicubic")
+    picture = Image.fromarray(random_pixels(60, 90, 3).numpy())
+    (got,) = fastnorm.fused_preprocess([picture], [target])
+    assert_same_bits(got, processor([picture]).pixel_values)
+    assert target == Target.from_config({"pretrained_cfg": configuration})
+    with pytest.raises(ValueError, match="expected the model's timm configuration"):
+        Target.from_config(processor.to_dict())

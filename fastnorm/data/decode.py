@@ -94,7 +94,7 @@ def _read(path: Path, alpha: str, exif: str) -> tuple[Image.Image, list[str]]:
         notes = _frame_notes(image)
         try:
             rgb = pil.to_rgb(image, alpha, exif)
-        except pil.PictureError as error:
+        except pil.ConversionError as error:
             raise ImageError(path, *_parts(error)) from None
         # Only now: Pillow looks for a PNG's tags by decoding it, and where that fails, would not fail again.
         if exif == "ignore" and _orientation(image) != _UPRIGHT:
@@ -115,7 +115,7 @@ def _orientation(image: Image.Image) -> int:
         return _UPRIGHT
 
 
-def _parts(error: pil.PictureError) -> tuple[str, str, str]:
+def _parts(error: pil.ConversionError) -> tuple[str, str, str]:
     return error.got, error.expected.removeprefix("expected "), error.mend
 
 

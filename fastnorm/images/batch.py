@@ -15,6 +15,7 @@ import torch
 
 from fastnorm.images.layout import address_of, as_planes, check_layout, file_hint, is_pil_image
 from fastnorm.runtime import threads
+from fastnorm.spec.errors import PictureError
 from fastnorm.spec.geometry import Size
 from fastnorm.spec.options import check_alpha, check_exif
 
@@ -53,7 +54,11 @@ class Images(abc.ABC):
 
     def name(self, index: int) -> str:
         """What messages call an image."""
-        return _name(index, self.leading)
+        return _name(self.number(index))
+
+    def number(self, index: int) -> int | None:
+        """Which of the call's images it is; None where it was given by itself."""
+        return index if self.leading else None
 
     def same_pixels(self, other: Images) -> bool:
         """Whether `other`, read from the same images with another `alpha`, shows the same pixels, by its objects."""
@@ -134,7 +139,10 @@ def read_images(images: object, layout: str, alpha: str, exif: str) -> Images:
     if hasattr(images, "__fastnorm_images__"):  # isinstance of a protocol takes 14 microseconds in Python 3.11
         found = cast("SupportsImages", images).__fastnorm_images__()
     elif isinstance(images, (torch.Tensor, np.ndarray)):
-        found = _of_batch(as_planes(images, layout, "images"))
+        try:
+            found = _of_batch(as_planes(images, layout, "images"))
+        except ValueError as error:
+            raise (PictureError(str(error)) if images.ndim <= 3 else error) from None
     elif is_pil_image(images):
         found = _of_list([images], layout, alpha, exif, leading=())
     elif isinstance(images, (list, tuple)):
@@ -151,22 +159,26 @@ def read_images(images: object, layout: str, alpha: str, exif: str) -> Images:
                 f"call it outside of torch.func transforms and FakeTensorMode"
             )
     for index, size in enumerate(found.sizes):
-        _check_size(size, found.name(index))
+        _check_size(size, found.number(index))
     return found
 
 
-def _name(index: int, leading: tuple[int, ...]) -> str:
-    return "the image" if leading == () else f"images[{index}]"
+def _name(index: int | None) -> str:
+    """What messages call an image; None: it was given by itself."""
+    return "the image" if index is None else f"images[{index}]"
 
 
-def _check_size(size: Size, name: str) -> None:
+def _check_size(size: Size, index: int | None) -> None:
     if size.height < 1 or size.width < 1:
-        raise ValueError(
-            f"{name}: got {size.height} x {size.width} pixels, expected at least one on each side; remove it from "
-            f"the list"
+        raise PictureError(
+            f"{_name(index)}: got {size.height} x {size.width} pixels, expected at least one on each side; remove it "
+            f"from the list",
+            index,
         )
     if size.height * size.width > MAX_SOURCE_PIXELS:
-        raise ValueError(f"{name}: got {size.height} x {size.width} pixels, expected at most {MAX_SOURCE_PIXELS:,}")
+        raise PictureError(
+            f"{_name(index)}: got {size.height} x {size.width} pixels, expected at most {MAX_SOURCE_PIXELS:,}", index
+        )
 
 
 def _of_batch(planes: torch.Tensor) -> Images:
@@ -182,18 +194,18 @@ def _of_batch(planes: torch.Tensor) -> Images:
 
 def _of_list(images: Sequence[object], layout: str, alpha: str, exif: str, leading: tuple[int, ...]) -> Images:
     # Files that PIL has not decoded yet are decoded here; an image that comes twice, once.
+    numbers: list[int | None] = list(range(len(images))) if leading else [None]
     first = {id(image): index for index, image in reversed(list(enumerate(images))) if is_pil_image(image)}
     decode = {
-        key: functools.partial(_of_pil, images[index], _name(index, leading), alpha, exif)
-        for key, index in first.items()
+        key: functools.partial(_of_pil, images[index], numbers[index], alpha, exif) for key, index in first.items()
     }
     private = _with_private_files([images[index] for index in first.values()])
     # The others in order: two decoders that read one file move each other's place in it.
     decoded = {key: job() for key, job in decode.items() if key not in private}
     decoded |= zip(private, threads.run([decode[key] for key in private]), strict=True)
     items = tuple(
-        decoded[id(image)] if id(image) in decoded else _of_tensor(image, layout, _name(index, leading))
-        for index, image in enumerate(images)
+        decoded[id(image)] if id(image) in decoded else _of_tensor(image, layout, index)
+        for index, image in zip(numbers, images, strict=True)
     )
 
     device = _device_of(items[0]) if items else torch.device("cpu")
@@ -222,35 +234,41 @@ def _with_private_files(images: Sequence[Any]) -> list[int]:
     ]
 
 
-def _of_tensor(image: object, layout: str, name: str) -> torch.Tensor:
+def _of_tensor(image: object, layout: str, index: int | None) -> torch.Tensor:
+    name = _name(index)
     if not isinstance(image, (torch.Tensor, np.ndarray)):
         hint = file_hint(image, name)
         raise TypeError(f"{name}: got {type(image).__name__}, expected a PIL image, or a uint8 tensor or array{hint}")
-    planes = as_planes(image, layout, name)
+    try:
+        planes = as_planes(image, layout, name)
+    except ValueError as error:
+        raise PictureError(str(error), index) from None
     if planes.dim() != 3:
-        raise ValueError(
+        raise PictureError(
             f"{name}: got {planes.dim()} axes, expected one image (H, W, 3) or (3, H, W); a batch goes in by itself, "
-            f"without a list around it"
+            f"without a list around it",
+            index,
         )
     return planes.movedim(0, -1)
 
 
-def _of_pil(image: object, name: str, alpha: str, exif: str) -> Image.Image:
+def _of_pil(image: object, index: int | None, alpha: str, exif: str) -> Image.Image:
     from PIL import Image
 
     from fastnorm.images import pil
 
+    name = _name(index)
     if not isinstance(image, Image.Image):
         raise TypeError(f"{name}: got {type(image).__name__}, expected a PIL.Image.Image, a uint8 tensor or an array")
-    _check_size(_size_of(image), name)  # before it is decoded
+    _check_size(_size_of(image), index)  # before it is decoded
     try:
         return pil.to_rgb(image, alpha, exif)
-    except pil.PictureError as error:
-        raise ValueError(f"{name}: got {error}") from None
+    except pil.ConversionError as error:
+        raise PictureError(f"{name}: got {error}", index) from None
     except Exception as error:
         # Decoders of damaged files raise whatever their parsers do: OSError, SyntaxError, ValueError, struct.error.
-        raise ValueError(
-            f"{name}: cannot be decoded ({type(error).__name__}: {error}); remove it from the list"
+        raise PictureError(
+            f"{name}: cannot be decoded ({type(error).__name__}: {error}); remove it from the list", index
         ) from error
 
 

@@ -16,7 +16,7 @@ from fastnorm.spec.normalization import CHANNELS
 from fastnorm.spec.options import Alpha, Exif, Layout
 
 
-@dataclass(frozen=True, eq=False, init=False, repr=False)
+@dataclass(eq=False, init=False, repr=False)
 class PackedImages:
     """uint8 RGB images, one after the other in a flat buffer; what a data loader hands over for ragged batches.
 
@@ -28,6 +28,8 @@ class PackedImages:
         (2, Size(height=8, width=9), torch.Size([8, 9, 3]))
         >>> packed.buffer.shape, packed[1:]
         (torch.Size([3816]), PackedImages(1 images, 3816 bytes on cpu))
+        >>> PackedImages.cat([packed, packed[:1]]).batch_size
+        3
 
     A `DataLoader(pin_memory=True)` pins the buffer; `packed.to("cuda", non_blocking=True)` is then one copy.
 
@@ -40,9 +42,8 @@ class PackedImages:
         TypeError, ValueError: A buffer of another kind, or a image that does not lie within it.
     """
 
-    buffer: torch.Tensor
-    offsets: tuple[int, ...]
-    sizes: tuple[Size, ...]
+    # The one field: what asks a container for its batch size, as Lightning does, takes the length of its first tensor.
+    _numbers: torch.Tensor
 
     def __init__(self, buffer: torch.Tensor, offsets: Sequence[int], sizes: Sequence[Sequence[int]]) -> None:
         if not isinstance(buffer, torch.Tensor) or buffer.dtype is not torch.uint8:
@@ -53,9 +54,10 @@ class PackedImages:
                 f"buffer: got shape {tuple(buffer.shape)} with strides {buffer.stride()}, expected one contiguous "
                 f"axis: buffer.contiguous().view(-1)"
             )
-        object.__setattr__(self, "buffer", buffer)
-        object.__setattr__(self, "offsets", tuple(_whole("offsets", offset) for offset in offsets))
-        object.__setattr__(self, "sizes", tuple(_size(f"sizes[{index}]", size) for index, size in enumerate(sizes)))
+        self._buffer = buffer
+        self._offsets = tuple(_whole("offsets", offset) for offset in offsets)
+        self._sizes = tuple(_size(f"sizes[{index}]", size) for index, size in enumerate(sizes))
+        self._numbers = torch.arange(len(self._offsets), device="cpu")
         if len(self.offsets) != len(self.sizes):
             raise ValueError(
                 f"got {len(self.offsets)} offsets and {len(self.sizes)} sizes, expected one each per image"
@@ -80,6 +82,37 @@ class PackedImages:
         """Copy images into one new buffer on the CPU; arguments and errors as for `fused_preprocess`."""
         return _pack(read_images(images, layout, alpha, exif).as_tensors())
 
+    @classmethod
+    def cat(cls, batches: Sequence[PackedImages]) -> PackedImages:
+        """The images of several batches, copied into one new buffer, as `torch.cat` does."""
+        if isinstance(batches, PackedImages) or not all(isinstance(one, PackedImages) for one in batches):
+            raise TypeError(f"batches: got {type(batches).__name__}, expected a list of PackedImages")
+        starts = itertools.accumulate((one.buffer.numel() for one in batches), initial=0)
+        offsets = [start + offset for start, one in zip(starts, batches, strict=False) for offset in one.offsets]
+        sizes = [size for one in batches for size in one.sizes]
+        buffers = [one.buffer for one in batches] or [torch.empty(0, dtype=torch.uint8, device="cpu")]
+        return cls(torch.cat(buffers), offsets, sizes)
+
+    @property
+    def buffer(self) -> torch.Tensor:
+        """uint8, one contiguous axis."""
+        return self._buffer
+
+    @property
+    def offsets(self) -> tuple[int, ...]:
+        """Where each image's first byte lies."""
+        return self._offsets
+
+    @property
+    def sizes(self) -> tuple[Size, ...]:
+        """Each image's (height, width)."""
+        return self._sizes
+
+    @property
+    def batch_size(self) -> int:
+        """How many images it holds."""
+        return len(self)
+
     def __fastnorm_images__(self) -> Images:
         return _Packed(self.device, self.sizes, (len(self),), (self.buffer,), self)
 
@@ -89,11 +122,13 @@ class PackedImages:
     @overload
     def __getitem__(self, index: int) -> torch.Tensor: ...
     @overload
-    def __getitem__(self, index: slice) -> PackedImages: ...
-    def __getitem__(self, index: int | slice) -> torch.Tensor | PackedImages:
-        """Image `index` as a view (H, W, 3) of the buffer; of a slice, those images in the same buffer."""
+    def __getitem__(self, index: slice | Sequence[int]) -> PackedImages: ...
+    def __getitem__(self, index: int | slice | Sequence[int]) -> torch.Tensor | PackedImages:
+        """Image `index` as a view (H, W, 3) of the buffer; of a slice or several, those images in the same buffer."""
         if isinstance(index, slice):
             return PackedImages(self.buffer, self.offsets[index], self.sizes[index])
+        if isinstance(index, Sequence):
+            return PackedImages(self.buffer, [self.offsets[i] for i in index], [self.sizes[i] for i in index])
         offset, (height, width) = self.offsets[index], self.sizes[index]
         return self.buffer[offset : offset + CHANNELS * height * width].view(height, width, CHANNELS)
 

@@ -11,7 +11,7 @@ _ORIENTATION = 0x0112  # EXIF's tag; 1 is upright
 _UPRIGHT = 1
 
 
-class PictureError(ValueError):
+class ConversionError(ValueError):
     """One image that cannot be used as it is: what was passed, what is expected, and how to fix it."""
 
     def __init__(self, got: str, expected: str, mend: str) -> None:
@@ -32,7 +32,7 @@ def to_rgb(image: Image.Image, alpha: str = "error", exif: str = "ignore") -> Im
         exif: What becomes of an EXIF orientation: "ignore", as published pipelines do; "apply"; or "error".
 
     Raises:
-        PictureError: 16-bit and 32-bit modes, or what the arguments refuse.
+        ConversionError: 16-bit and 32-bit modes, or what the arguments refuse.
     """
     if exif != "ignore":
         image = _upright(image, exif)
@@ -48,7 +48,7 @@ def _upright(image: Image.Image, exif: str) -> Image.Image:
     if orientation == _UPRIGHT:
         return image
     if exif == "error":
-        raise PictureError(
+        raise ConversionError(
             f"an EXIF orientation of {orientation}",
             "expected an upright image",
             "choose exif='ignore', as published pipelines do, or exif='apply'",
@@ -63,7 +63,7 @@ def _refuse_deep(image: Image.Image) -> None:
         got, to_8_bit = _DEEP_MODES[image.mode], "numpy.asarray(image) * (255 / numpy.max(image))"
     else:
         return
-    raise PictureError(
+    raise ConversionError(
         f"{got} (mode {image.mode})",
         "expected 8 bits a channel, as Pillow would clip all values above 255",
         f"make it PIL.Image.fromarray(({to_8_bit}).astype('uint8'))",
@@ -77,7 +77,7 @@ def _without_alpha(image: Image.Image, alpha: str) -> Image.Image:
         return rgba.convert("RGB")
     if alpha == "white":
         return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
-    raise PictureError(
+    raise ConversionError(
         f"transparent pixels (mode {image.mode})",
         "expected opaque ones, as published pipelines disagree about the rest",
         "choose alpha='drop', as torchvision pipelines do with convert('RGB'), or alpha='white', as transformers does",

@@ -12,6 +12,7 @@ from fastnorm.backends.base import TargetJob
 from fastnorm.images.batch import Images, read_images
 from fastnorm.images.packed import on_device
 from fastnorm.ops.preprocess_arguments import (
+    check_generator,
     resolve_device,
     resolve_flips,
     resolve_given,
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
         flip: Flip
         vertical_flip: Flip
         flip_before_crop: bool
+        generator: torch.Generator | None
         pillow_version: str | None
 
 
@@ -95,6 +97,7 @@ def fused_dual_preprocess(
     flip: Flip = None,
     vertical_flip: Flip = None,
     flip_before_crop: bool = False,
+    generator: torch.Generator | None = None,
     pillow_version: str | None = None,
     return_offsets: bool = False,
 ) -> DualOutput | tuple[DualOutput, Offsets]:
@@ -114,7 +117,7 @@ def fused_dual_preprocess(
             for SDXL.
         clip: The second; by default `CLIP_224`: transformers' Pillow-backend CLIP image processor.
         out, positions, sizes, boxes, dtype, device, layout, alpha, exif: As for `fused_preprocess`, with two targets.
-        flip, vertical_flip, flip_before_crop, pillow_version, return_offsets: Likewise.
+        flip, vertical_flip, flip_before_crop, generator, pillow_version, return_offsets: Likewise.
 
     Returns:
         A named tuple `(vae, clip)`; with `return_offsets`, that and the offsets.
@@ -140,6 +143,7 @@ def fused_dual_preprocess(
         flip=flip,
         vertical_flip=vertical_flip,
         flip_before_crop=flip_before_crop,
+        generator=generator,
         pillow_version=pillow_version,
         return_offsets=return_offsets,
     )
@@ -174,6 +178,7 @@ def fused_preprocess(
     flip: Flip = None,
     vertical_flip: Flip = None,
     flip_before_crop: bool = False,
+    generator: torch.Generator | None = None,
     pillow_version: str | None = None,
     return_offsets: bool = False,
 ) -> tuple[torch.Tensor, ...] | tuple[tuple[torch.Tensor, ...], Offsets]:
@@ -226,6 +231,9 @@ def fused_preprocess(
             `random.random()`, a number of torch's if it is mirrored, top, left; given flips leave out
             `random.random()` alone. Several targets that crop at random: the first one is drawn so, then the others,
             one after the other.
+        generator: Where the random numbers of this call come from, a CPU generator, so that a sample's crop can be
+            repeated after a resume: `torch.Generator().manual_seed(epoch * len(dataset) + index)`. None: torch's
+            default generator, and Python's `random` where the scripts above use it.
         pillow_version: The Pillow version whose pixels to reproduce, such as "12" or "13": its order of the two passes
             shows in tall images. None: the installed one's.
         return_offsets: Return the crops' places too.
@@ -258,6 +266,7 @@ def fused_preprocess(
         flip=flip,
         vertical_flip=vertical_flip,
         flip_before_crop=flip_before_crop,
+        generator=generator,
         pillow_version=pillow_version,
         return_offsets=return_offsets,
     )
@@ -304,12 +313,14 @@ def _run(
     flip: Flip = None,
     vertical_flip: Flip = None,
     flip_before_crop: bool = False,
+    generator: torch.Generator | None = None,
     pillow_version: str | None = None,
 ) -> tuple[tuple[torch.Tensor, ...], Offsets]:
     check_bool("flip_before_crop", flip_before_crop)
     check_bool("return_offsets", return_offsets)
     check_alpha(alpha)
     check_exif(exif)
+    check_generator(generator)
     order = resolve_pass_order(pillow_version)
     place = resolve_device(device)
     own = resolve_out(out, targets)
@@ -319,7 +330,7 @@ def _run(
     names = [f"targets[{index}]" for index in range(len(targets))]
     flips = Flips(resolve_flips(flip, count), resolve_flips(vertical_flip, count, "vertical_flip"))
     given = resolve_given(positions, sizes, boxes, targets, count)
-    planned = plan(sources, targets, names, order, flips, flip_before_crop, given)
+    planned = plan(sources, targets, names, order, flips, flip_before_crop, given, generator)
     outputs = [
         allocate(
             sources[index],

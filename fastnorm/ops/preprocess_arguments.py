@@ -36,6 +36,17 @@ def resolve_device(device: object) -> torch.device | None:
         raise ValueError(f"device: got {device!r} ({reason}), expected a device of this machine") from None
 
 
+def check_generator(generator: object) -> None:
+    if generator is None:
+        return
+    if not isinstance(generator, torch.Generator):
+        raise TypeError(
+            f"generator: got {type(generator).__name__}, expected a torch.Generator: torch.Generator().manual_seed(0)"
+        )
+    if generator.device.type != "cpu":
+        raise ValueError(f"generator: got one on {generator.device}, expected a CPU one: torch.Generator()")
+
+
 def resolve_one_each(what: str, values: object, targets: Sequence[Target]) -> Sequence[Any]:
     """One value per target, each of which may be None; all None where there are no values."""
     if values is None:

@@ -87,3 +87,40 @@ def _around(pad: Pad | bool) -> str:
     if pad.value is not None:
         return f"around smaller images, the output holds {', '.join(f'{value:g}' for value in pad.value)}"
     return f"pixel values {pad.fill} around smaller images"
+
+
+def fields(target: Target) -> dict[str, object]:
+    """A target as JSON has it: numbers, strings, lists and dictionaries.
+
+    Example:
+        >>> fields(fastnorm.CLIP_224)["crop"]
+        {'size': [224, 224], 'position': 'transformers'}
+        >>> fields(fastnorm.SIGLIP_224)["size"]
+        [224, 224]
+
+    A size is a number (the short side), [height, width], or, of a rule, its name and what it is made with, as its
+    constructor is written in Python. So are the steps that come before the resize.
+    """
+    normalization = target.normalization
+    pad = target.padding
+    return {
+        "mean": list(normalization.mean),
+        "std": list(normalization.std),
+        "order": normalization.order,
+        "size": _plain(target.size),
+        "resample": target.resample,
+        "arithmetic": target.arithmetic,
+        "reducing_gap": target.reducing_gap,
+        "crop": target.crop
+        and {"size": _plain(target.crop_size or target.crop.size), "position": _plain(target.crop.position)},
+        "pad": {"mode": pad.mode, "fill": list(pad.fill), "value": _plain(pad.value)} if target.pad else None,
+        "alpha": target.alpha,
+        "exif": target.exif,
+        "before": [repr(step) for step in target.before],
+    }
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, tuple):
+        return list(value)
+    return value if value is None or isinstance(value, (int, str)) else repr(value)

@@ -6,7 +6,7 @@ Errors here say what is wrong with the image, and leave it to their callers to n
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -15,7 +15,9 @@ from fastnorm.spec.geometry import Box, CropRule, Geometry, PassOrder, Reduction
 from fastnorm.spec.size import MAX_PIXELS
 from fastnorm.spec.sizes import SizeRule, checked_size
 from fastnorm.spec.steps import BATCH, CENTRES, Border, Crop, Halve, Position, Resize
-from fastnorm.spec.target import Target
+
+if TYPE_CHECKING:  # a target asks this module for its sizes
+    from fastnorm.spec.target import Target
 
 # Pillow keeps the box that it resizes in float32, which holds all whole numbers up to this one.
 MAX_SIDE = 2**24

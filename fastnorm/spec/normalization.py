@@ -123,6 +123,10 @@ class Normalization:
     def _hash(self) -> int:  # made once: every call looks its targets up
         return hash((self.mean, self.std, self.order))
 
+    def __getstate__(self) -> dict[str, Any]:
+        """All but the hash: a string's is another in every process."""
+        return {name: value for name, value in self.__dict__.items() if name != "_hash"}
+
     @classmethod
     def from_config(cls, config: str | os.PathLike[str] | Mapping[str, Any] | object) -> Normalization:
         """Read a model's own preprocessing configuration.

@@ -10,6 +10,7 @@ from typing import NamedTuple, Protocol
 import torch
 
 from fastnorm.spec import draws
+from fastnorm.spec.errors import PictureError
 from fastnorm.spec.geometry import Box, Geometry, PassOrder, Size
 from fastnorm.spec.lowering import MAX_SIDE, Lowered, lower, place, shown
 from fastnorm.spec.steps import BATCH, RANDOM, Crop, Position
@@ -26,6 +27,9 @@ class Sources(Protocol):
 
     def name(self, index: int) -> str:
         """What messages call an image."""
+
+    def number(self, index: int) -> int | None:
+        """Which of the call's images it is; None where it was given by itself."""
 
 
 class Given(NamedTuple):
@@ -64,6 +68,7 @@ def plan(
     flips: Flips,
     flip_before_crop: bool = False,
     given: Sequence[Given] | None = None,
+    generator: torch.Generator | None = None,
 ) -> Plan:
     """Plan a call; messages call each target by its name. Random crops are drawn here, and mirrors where not given.
 
@@ -75,6 +80,7 @@ def plan(
         flips: Which images are mirrored.
         flip_before_crop: Whether they are mirrored before they are cropped.
         given: What goes before the targets' own sizes and positions.
+        generator: Where random numbers come from; None: torch's default generator.
 
     The first target that is cropped at random is drawn together with the mirrors, as published scripts do, and every
     other one after it.
@@ -88,10 +94,10 @@ def plan(
     if at_random:
         index = at_random[0]
         resized = [one.resized for one in lowered[index]]
-        placed[index], *drawn = draws.draw(resized, targets[index].crop_size, *flips, flip_before_crop)
+        placed[index], *drawn = draws.draw(resized, targets[index].crop_size, *flips, flip_before_crop, generator)
         flips = Flips(*drawn)
     elif None in flips:
-        _, *drawn = draws.draw(images[0].sizes, None, *flips, flip_before_crop)
+        _, *drawn = draws.draw(images[0].sizes, None, *flips, flip_before_crop, generator)
         flips = Flips(*drawn)
     horizontal, vertical = flips.horizontal or [], flips.vertical or []
     is_mirrored = any(horizontal) or any(vertical)
@@ -102,7 +108,7 @@ def plan(
     geometries = []
     for index, target in enumerate(targets):
         if index not in placed:
-            placed[index] = _positions([one.resized for one in lowered[index]], target)
+            placed[index] = _positions([one.resized for one in lowered[index]], target, generator)
         _check_positions(images[index], target, names[index], lowered[index], placed[index])
         if is_shared[index]:
             geometries.append(_shared_geometries(tuple(images[index].sizes), target, order))
@@ -148,7 +154,7 @@ def _lowered(images: Sources, target: Target, name: str, given: Given, order: Pa
             try:
                 known[key] = lower(source, target, order, size, box)
             except ValueError as error:
-                raise ValueError(f"{name}: {images.name(index)} {error}") from None
+                raise PictureError(f"{name}: {images.name(index)} {error}", images.number(index)) from None
     return [known[key] for key in keys]
 
 
@@ -216,9 +222,10 @@ def _check_positions(
             continue
         crop, resized = one.crop_size(batch), one.resized
         if not all(-length < at < whole for at, length, whole in zip(position, crop, resized, strict=True)):
-            raise ValueError(
+            raise PictureError(
                 f"{name}: {images.name(index)} becomes {shown(resized)}, and a crop of {shown(crop)} at (top, left) = "
-                f"{tuple(position)} lies outside of it, expected one that shows at least a pixel"
+                f"{tuple(position)} lies outside of it, expected one that shows at least a pixel",
+                images.number(index),
             )
 
 
@@ -233,11 +240,13 @@ def _is_random(crop: Crop | None) -> bool:
     return crop is not None and crop.position == RANDOM
 
 
-def _positions(resized: Sequence[Size], target: Target) -> Sequence[Position | None]:
+def _positions(
+    resized: Sequence[Size], target: Target, generator: torch.Generator | None = None
+) -> Sequence[Position | None]:
     """Where each crop lies; None where its centring rule says."""
     if target.crop is not None:
         if _is_random(target.crop) and target.crop_size is not None:
-            return [draws.position(size, target.crop_size) for size in resized]
+            return [draws.position(size, target.crop_size, generator) for size in resized]
         if isinstance(target.crop.position, Position):
             return [target.crop.position] * len(resized)
     return [None] * len(resized)

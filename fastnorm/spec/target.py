@@ -13,10 +13,12 @@ import torch
 from fastnorm.spec.arguments import check_normalization, resolve_dtypes, resolve_memory_formats
 from fastnorm.spec.configs.targets import Backend, read_target
 from fastnorm.spec.filters import TORCH_FILTERS
-from fastnorm.spec.geometry import Size
+from fastnorm.spec.geometry import PassOrder, Size
+from fastnorm.spec.lowering import lower
 from fastnorm.spec.normalization import Normalization
 from fastnorm.spec.options import Alpha, Arithmetic, Exif, FilterName, check_alpha, check_arithmetic, check_exif
 from fastnorm.spec.padding import BLACK_BORDERS, Pad
+from fastnorm.spec.size import pair
 from fastnorm.spec.sizes import SizeRule
 from fastnorm.spec.steps import (
     BATCH,
@@ -196,6 +198,25 @@ class Target:
         """
         arguments: dict[str, Any] = {**read_target(source, backend), **changes}
         return cls(**arguments)
+
+    def resized_size(self, size: Sequence[int]) -> Size:
+        """What an image of this size is resized to, before it is cropped: where `positions=` count.
+
+        Example:
+            >>> fastnorm.VAE_1024.resized_size((600, 800))
+            Size(height=1024, width=1365)
+
+        Args:
+            size: The image's (height, width) in pixels.
+
+        Raises:
+            TypeError, ValueError: Not two whole numbers above 0, or a size that the target refuses.
+        """
+        source = pair("size", size)
+        try:
+            return lower(source, self, PassOrder.of_pillow()).resized
+        except ValueError as error:
+            raise ValueError(f"size: an image {error}") from None
 
     @property
     def crop_size(self) -> Size | None:

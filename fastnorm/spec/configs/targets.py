@@ -48,13 +48,15 @@ def _library_of(source: object) -> str:
 
 
 def _library_of_keys(values: Mapping[str, Any]) -> str:
+    if "pretrained_cfg" in values:  # also of transformers' TimmWrapperImageProcessor, which saves nothing else
+        return "timm"
     if any(key in values for key in _OF_TRANSFORMERS):  # some of which have timm's crop_pct too
         return "transformers"
     if "_class_name" in values or "_diffusers_version" in values:
         return "diffusers"
     if "preprocess_cfg" in values or "resize_mode" in values:
         return "open_clip"
-    if "pretrained_cfg" in values or "input_size" in values or "crop_pct" in values:
+    if "input_size" in values or "crop_pct" in values:
         return "timm"
     if "vae_scale_factor" in values:  # a processor's config, which does not name the class
         return "diffusers"

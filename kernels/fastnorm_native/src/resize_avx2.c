@@ -107,24 +107,20 @@ AVX2 static void horizontal(const uint8_t *const rows[GROUP], int32_t pixel_byte
     }
 }
 
-AVX2_INLINE __m256i column_totals(const uint32_t *const *lines, int32_t count, const int32_t *weights, int32_t x) {
-    sums s = rounding();
-    for (int32_t line = 0; line < count; line++) {
-        const int32_t *k = weights + line * WEIGHT_WORDS;
-        const __m256i words = _mm256_loadu_si256((const __m256i *)(lines[line] + x));
-        s = add(s, words, spread(k), spread(k + 1), spread(k + 2));
-    }
-    return total(s);
-}
-
+// 32 columns at a time, for which the weights are spread once.
 AVX2 static void vertical(const uint32_t *const *lines, int32_t count, const int32_t *weights, int32_t length,
                           uint8_t *values) {
     const __m256i in_order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7); // packing works on either half by itself
     for (int32_t x = 0; x < length; x += 32) {
-        __m256i eights[4];
+        sums s[4] = {rounding(), rounding(), rounding(), rounding()};
+        const int32_t *k = weights;
+        for (int32_t line = 0; line < count; line++, k += WEIGHT_WORDS) {
+            const __m256i k0 = spread(k), k1 = spread(k + 1), k2 = spread(k + 2);
+            const __m256i *words = (const __m256i *)(lines[line] + x);
 #pragma GCC unroll 4
-        for (int i = 0; i < 4; i++) eights[i] = column_totals(lines, count, weights, x + 8 * i);
-        const __m256i a = _mm256_packs_epi32(eights[0], eights[1]), b = _mm256_packs_epi32(eights[2], eights[3]);
+            for (int i = 0; i < 4; i++) s[i] = add(s[i], _mm256_loadu_si256(words + i), k0, k1, k2);
+        }
+        const __m256i a = _mm256_packs_epi32(total(s[0]), total(s[1])), b = _mm256_packs_epi32(total(s[2]), total(s[3]));
         const __m256i bytes = _mm256_permutevar8x32_epi32(_mm256_packus_epi16(a, b), in_order);
         _mm256_storeu_si256((__m256i *)(values + x), bytes);
     }

@@ -70,6 +70,7 @@ _READERS: Mapping[str, Reader] = {
     "Idefics2": readers.idefics2,
     "Swin2SR": readers.swin2sr,
     "Donut": readers.donut,
+    "TimmWrapper": readers.timm_wrapper,
     "VitMatte": readers.vitmatte,
     "EfficientNet": readers.efficientnet,
     "MobileViT": readers.mobilevit,
@@ -123,10 +124,9 @@ _REFUSED: Mapping[str, str] = {
     **dict.fromkeys(("Kosmos2_5", "Pix2Struct"), _OWN_STATISTICS),
     "ImageGPT": "it gives the numbers of colours, input_ids",
     "LayoutLMv2": f"its outputs are uint8, and {_BGR}",
-    "PPLCNet": f"{_BGR}; its configuration without the class, read as another one's, and output.flip(-3)",
+    "PPLCNet": f"{_BGR}, which output.flip(-3) makes of a target's",
     "VitPose": "it warps the picture around each person",
     "Vivit": "it subtracts 1 before it normalises",
-    "TimmWrapper": "it holds timm's own transform: read that, Target.from_config(processor.val_transforms)",
 }  # fmt: skip
 
 

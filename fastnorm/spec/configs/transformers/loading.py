@@ -11,7 +11,14 @@ from fastnorm.spec.configs.transformers.settings import Settings, known_keys
 BACKENDS = ("pil", "torchvision")
 _TYPE_KEYS = ("image_processor_type", "feature_extractor_type")
 # What stands in files and says nothing of pixels.
-_DESCRIPTIONS = (*_TYPE_KEYS, "processor_class", "_processor_class", "_valid_processor_keys", "transformers_version")
+_DESCRIPTIONS = (
+    *_TYPE_KEYS,
+    "_processor_class",
+    "_valid_processor_keys",
+    "processor_class",
+    "reduce_labels",
+    "transformers_version",
+)
 
 
 def load(source: object, name: str, backend: str | None) -> Settings:
@@ -81,6 +88,11 @@ def _build(kind: str, values: Mapping[str, Any], name: str, backend: str | None)
     cls = next((getattr(transformers, one) for one in names if hasattr(transformers, one)), None)
     if cls is None:
         raise ValueError(f"{name}: got {kind}, which transformers {transformers.__version__} does not have")
+    if kind == "TimmWrapperImageProcessor":
+        raise ValueError(
+            f"{name}: got what a {kind} saves, which transformers does not read itself, expected the model's timm "
+            f"configuration: Target.from_config({{'pretrained_cfg': ...}})"
+        )
     unknown = {key for key, value in values.items() if value is not None} - _keys_of(cls)
     if unknown:
         raise ValueError(

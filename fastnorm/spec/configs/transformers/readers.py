@@ -6,6 +6,7 @@ picture are in `patches`.
 
 from __future__ import annotations
 
+from fastnorm.spec.configs import torchvision
 from fastnorm.spec.configs.transformers import sizes
 from fastnorm.spec.configs.transformers.geometry import (
     NORMALIZED_ZERO,
@@ -439,6 +440,11 @@ def tvp(settings: Settings) -> Arguments:
 def _refuse_bgr(settings: Settings) -> None:
     if settings.on("do_flip_channel_order"):
         settings.refuse("do_flip_channel_order", *OTHER_STEPS["do_flip_channel_order"])
+
+
+def timm_wrapper(settings: Settings) -> Arguments:
+    """timm's own transform, which the class keeps."""
+    return torchvision.read(settings["val_transforms"], settings.name, None)
 
 
 def swin2sr(settings: Settings) -> Arguments:

@@ -29,6 +29,8 @@ def _normalization(settings: Settings) -> Normalization:
     rescale, normalize = settings.on("do_rescale"), settings.on("do_normalize")
     torchvision = settings.backend == "torchvision"
     factor = settings["rescale_factor"] if rescale else 1
+    if isinstance(factor, bool) or not isinstance(factor, (int, float)) or not factor > 0:
+        settings.refuse("rescale_factor", "it scales by no number above 0", "give 1 / 255")
     if not normalize:
         return rescaled(settings)
     mean, std = settings["image_mean"], settings["image_std"]

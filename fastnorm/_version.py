@@ -1,0 +1,3 @@
+"""The version, for those who cannot import the whole package."""
+
+__version__ = "0.1.0"
