@@ -23,8 +23,9 @@ def configurations():
 def rows(sample):
     for config, models in a_tenth(configurations(), sample):
         transform = timm.data.create_transform(**config)
-        for form, source in (("configuration", config), ("transform", transform)):
-            yield checked("timm", f"{named(models)}, its {form}", source, transform)
+        row = checked("timm", named(models), config, transform)
+        assert checked("timm", f"{row.name}, read from its transform", transform, transform).result == row.result
+        yield row
 
 
 def summary(_):
