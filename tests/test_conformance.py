@@ -91,9 +91,9 @@ def test_the_four_families_at_random_sizes(everything):
 @pytest.mark.parametrize("path", [fastnorm.reference.preprocess, preprocess_by_kernel], ids=["reference", "kernels"])
 def test_the_four_families_through_the_kernels(path):
     """At a size that Triton's interpreter gets through: see --device."""
-    kinds = [*FAMILIES["CLIP"][:2], *FAMILIES["ViT"][:2]]
-    small = [{"size": {"shortest_edge": 20}, "crop_size": {"height": 17, "width": 17}}] * 2 + [{"size": [21, 24]}] * 2
-    processors = [kind(**settings) for kind, settings in zip(kinds, small, strict=True)]
+    cropped, stretched = {"size": {"shortest_edge": 20}, "crop_size": {"height": 17, "width": 17}}, {"size": [21, 24]}
+    small = {"CLIP": cropped, "DINOv2": cropped, "SigLIP": stretched, "ViT": stretched}
+    processors = [kind(**{**FAMILIES[name][2], **small[name]}) for name in FAMILIES for kind in FAMILIES[name][:2]]
     pictures = random_pictures(12, 60)
     outputs = path(pictures, [Target.from_config(processor) for processor in processors])
     for output, processor in zip(outputs, processors, strict=True):
