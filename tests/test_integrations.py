@@ -392,7 +392,7 @@ def test_workers_of_a_loader_take_it(small):
 def test_a_difference_is_refused_with_the_report():
     with pytest.raises(ValueError, match="CLIPImageProcessor gives other values than the target") as error:
         image_processor(CLIPImageProcessor(), target=CLIP_224)
-    assert "resizes with torch's arithmetic, not Pillow's and" in " ".join(str(error.value).split())
+    assert "resizes with torch's arithmetic instead of Pillow's and" in " ".join(str(error.value).split())
 
 
 def test_given_images_are_what_it_is_verified_with():

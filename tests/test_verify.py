@@ -172,14 +172,14 @@ FURTHER = {
     "size and arithmetic and order": (
         CLIPImageProcessor(size={"shortest_edge": 336}, crop_size={"height": 336, "width": 336}),
         CLIP_224,
-        "resizes with torch's arithmetic, not Pillow's and normalises in the order 'fused' and resizes the short side "
-        "to 336, crops to 336 x 336",
+        "resizes with torch's arithmetic instead of Pillow's and normalises in the order 'fused' and resizes the "
+        "short side to 336, crops to 336 x 336",
     ),
     "everything": (
         ViTImageProcessor(),
         fastnorm.IMAGENET_224,
-        "resizes with torch's arithmetic, not Pillow's and normalises in the order 'fused' and normalises with the "
-        "mean and std of vae or siglip and resizes to 224 x 224",
+        "resizes with torch's arithmetic instead of Pillow's and normalises in the order 'fused' and normalises "
+        "with the mean and std of vae or siglip and resizes to 224 x 224",
     ),
     "channels and constants": (
         lambda image: CLIPImageProcessorPil(image_mean=[0.5] * 3, image_std=[0.5] * 3)(

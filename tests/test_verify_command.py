@@ -49,7 +49,9 @@ def test_different(model, photos, capsys):
     assert "CLIPImageProcessor of transformers" in out
     assert "different pixels: " in out
     text = " ".join(out.split())
-    assert "resizes with torch's arithmetic, not Pillow's and normalises in the order 'fused'; with that, no" in text
+    assert (
+        "resizes with torch's arithmetic instead of Pillow's and normalises in the order 'fused'; with that, no" in text
+    )
     assert "with fastnorm: dataclasses.replace(target, " in text
 
 

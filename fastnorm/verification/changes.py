@@ -143,7 +143,7 @@ class _Replace:
 def _arithmetics(target: Target) -> Iterator[Change]:
     for arithmetic, whose in _ARITHMETICS.items():
         if arithmetic != target.arithmetic:
-            text = f"resizes with {whose} arithmetic, not {_ARITHMETICS[target.arithmetic]}"
+            text = f"resizes with {whose} arithmetic instead of {_ARITHMETICS[target.arithmetic]}"
             yield Change("arithmetic", text, _Replace({"arithmetic": arithmetic}))
 
 
@@ -153,14 +153,14 @@ def _crops(target: Target) -> Iterator[Change]:
         return
     for rule in CENTRES:
         if rule != crop.position:
-            text = f"places the crop as {rule} does, not as {crop.position}"
+            text = f"places the crop as {rule} does instead of as {crop.position}"
             yield Change("crop", text, _Replace({"crop": Crop(crop.size, rule)}))  # type: ignore[arg-type]
 
 
 def _filters(target: Target) -> Iterator[Change]:
     for name in FILTER_NAMES:
         if name != target.resample:
-            yield Change("filter", f"resizes with {name}, not {target.resample}", _Replace({"resample": name}))
+            yield Change("filter", f"resizes with {name} instead of {target.resample}", _Replace({"resample": name}))
 
 
 def _exif(target: Target) -> Iterator[Change]:
