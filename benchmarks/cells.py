@@ -1,4 +1,4 @@
-"""What the suite measures: one table per device and kind of call.
+"""What the suite measures, one table per device and kind of call, and the pixels that it is fed: never zeros.
 
 Not the full product of sizes, layouts, dtypes, targets and peers, which would take hours: two sizes meet every peer and
 every option, and the other cells say which peers they leave out. The largest cells leave out eager torch and most
@@ -6,17 +6,20 @@ packages: a pair takes 1.2 to 1.6 GB, each of a package's temporaries half as mu
 """
 
 import functools
-import types
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from unittest import mock
 
 import torch
+from PIL import Image, ImageOps
 
 from benchmarks.peers import Peer, ours, preprocess
 from benchmarks.peers import normalize as peers
 from benchmarks.rows import Cell
 from fastnorm import CLIP, CLIP_224, DINOV2, VAE, VAE_512, Normalization, Target
 from fastnorm.backends.cuda.backend import launch_preprocess
+from fastnorm.data.decode import read_rgb
+from fastnorm.data.files import shipped_photographs
 from fastnorm.ops.preprocess import run
 from fastnorm_kernels import resize
 from fastnorm_kernels._normalize_kernels import bytes_moved
@@ -28,9 +31,23 @@ PAIR = (VAE_512, CLIP_224)  # the targets of a preprocess call
 
 Size = tuple[int, int]  # height, width
 
+
+def batch(images: int, size: Size, layout: str, device: torch.device | str, seed: int = 0) -> torch.Tensor:
+    """Random uint8 pixels; "NCHW view" has the shape of NCHW and the memory of NHWC, as image decoders return."""
+    generator = torch.Generator(device).manual_seed(seed)
+    shape = (images, 3, *size) if layout == "NCHW" else (images, *size, 3)
+    memory = torch.randint(0, 256, shape, dtype=torch.uint8, device=device, generator=generator)
+    return memory.permute(0, 3, 1, 2) if layout == "NCHW view" else memory
+
+
+def photographs(sizes: Sequence[Size]) -> list[Image.Image]:
+    """One image per size: the shipped photographs in turn, cropped to the shape and resized."""
+    shipped = [read_rgb(path).image for path in shipped_photographs()]
+    return [ImageOps.fit(shipped[index % len(shipped)], (w, h)) for index, (h, w) in enumerate(sizes)]
+
+
 # With --verify-only: everything runs and is verified on these, and nothing is timed.
-SMALL = (2, (24, 40))
-SMALL_IMAGES = ((96, 130), (130, 96))
+SMALL, SMALL_IMAGES = (2, (24, 40)), ((96, 130), (130, 96))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,10 +80,9 @@ class NormalizeCell(_Cell):
         values = self.images * 3 * sum(height * width for height, width in self.sizes) // len(self.sizes)
         several = f"{self.images} of {len(self.sizes)} resolutions" if len(self.sizes) > 1 else ""
         size = several or "x".join(map(str, (self.images, *self.sizes[0])))
-        dtypes, count = "+".join(SHORT[dtype] for dtype in self.dtypes), len(self.dtypes)
-        name, shape = f"{size} {self.layout} {dtypes} {self.memory}", several or f"{size}x3"
-        moved = bytes_moved(values, [dtype.itemsize for dtype in self.dtypes])
-        return self.named("normalize", name, shape, self.layout, count, dtypes, self.memory, self.images, moved)
+        dtypes, moved = "+".join(map(SHORT.get, self.dtypes)), bytes_moved(values, [t.itemsize for t in self.dtypes])
+        like = (several or f"{size}x3", self.layout, len(self.dtypes), dtypes, self.memory, self.images, moved)
+        return self.named("normalize", f"{size} {self.layout} {dtypes} {self.memory}", *like)
 
 
 @dataclass(frozen=True)
@@ -74,16 +90,12 @@ class PreprocessCell(_Cell):
     sizes: tuple[Size, ...]  # of each image
     one_thread: bool = False  # else as many as torch has
 
-    @property
-    def uniform(self) -> bool:
-        return len(set(self.sizes)) == 1
-
     def columns(self) -> Cell:
-        count, on_cpu = len(self.sizes), self.device == "cpu"
-        size = "x".join(map(str, (count, *self.sizes[0]))) if self.uniform else f"{count} ragged"
+        count, on_cpu, uniform = len(self.sizes), self.device == "cpu", len(set(self.sizes)) == 1
+        size = "x".join(map(str, (count, *self.sizes[0]))) if uniform else f"{count} ragged"
         threads = (" 1 thread" if self.one_thread else " all threads") if on_cpu else ""
-        name, shape = f"{size} fp32+fp32 fresh{threads}", f"{size}x3" if self.uniform else size
-        layout = "PIL" if on_cpu else "NHWC" if self.uniform else "HWC"
+        name, shape = f"{size} fp32+fp32 fresh{threads}", f"{size}x3" if uniform else size
+        layout = "PIL" if on_cpu else "NHWC" if uniform else "HWC"
         moved = preprocess_bytes(self.sizes, PAIR)
         return self.named("preprocess", name, shape, layout, 2, "fp32+fp32", "fresh", count, moved)
 
@@ -91,14 +103,10 @@ class PreprocessCell(_Cell):
 @functools.cache
 def preprocess_bytes(sizes: tuple[Size, ...], targets: tuple[Target, ...]) -> int:
     """The least that any implementation moves, as the kernels' own count has it: a call is planned, not run."""
-    counts: list[int] = []
-    counter: Any = types.SimpleNamespace(
-        ResizeTarget=resize.ResizeTarget,
-        preprocess=lambda _, targets, *__, **___: counts.append(resize.bytes_moved(targets)),
-    )
     images = [torch.zeros(1, 1, 3, dtype=torch.uint8).expand(height, width, 3) for height, width in sizes]
-    run(images, targets, functools.partial(launch_preprocess, counter), layout="HWC")
-    return counts[0]
+    with mock.patch.object(resize, "preprocess") as planned:
+        run(images, targets, functools.partial(launch_preprocess, resize), layout="HWC")
+    return resize.bytes_moved(planned.call_args.args[1])
 
 
 def _square(images: int, side: int, **options) -> NormalizeCell:
@@ -113,7 +121,6 @@ _OPTIONS = (
 _MEMORIES = ("out", "fresh")
 _ONE_SHAPE = (*peers.PACKAGES, peers.COMPILED_STATIC)
 _LARGE = (peers.EAGER, peers.TORCHVISION_V2, peers.DALI_CPU, peers.COMPILED_STATIC)
-_LARGEST = _LARGE[1:]
 _PATHS = (ours.TORCH_PATH, ours.AVX2)
 _CONTENDED = {"peers": (peers.EAGER, peers.TORCHVISION_V2, ours.TORCH_PATH), "rounds": 9}
 
@@ -124,8 +131,11 @@ CPU_NORMALIZE = (
     *(_square(8, 224, peers=_ONE_SHAPE, rounds=31, **options) for options in _OPTIONS),
     *(_square(1, 224, memory=memory, peers=(*_ONE_SHAPE, *_PATHS), rounds=101) for memory in _MEMORIES),
     *(_square(64, 512, memory=memory, peers=_LARGE, rounds=9) for memory in _MEMORIES),
-    *(_square(64, 1024, memory=memory, peers=_LARGEST, rounds=3) for memory in _MEMORIES),
-    *(_square(1024, 224, memory=memory, peers=_LARGEST, rounds=3) for memory in _MEMORIES),
+    *(
+        _square(*n, memory=memory, peers=_LARGE[1:], rounds=3)
+        for n in ((64, 1024), (1024, 224))
+        for memory in _MEMORIES
+    ),
     *(_square(16, 512, memory=memory, busy=busy, **_CONTENDED) for memory in _MEMORIES for busy in (1, 2)),
     *(_square(images, 224, memory="fresh", busy=busy, **_CONTENDED) for images in (1, 8) for busy in (1, 2)),
 )
@@ -139,9 +149,7 @@ _PAIRS = ((FP32, FP32), (BF16, BF16), (FP32, BF16))
 _FEW = (peers.EAGER, peers.TORCHVISION_V2, peers.COMPILED_STATIC)
 _STATIC = (peers.COMPILED_STATIC,)
 _VARYING = (peers.EAGER, peers.TORCHVISION_V2, peers.COMPILED_AUTO)
-_GPU = {"rounds": 31, "device": "cuda"}
-_on_gpu = functools.partial(_square, **_GPU)
-
+_on_gpu = functools.partial(_square, rounds=31, device="cuda")
 GPU_NORMALIZE = (
     _on_gpu(64, 512, peers=peers.ALL, quick=True),
     *(_on_gpu(64, 512, dtypes=pair, peers=(*_FEW, peers.COMPILED_AUTO), quick=True) for pair in _PAIRS[1:]),
@@ -153,8 +161,8 @@ GPU_NORMALIZE = (
     *(_on_gpu(64, 512, dtypes=(dtype,) * count, peers=_STATIC) for count in (1, 3) for dtype in (FP32, BF16)),
     *(_on_gpu(64, 512, dtypes=pair, memory="fresh", peers=_FEW) for pair in _PAIRS[:2]),
     _on_gpu(1, 224, memory="fresh", peers=_FEW),
-    NormalizeCell(64, RESOLUTIONS, _PAIRS[0], peers=_VARYING, **_GPU),
-    NormalizeCell(64, RESOLUTIONS, _PAIRS[1], peers=(*_VARYING, peers.COMPILED_PER_SIZE), quick=True, **_GPU),
+    NormalizeCell(64, RESOLUTIONS, _PAIRS[0], peers=_VARYING, **_on_gpu.keywords),
+    NormalizeCell(64, RESOLUTIONS, _PAIRS[1], peers=(*_VARYING, peers.COMPILED_STATIC), quick=True, **_on_gpu.keywords),
 )
 NORMALIZE = (*CPU_NORMALIZE, *GPU_NORMALIZE)
 

@@ -15,7 +15,6 @@ NO_DRIVER = "driver that does nothing"  # what host time is without a GPU
 CELL = ["gpu", "device", "suite", "cell"]
 FIGURES = ["p20_ms", "p50_ms", "p80_ms", "cpu_ms", "gb_per_s", "copy_fraction", "peak_mib", "images_per_s"]
 RATIOS = {"ratio": ("p50", "p50"), "cpu_ratio": ("cpu", "cpu")}  # of which times, a peer's and ours
-_ROUNDS = {"rounds_low": ("p20", "p80"), "rounds_high": ("p80", "p20")}
 _SHARED = ["ours", "part", "reason", "version", "shape", "layout", "dtypes", "memory", "threads", "note"]
 
 
@@ -47,7 +46,7 @@ def entries(rows: pd.DataFrame, own_name: str = "") -> pd.DataFrame:
     own = own[[*CELL, "run", "name", "p20_ms", "p50_ms", "p80_ms", "cpu_ms"]]
     rows = rows.merge(own, on=[*CELL, "run"], how="left", suffixes=("", "_ours"))
     compared = rows["rival"] & (rows["name"] != rows["name_ours"])
-    for ratio, (theirs, ours) in (RATIOS | _ROUNDS).items():
+    for ratio, (theirs, ours) in {**RATIOS, "rounds_low": ("p20", "p80"), "rounds_high": ("p80", "p20")}.items():
         rows[ratio] = (rows[f"{theirs}_ms"] / rows[f"{ours}_ms_ours"]).where(compared)
 
     ways = (("", "median"), ("_low", "min"), ("_high", "max"))
@@ -60,11 +59,6 @@ def entries(rows: pd.DataFrame, own_name: str = "") -> pd.DataFrame:
     table["variation"] = table["p80_ms_high"] / table["p20_ms_low"]
     table["reason"] = table["reason"].fillna("").where(table["runs"] == 0, "")
     return table.reset_index()
-
-
-def at(table: pd.DataFrame, where: str) -> pd.DataFrame:
-    """The lines that a query, such as those of goals.py, is about."""
-    return table.query(where, engine="python")
 
 
 def records(table: pd.DataFrame) -> list[dict[str, Any]]:

@@ -30,9 +30,10 @@ def pytest_collection_modifyitems(config, items):
 
 @pytest.fixture
 def suite(request):
-    """Every cell starts from an empty device: graphs keep the memory that they were captured with."""
-    option = request.config.getoption
+    """Every cell starts with all threads, and from an empty device: graphs keep the memory that they captured."""
+    option, threads = request.config.getoption, torch.get_num_threads()
     yield Suite(option("--verify-only"), option("--quick"), option("--rows"))
+    torch.set_num_threads(threads)
     if torch.cuda.is_available():
         torch._dynamo.reset()
         gc.collect()

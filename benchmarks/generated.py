@@ -1,7 +1,5 @@
-"""Generated parts of README.md and SCALING.md, from the rows in benchmarks/results.
-
-python -m benchmarks.generated           exit status 1 where a text and the rows say different things
-python -m benchmarks.generated --write   bring both up to date
+"""Generated parts of README.md and SCALING.md, from the rows in benchmarks/results; exit status 1 where a text and the
+rows say different things.
 """
 
 import argparse
@@ -14,44 +12,21 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from cogapp import Cog
 
 from benchmarks import goals
-from benchmarks.comparisons import NO_DRIVER, at, entries, records
-from benchmarks.report import milliseconds, percent, times
+from benchmarks.comparisons import NO_DRIVER, entries, records
+from benchmarks.report import shown
 from benchmarks.rows import RESULTS, ROOT, load
 from fastnorm.cli._ending import quietly
-from fastnorm.cli._text import plural, significant
+from fastnorm.cli._text import plural
 
-COMMAND = "python -m benchmarks.generated --write"
-PAGE = ROOT / "benchmarks" / "SCALING.md"
-NOT_MEASURED = "not yet measured"
-PIPELINES = (
-    goals.BEFORE_PILLOW, goals.BEFORE_TORCHVISION, "fastnorm, in workers", "fastnorm, in main", "decode alone",
-)  # fmt: skip
-
-
-def bring_up_to_date(path: Path, what: str, content: str, write: bool) -> int:
-    """Write `content` between the two marker lines of `what`, or return 1 where it is out of date."""
-    text, start, end = path.read_text(encoding="utf-8"), f"<!-- {what}: {COMMAND} -->", f"<!-- end of {what} -->"
-    pattern = re.compile(f"({re.escape(start)}\n).*?({re.escape(end)})", re.DOTALL)
-    updated, count = pattern.subn(lambda match: f"{match[1]}\n{content}\n\n{match[2]}", text)
-    if count != 1:
-        raise ValueError(f"{path}: got {count} x {start!r} ... {end!r}, expected 1; add both lines")
-    if write:
-        path.write_text(updated, encoding="utf-8")
-    elif updated != text:
-        print(f"{path.name} and benchmarks/results differ; bring it up to date: {COMMAND}")
-        return 1
-    return 0
-
-
-# The README's table
+TEXTS = (ROOT / "README.md", PAGE := ROOT / "benchmarks" / "SCALING.md")  # what cog finds between its markers there
 
 _PREPROCESS, _TWO_WORKERS = "suite == 'preprocess'", "suite == 'end to end' and cell.str.contains(' 2 workers')"
 _OWN_CALL, _COMPILED_CALL = f"{goals.ONE_CALL} and ours", f"{goals.ONE_CALL} and name.str.startswith('torch.compile')"
 _V2, _PUBLISHED = (f" and name == '{peer}'" for peer in ("torchvision v2", goals.PUBLISHED))
 _ALL_THREADS = f"{_PREPROCESS} and cell.str.contains('all threads')"
-_SHOWN = {"ratio": times, "cpu_ratio": times, "copy_fraction": percent, "p50_ms": milliseconds}  # else a plain number
 # What a line is about, which rows answer it on a CPU and on a GPU (None: they cannot), and their figure.
 LINES = [
     ("one 1536x1024 photograph to VAE 512 + CLIP 224, one thread", goals.PHOTOGRAPH + _PUBLISHED, None, "cpu_ratio"),
@@ -63,7 +38,7 @@ LINES = [
     (f"host time of one call, new outputs (CPU: {NO_DRIVER})", _OWN_CALL, _OWN_CALL, "p50_ms"),
     ("host time of torch.compile over ours", None, _COMPILED_CALL, "ratio"),
 ]
-for pipeline in PIPELINES:
+for pipeline in (*goals.BEFORE, "fastnorm, in workers", "fastnorm, in main", "decode alone"):
     where = f"{_TWO_WORKERS} and name == '{pipeline}'"
     LINES.append((f"samples/s from JPEG files, 2 workers: {pipeline}", where, where, "images_per_s"))
 
@@ -71,7 +46,7 @@ for pipeline in PIPELINES:
 def _answer(table: pd.DataFrame, where: str, figure: str) -> dict[str, Any] | None:
     """The line of the first cell that has this figure; of ratios, that of the fastest peer."""
     compared = figure.endswith("ratio")
-    lines = at(table, where if not compared else f"{where} and not ours").dropna(subset=[figure])
+    lines = table.query(where + " and not ours" * compared, engine="python").dropna(subset=[figure])
     lines = lines[lines["cell"] == lines["cell"].head(1).squeeze()]
     return next(iter(records(lines.sort_values(figure) if compared else lines)), None)
 
@@ -82,20 +57,17 @@ def _line(table: pd.DataFrame, what: str, on_cpu: str | None, on_gpu: str | None
     lines = [_answer(table[table["gpu"] == gpu], where, figure) if where else None for gpu, where in queries]
     peers = list(dict.fromkeys(line["name"] for line in lines if line)) if figure.endswith("ratio") else []
     head = ", ".join([what, *(f"against {name}" for name in peers[:1])]) + "".join(f" (GPU: {n})" for n in peers[1:])
-    measured = [_SHOWN.get(figure, significant)(line[figure]) if line else NOT_MEASURED for line in lines]
-    cells = [text if where else "-" for text, (_, where) in zip(measured, queries, strict=True)]
-    return f"| {head} | {cells[0]} | {cells[1]} |"
+    measured = [shown(line[figure], figure) if line else "not yet measured" for line in lines]
+    return f"| {head} | {measured[0] if on_cpu else '-'} | {measured[1] if on_gpu else '-'} |"
 
 
 def readme_table(folder: Path = RESULTS) -> str:
     """The README's table, one figure a cell, and one line on where its figures come from."""
     rows = load(folder)
     table = entries(rows)
-    for wrong in records(table[table["ours"] & (table["mismatches"].fillna(0) > 0)]):
-        raise ValueError(
-            f"{wrong['cell']}: got {wrong['mismatches']} values of ours that differ from the contract, expected 0; "
-            f"fix it and measure again"
-        )
+    for wrong in records(table[table["ours"] & (table["mismatches"] > 0).fillna(False)]):
+        differ = f"got {wrong['mismatches']} values of ours that differ from the contract, expected 0"
+        raise ValueError(f"{wrong['cell']}: {differ}; fix it and measure again")
     lines = ["| two targets, bit for bit | CPU | GPU |", "|---|---|---|", *(_line(table, *line) for line in LINES)]
     notes = [
         "2x: that peer takes twice as long (on one thread, of CPU time). Where it is neither torchvision's nor the "
@@ -109,21 +81,20 @@ def readme_table(folder: Path = RESULTS) -> str:
     return "\n".join([*lines, "", " ".join(notes)] if notes[1:] else lines)
 
 
-def worked_example(text: str, given: dict[str, Any]) -> str:
+def worked_example(given: dict[str, Any] | None = None) -> str:
     """What the program in SCALING.md prints; the names that it uses are left in `given`."""
-    program = re.search(r"^```python\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)[1]
+    program = re.search(r"^```python\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)[1]
     with contextlib.redirect_stdout(io.StringIO()) as printed:
-        exec(compile(program, PAGE.name, "exec"), given)
+        exec(compile(program, PAGE.name, "exec"), {} if given is None else given)
     return printed.getvalue().rstrip()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--write", action="store_true", help="write the texts; without it, exit 1 where one is old")
-    write = parser.parse_args(argv).write
-    example = worked_example(PAGE.read_text(encoding="utf-8"), {})
-    parts = ((ROOT / "README.md", "speed table", readme_table()), (PAGE, "worked example", example))
-    return max([bring_up_to_date(*part, write) for part in parts])
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.generated", description=__doc__)
+    parser.add_argument("--write", action="store_true", help="bring the texts up to date")
+    mode = "-r" if parser.parse_args(argv).write else "--check"
+    failed = "--check-fail-msg=it and benchmarks/results differ; run: python -m benchmarks.generated --write"
+    return bool(Cog().main(["cog", mode, "-P", "--verbosity=1", failed, *map(str, TEXTS)]))
 
 
 if __name__ == "__main__":

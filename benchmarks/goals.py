@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from benchmarks.comparisons import at, entries, records
+from benchmarks.comparisons import entries, records
 from benchmarks.rows import OURS
 
 # Which cells, as queries of the table of entries
@@ -25,7 +25,7 @@ BUSY_CALL, BUSY_PAIR = "suite == 'contended' and layout == 'NHWC'", _PAIR.format
 IN_WORKERS = "suite == 'end to end' and cell.str.contains('[12] workers')"
 LOADER = "suite == 'end to end'"
 
-BEFORE_PILLOW, BEFORE_TORCHVISION = "before (Pillow backend)", "before (torchvision backend)"
+BEFORE = ("before (Pillow backend)", "before (torchvision backend)")
 PUBLISHED = "torchvision + transformers (Pillow backend), serial"
 
 
@@ -58,9 +58,9 @@ GOALS = (
     Goal(False, PHOTOGRAPH, PUBLISHED, 16.0, f"{OURS}, VNNI", cpu_time=True),
     Goal(False, ONE_THREAD, "DALI CPU", 5.0, cpu_time=True),
     Goal(False, f"{ONE_THREAD} and shape != '1x480x640x3'", OURS, 1.8, f"{OURS}, 2 threads"),
-    Goal(False, IN_WORKERS, BEFORE_PILLOW, 2.2, f"{OURS}, in workers"),
-    Goal(False, IN_WORKERS, BEFORE_TORCHVISION, 1.7, f"{OURS}, in workers"),
-    *(Goal(False, LOADER, before, 1.0, f"{OURS}, in main") for before in (BEFORE_PILLOW, BEFORE_TORCHVISION)),
+    Goal(False, IN_WORKERS, BEFORE[0], 2.2, f"{OURS}, in workers"),
+    Goal(False, IN_WORKERS, BEFORE[1], 1.7, f"{OURS}, in workers"),
+    *(Goal(False, LOADER, before, 1.0, f"{OURS}, in main") for before in BEFORE),
     Goal(False, BUSY_CALL, "eager torch", 1.0),
     Goal(False, f"{BUSY_PAIR} and cell.str.contains('2 busy')", "eager torch", 5.0),
     Goal(True, GPU_PAIR, "", 0.92),
@@ -79,12 +79,11 @@ def judge(rows: pd.DataFrame) -> list[dict[str, Any]]:
     tables = {ours: entries(rows, ours) for ours in {goal.ours for goal in GOALS}}
     results = []
     for goal in GOALS:
-        table = tables[goal.ours]
-        lines = at(table[table["gpu"] == goal.on_gpu], goal.where)
+        lines = tables[goal.ours].query(f"gpu == {goal.on_gpu} and {goal.where}", engine="python")
         figure = "copy_fraction" if not goal.peer else "cpu_ratio" if goal.cpu_time else "ratio"
         chosen = lines["name"].str.match(re.escape(goal.peer) + r"(?![\w,])") if goal.peer else lines["ours"]
         timed = lines[chosen].dropna(subset=[figure])
         for line in records(timed.loc[timed.groupby(["device", "cell"], sort=False)[figure].idxmin()]):
-            measured = {"measured": line[figure], "reached": line[figure] >= goal.minimum}
-            results.append({"goal": goal, "line": line, **measured})
+            measured = line[figure]
+            results.append({"goal": goal, "line": line, "measured": measured, "reached": measured >= goal.minimum})
     return results

@@ -3,7 +3,7 @@
 #
 #     benchmarks/gpu.sh FOLDER
 #
-# Needs torch, Triton, pytest, pandas and hypothesis (PYTHON=... chooses the interpreter), and no network.
+# Needs torch, Triton, pytest, pandas, cogapp and hypothesis (PYTHON=... chooses the interpreter), and no network.
 # FOLDER gets a log per step and gpu.csv with the measurements, which belongs into benchmarks/results.
 # A step that fails does not stop the others; the summary comes last, and the exit code says whether all succeeded.
 # FASTNORM_COMMIT=... names the commit in a copy without git's history. No setting of the card is touched.

@@ -1,8 +1,5 @@
-"""One self-contained HTML page with charts from rows; `fastnorm bench` ends with it.
-
-    python -m benchmarks.report [FOLDER] [--output FOLDER]     FOLDER holds CSV files; default: benchmarks/results
-
-report.html needs nothing else: it opens from a mail or a disk, without a network, in light and in dark.
+"""One self-contained HTML page with charts from rows: it opens from a mail or a disk, without a network, in light and
+in dark. `fastnorm bench` ends with it.
 """
 
 import argparse
@@ -10,12 +7,12 @@ import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jinja2
 import pandas as pd
 
-from benchmarks.comparisons import CELL, NO_DRIVER, at, entries, is_ours, peak_bandwidth, records
+from benchmarks.comparisons import CELL, NO_DRIVER, entries, is_ours, peak_bandwidth, records
 from benchmarks.goals import CPU_PAIR_FRESH, CPU_PAIR_OUT, GPU_PAIR_FRESH, GPU_PAIR_OUT, GPU_VARYING, judge
 from benchmarks.rows import OURS, RESULTS, load
 from fastnorm.cli._ending import quietly
@@ -27,22 +24,16 @@ SUITES = {
     HOST: "Host time of one call", END_TO_END: "End to end", BANDWIDTH: "Bandwidth",
 }  # fmt: skip
 HEADLINES = (CPU_PAIR_OUT, CPU_PAIR_FRESH, GPU_PAIR_OUT, GPU_PAIR_FRESH, GPU_VARYING)
-PROVENANCE = ("date", "commit", "driver", "threads", "python", "torch", "triton", "run")
 STEADY = 2.0  # rounds further apart than this factor do not measure the code alone
 _ROUND = [digit * 10.0**power for power in range(-4, 7) for digit in (1, 2, 5)]  # where an axis has ticks
 _FEW = 4  # cells of a suite that are drawn; the charts of the others are folded away
 
 
-def times(ratio: float) -> str:
-    return f"{significant(ratio)}x"
-
-
-def percent(share: float) -> str:
-    return f"{100 * share:.0f}%"
-
-
-def milliseconds(value: float) -> str:
-    return f"{significant(value)} ms" if value >= 1 else f"{significant(1e3 * value)} us"
+def shown(value: float, figure: str) -> str:
+    """A value as it is printed, by the name of its column."""
+    if figure.endswith("_ms"):
+        return f"{significant(value)} ms" if value >= 1 else f"{significant(1e3 * value)} us"
+    return f"{100 * value:.0f}%" if figure == "copy_fraction" else significant(value) + "x" * figure.endswith("ratio")
 
 
 def span(line: dict[str, Any]) -> str:
@@ -51,42 +42,20 @@ def span(line: dict[str, Any]) -> str:
     return f"{significant(low)} to {significant(high)}" if line["ratio_runs"] > 1 and low is not None else ""
 
 
-FORMATS = {shown.__name__: shown for shown in (times, percent, milliseconds, span, plural, significant)}
-
-
-class Bar(NamedTuple):
-    label: str
-    value: float
-    text: str  # the value as it is shown
-    low: float  # the ends of the thin line
-    high: float
-    colour: str
-    hollow: bool
-
-
-def _speed_up(line: dict[str, Any]) -> Bar:
-    differs = bool(line["mismatches"])
-    colour, text = "ours" if line["ratio"] >= 1 else "slower", times(line["ratio"]) + ", differs" * differs
-    low, high = line["rounds_low"] or line["ratio"], line["rounds_high"] or line["ratio"]
-    return Bar(line["name"], line["ratio"], text, low, high, colour, differs)
-
-
-def _figure(line: dict[str, Any], figure: str, unit: str, label: str) -> Bar:
-    """The thin line is the median scaled to the fast and the slow rounds."""
-    value, colour = line[figure], "ours" if line["ours"] else "other"
-    low, high = (value * line["p50_ms"] / (line[p] or line["p50_ms"]) for p in ("p80_ms_high", "p20_ms_low"))
-    share = f", {percent(line['copy_fraction'])}" if figure == "gb_per_s" and line["copy_fraction"] else ""
-    return Bar(label, value, f"{significant(value)}{unit}{share}", low, high, colour, line["part"])
-
-
-def chart(bars: Sequence[Bar], axis: str, log: bool = False, limit: float | None = None) -> dict[str, Any]:
-    """What the page draws, in percent of its width: bars from 0, or from 1 on a logarithmic axis, and a line at `limit`
-    or where they start."""
+def chart(lines: pd.DataFrame, figure: str, axis: str, limit: float | None = None) -> dict[str, Any] | None:
+    """What the page draws, in percent of its width: bars from 0, of ratios from 1 on a logarithmic axis, and a line at
+    `limit` or where they start. A thin line is the range of the rounds of all runs."""
+    lines = lines.dropna(subset=[figure])
+    if lines.empty:
+        return None
+    value, log = lines[figure], figure == "ratio"
+    ends = ("rounds_low", "rounds_high") if log else ("p80_ms_high", "p20_ms_low")
+    low, high = (lines[e].fillna(value) if log else value * (lines["p50_ms"] / lines[e]).fillna(1.0) for e in ends)
     start, scale = (1.0, math.log) if log else (0.0, float)
-    ends = [start, limit or start, *(end for bar in bars for end in (bar.value, bar.low, bar.high))]
-    first, last, step = scale(min(ends)), scale(max(ends)), next(n for n in _ROUND if n >= max(ends) / 5)
+    least, most = (end(start, limit or start, *value, *low, *high) for end in (min, max))
+    first, last, step = scale(least), scale(most), next(n for n in _ROUND if n >= most / 5)
     steps = _ROUND[::3] if log and last - first > math.log(50) else _ROUND  # where many would overlap, powers of ten
-    ticks = [n for n in steps if min(ends) <= n <= max(ends)] if log else [n * step for n in range(6)]
+    ticks = [n for n in steps if least <= n] if log else [n * step for n in range(6)]
 
     def place(value: float) -> float:
         return 100 * (scale(value) - first) / ((last - first) or 1)
@@ -96,23 +65,24 @@ def chart(bars: Sequence[Bar], axis: str, log: bool = False, limit: float | None
         return f"left: {left:.2f}%; width: {right - left:.2f}%"
 
     return {
-        "axis": axis, "line": f"left: {place(limit or start):.2f}%",
-        "ticks": [(f"{n:g}" + "x" * log, f"left: {place(n):.2f}%") for n in ticks if n <= max(ends)],
-        "bars": [(bar, between(start, bar.value), between(bar.low, bar.high)) for bar in bars],
+        "axis": axis, "figure": figure, "line": f"left: {place(limit or start):.2f}%",
+        "ticks": [(f"{n:g}" + "x" * log, f"left: {place(n):.2f}%") for n in ticks if n <= most],
+        "bars": [
+            (line, between(start, line[figure]), between(*ends))
+            for line, *ends in zip(records(lines), low, high, strict=True)
+        ],
     }  # fmt: skip
 
 
 def _cell(cell: pd.DataFrame, title: str) -> dict[str, Any]:
     """What the page says of one cell: what it is, its lines, and its chart: the closest peers first."""
-    suite, drawn = cell["suite"].iloc[0], None
-    if suite == END_TO_END:
-        shown = [_figure(e, "images_per_s", " /s", e["name"]) for e in records(cell.dropna(subset=["images_per_s"]))]
-        drawn = chart(shown, f"{title}, samples per second: more is better") if shown else None
-    elif suite != BANDWIDTH and cell["ratio"].notna().any():
-        shown = [_speed_up(e) for e in records(cell.dropna(subset=["ratio"]).sort_values("ratio", kind="stable"))]
-        drawn = chart(shown, "a peer's time / ours: right of 1x, fastnorm is faster", log=True)
+    if (suite := cell["suite"].iloc[0]) == END_TO_END:
+        drawn = chart(cell, "images_per_s", f"{title}, samples per second: more is better")
+    else:
+        ratios = cell.sort_values("ratio", kind="stable")
+        drawn = chart(ratios, "ratio", "a peer's time / ours: right of 1x, fastnorm is faster")
     return {
-        "name": cell["cell"].iloc[0], "what": records(cell)[0], "chart": drawn,
+        "name": cell["cell"].iloc[0], "what": records(cell)[0], "chart": drawn if suite != BANDWIDTH else None,
         "unsteady": list(cell[cell["variation"] > STEADY]["name"]), "lines": records(cell[cell["runs"] > 0]),
     }  # fmt: skip
 
@@ -121,22 +91,17 @@ def machine(device: str, gpu: bool, lines: pd.DataFrame, rows: pd.DataFrame) -> 
     """What the page says of one device."""
     own = rows[(rows["device"] == device) & ((rows["driver"] != "") == gpu)]
     suites = {}
-    for suite, title in SUITES.items():
-        title = f"Host time, {NO_DRIVER}" if suite == HOST and not gpu else title
+    for suite, title in (SUITES | ({} if gpu else {HOST: f"Host time, {NO_DRIVER}"})).items():
         cells = [_cell(cell, title) for _, cell in lines[lines["suite"] == suite].groupby("cell", sort=False)]
-        for number, cell in enumerate(cells):
-            cell["folded"] = number >= _FEW
-        if ran := [cell for cell in cells if cell["lines"]]:
+        if ran := [cell | {"folded": n >= _FEW} for n, cell in enumerate(cells) if cell["lines"]]:
             suites[title] = ran
-    moved = lines[lines["suite"].isin([NORMALIZE, PREPROCESS]) & (lines["name"] == OURS)].dropna(subset=["gb_per_s"])
-    bars = [_figure(line, "gb_per_s", "", line["cell"]) for line in records(moved)]
+    moved = lines[lines["suite"].isin([NORMALIZE, PREPROCESS]) & (lines["name"] == OURS)]
     peak, axis = peak_bandwidth(lines, device), "GB/s, bytes read and written: more is better"
     return {
         "label": f"{'GPU' if gpu else 'CPU'}: {device}",
-        "provenance": {column: list(own[column].astype(str).unique()) for column in PROVENANCE},
+        "provenance": {column: list(own[column].astype(str).unique()) for column in own},
         "versions": list(own[own["name"].map(is_ours) & (own["version"] != "")]["version"].unique()),
-        "goals": judge(own), "bandwidth": chart(bars, axis, limit=peak) if bars else None, "peak": peak,
-        "suites": suites,
+        "goals": judge(own), "bandwidth": chart(moved, "gb_per_s", axis, peak), "peak": peak, "suites": suites,
         "absent": lines[lines["runs"] == 0].groupby(["name", "reason"], sort=False)["cell"].agg(list).items(),
     }  # fmt: skip
 
@@ -144,42 +109,36 @@ def machine(device: str, gpu: bool, lines: pd.DataFrame, rows: pd.DataFrame) -> 
 def verdict(rows: pd.DataFrame) -> tuple[bool, str]:
     """Whether ours has the contract's bits wherever that was compared, and the line that says so."""
     compared = rows[rows["name"].map(is_ours).astype(bool)]["mismatches"].dropna()
-    if compared.empty:
-        return False, "Exactness: no value was compared."
     text = f"{compared.sum():,} values of fastnorm differ from the contract in {plural(len(compared), 'row')}"
-    return bool(compared.sum() == 0), f"Exactness: {text}."
+    exact = len(compared) > 0 and compared.sum() == 0
+    return bool(exact), f"Exactness: {text if len(compared) else 'no value was compared'}."
 
 
 def page(rows: pd.DataFrame, problems: Sequence[str] = ()) -> str:
     """The whole HTML document; GPUs come first."""
-    groups = entries(rows).groupby(["gpu", "device"], sort=False)
+    groups = entries(rows).sort_values("gpu", ascending=False, kind="stable").groupby(["gpu", "device"], sort=False)
     machines = [machine(device, gpu, lines, rows) for (gpu, device), lines in groups]
-    machines.sort(key=lambda machine: machine["label"].startswith("CPU"))
     ran = rows[rows["p50_ms"].notna()]
-    counts = {"measurement": len(ran), "cell": ran.groupby(["device", "suite", "cell"]).ngroups}
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    environment.filters |= FORMATS
+    options = {"autoescape": True, "undefined": jinja2.StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
+    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(Path(__file__).parent), **options)
+    environment.filters |= {"shown": shown, "span": span, "plural": plural}
     return environment.get_template("report.html.j2").render(
         machines=machines, problems=problems, verdict=verdict(rows), steady=STEADY,
         suites=[suite for suite in SUITES if (ran["suite"] == suite).any()],
-        counts=counts | {"run": ran["run"].nunique()},
+        counts={"measurement": len(ran), "cell": ran.groupby(CELL[1:]).ngroups, "run": ran["run"].nunique()},
     )  # fmt: skip
 
 
 def summary(rows: pd.DataFrame) -> list[tuple[str, ...]]:
     """The short table of the terminal: ours beside each peer in the headline cells."""
     table = entries(rows)
-    lines = [("cell", "peer", "its time / ours", "range", "values that differ")]
-    headlines = pd.concat([at(table, where) for where in HEADLINES]).index
+    headlines = pd.concat([table.query(where, engine="python") for where in HEADLINES]).index
     chosen = table[table.index.isin(headlines) | table["suite"].isin([PREPROCESS, HOST, END_TO_END])]
     chosen = chosen.dropna(subset=["ratio"]).sort_values("gpu", ascending=False, kind="stable")
-    for _, cell in chosen.groupby(CELL, sort=False):
-        for first, peer in enumerate(records(cell)):
-            differ = "not compared" if peer["mismatches"] is None else f"{peer['mismatches']:,}"
-            lines.append(("" if first else peer["cell"], peer["name"], times(peer["ratio"]), span(peer), differ))
+    lines = [("cell", "peer", "its time / ours", "range", "values that differ")]
+    for cell, peer in zip(chosen["cell"].mask(chosen.duplicated(CELL), ""), records(chosen), strict=True):
+        differ = "not compared" if peer["mismatches"] is None else f"{peer['mismatches']:,}"
+        lines.append((cell, peer["name"], shown(peer["ratio"], "ratio"), span(peer), differ))
     return lines
 
 
@@ -198,7 +157,7 @@ def make(folder: Path, output: Path, problems: Sequence[str] = ()) -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.report", description=__doc__)
     parser.add_argument("rows", nargs="?", type=Path, default=RESULTS, metavar="FOLDER", help="where the CSV files are")
     parser.add_argument("--output", type=Path, metavar="FOLDER", help="where the page goes (default: beside the rows)")
     options = parser.parse_args(argv)

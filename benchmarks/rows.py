@@ -1,18 +1,10 @@
-"""Measurements as rows of CSV files with their provenance, so that every published figure can be traced.
+"""Measurements as rows of CSV files with their provenance, as README.md describes them."""
 
-Columns that do not apply to a row are empty. A peer that did not run has a row without times, whose note says
-"not run: <reason>". Rows of one `run` were measured in turns, so their ratios mean something; `cpu_ms` is the time of
-all cores together, of this process and its workers, on a CPU; `mismatches` counts values that differ from the contract,
-and is empty where nothing was compared.
-"""
-
-import contextlib
 import datetime
 import functools
 import importlib.metadata
 import os
 import platform
-import re
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -90,9 +82,8 @@ def frame(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
 def append(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """Add rows to a file, new or old; it is replaced once the new one lies whole on the disk."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    parts = [read(path), frame(rows)] if path.exists() else [frame(rows)]
-    written = path.with_suffix(".new")
-    pd.concat(parts).to_csv(written, index=False, lineterminator="\n")
+    before, written = [read(path)] if path.exists() else [], path.with_suffix(".new")
+    pd.concat([*before, frame(rows)]).to_csv(written, index=False, lineterminator="\n")
     written.replace(path)
 
 
@@ -105,8 +96,7 @@ def read(path: Path) -> pd.DataFrame:
         raise ValueError(f"{path}: got {error}, expected rows of measurements; mend or remove that line") from None
     if tuple(table) not in (COLUMNS, tuple(name for name in COLUMNS if name != "cpu_ms")):  # which is younger
         raise ValueError(f"{path}: got the columns {','.join(table)}; expected {','.join(COLUMNS)}; use another file")
-    if (nameless := table["name"] == "").any():
-        line = int(nameless.argmax()) + 2
+    for line in table.index[table["name"] == ""] + 2:
         raise ValueError(f"{path}, line {line}: got too few columns, expected a whole row; mend or remove that line")
     return table.reindex(columns=list(COLUMNS)).astype(KINDS)
 
@@ -118,12 +108,16 @@ def load(folder: Path = RESULTS) -> pd.DataFrame:
 
 
 def _provenance(device: torch.device) -> dict[str, Any]:
-    on_gpu = device.type == "cuda"
+    on_gpu, git = device.type == "cuda", f"git -C '{ROOT}'"
+    # Rows that were just written do not change what is measured.
+    changed = _first_line(f"{git} status --porcelain -- . ':!benchmarks/results'") != "unknown"
+    processor = _first_line(r"sed -n 's/^model name\s*: //p' /proc/cpuinfo | grep . || uname -m")
     return {
         "date": f"{datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d}",
-        "commit": os.environ.get("FASTNORM_COMMIT") or _commit(),  # where a copy has no history
-        "device": torch.cuda.get_device_name(device) if on_gpu else _processor(),
-        "driver": _output("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader") if on_gpu else "",
+        "commit": os.environ.get("FASTNORM_COMMIT")  # where a copy has no history
+        or _first_line(f"{git} rev-parse --short=10 HEAD") + "+changes" * changed,
+        "device": torch.cuda.get_device_name(device) if on_gpu else processor,
+        "driver": _first_line("nvidia-smi --query-gpu=driver_version --format=csv,noheader") if on_gpu else "",
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),
         "torch": torch.__version__,
@@ -138,22 +132,7 @@ def version_of(*distributions: str) -> str:
 
 
 @functools.cache
-def _output(*command: str) -> str:
+def _first_line(command: str) -> str:
     """The first line that a command prints, or "unknown"."""
-    with contextlib.suppress(OSError, subprocess.TimeoutExpired):
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=20)
-        return done.stdout.partition("\n")[0].strip() or "unknown"
-    return "unknown"
-
-
-def _commit() -> str:
-    # Rows that were just written do not change what is measured.
-    changed = _output("git", "status", "--porcelain", "--", ".", ":!benchmarks/results") != "unknown"
-    return _output("git", "rev-parse", "--short=10", "HEAD") + "+changes" * changed
-
-
-def _processor() -> str:
-    with contextlib.suppress(OSError):
-        if found := re.search(r"^model name\s*: (.*)", Path("/proc/cpuinfo").read_text(), re.MULTILINE):
-            return found[1].strip()
-    return platform.processor() or platform.machine()
+    status, text = subprocess.getstatusoutput(command)
+    return "unknown" if status else text.partition("\n")[0].strip() or "unknown"

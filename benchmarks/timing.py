@@ -1,20 +1,4 @@
-"""What a call costs: wall time on the CPU; on CUDA, device time when nothing that it touches is left in the cache.
-
-A call on CUDA is timed over several sets of inputs and outputs in rotation, together well past the L2 cache, and the
-sets are walked until a sample lasts milliseconds. A row's note names the kind of timing:
-
-    graph replay    the calls are captured in a CUDA graph, whose replays leave out the host
-    events          around calls one after the other, launched while the device is kept busy: the host shows only where
-                    it is slower than the device
-    queued ahead    the same, with the device kept busy until all calls are queued: the device's share of calls that
-                    plan for longer than they compute, and that a graph cannot hold
-    wall clock      between two synchronisations of the device, for packages with streams of their own
-
-On the CPU a sample is one call by the wall clock, until its result has been dropped again, and by the time of all cores
-that this process and its workers took; beside busy processes it is as many calls as take a tenth of a second. A
-candidate's rows come of rounds, each of which times every candidate once, ours last, so that all meet the same
-conditions.
-"""
+"""What a call costs: on the CPU wall time; on CUDA device time, with nothing of it left in the cache: see README.md."""
 
 import contextlib
 import datetime
@@ -77,14 +61,11 @@ def cpu_seconds() -> float:
 def busy(per_core: int) -> Iterator[None]:
     """As many processes for each core of this one compute, until the block, or this process, ends."""
     program = "import os; parent = os.getppid()\nwhile os.getppid() == parent: sum(range(100_000))"
-    count = per_core * len(os.sched_getaffinity(0))
-    processes = [subprocess.Popen([sys.executable, "-S", "-c", program]) for _ in range(count)]
-    try:
+    with contextlib.ExitStack() as stack:
+        for _ in range(per_core * len(os.sched_getaffinity(0))):
+            process = stack.enter_context(subprocess.Popen([sys.executable, "-S", "-c", program]))
+            stack.callback(process.kill)  # then it is waited for
         yield
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()
 
 
 @dataclass
@@ -128,8 +109,14 @@ class Candidate:
         return start.elapsed_time(end) / 1e3 if events else time.perf_counter() - begun
 
 
-def prepared(name: str, version: str, calls: Sequence[Callable[[], object]], timing: Timing, **columns) -> Candidate:
-    """Calls, one per set, ready to be timed: compiled, captured where `timing` allows it, and with their repeats."""
+def candidate(name: str, version: str, calls: Sequence[Callable], on: torch.device, how: Timing, **shown) -> Candidate:
+    """One call per set, ready to be timed: compiled, captured where that is how to time it, and with their repeats.
+
+    What a graph does not take is timed by events, and its note says so.
+    """
+    made = Candidate(name, version, calls[0], 1, Timing.HOST, **shown)
+    if on.type == "cpu":
+        return made
 
     def walk() -> None:
         for call in calls:
@@ -137,37 +124,23 @@ def prepared(name: str, version: str, calls: Sequence[Callable[[], object]], tim
 
     walk()
     synchronize()
-    made = Candidate(name, version, walk, len(calls), timing, **columns)
-    if timing is Timing.GRAPH:  # outputs are kept, so that no call writes where an earlier one did
+    made.run, made.calls, made.timing = walk, len(calls), how
+    if how is Timing.GRAPH:
         graph = torch.cuda.CUDAGraph()
-        # The outer context puts the stream back where a capture fails.
-        with torch.cuda.stream(torch.cuda.current_stream()), torch.cuda.graph(graph):
-            made.kept = [call() for call in calls]
-        made.run = graph.replay
+        try:  # the outer context puts the stream back where a capture fails
+            with torch.cuda.stream(torch.cuda.current_stream()), torch.cuda.graph(graph):
+                made.kept = [call() for call in calls]  # outputs, so that no call writes where an earlier one did
+            made.run = graph.replay
+        except RuntimeError:
+            synchronize()
+            made.timing = Timing.EVENTS
     made.sample()  # a graph's first replay uploads it
     made.repeats = repeats_needed(made.seconds())
-    return made
-
-
-def candidate(
-    name: str, version: str, calls: Sequence[Callable[[], object]], on: torch.device, timing: Timing,
-    mismatches: int | None, note: str = "",
-) -> Candidate:  # fmt: skip
-    """One call per set, ready to be timed; what a graph does not take is timed by events, and its note says so."""
-    if on.type == "cpu":
-        return Candidate(name, version, calls[0], 1, Timing.HOST, mismatches, note)
-    try:
-        made = prepared(name, version, calls, timing, mismatches=mismatches)
-    except RuntimeError:
-        if timing is not Timing.GRAPH:
-            raise
-        torch.cuda.synchronize()
-        made = prepared(name, version, calls, Timing.EVENTS, mismatches=mismatches)
-    made.note = "; ".join(filter(None, [made.timing.value, note]))
+    made.note = "; ".join(filter(None, [made.timing.value, made.note]))
     before = torch.cuda.memory_allocated()
     torch.cuda.reset_peak_memory_stats()
     calls[0]()
-    torch.cuda.synchronize()
+    synchronize()
     made.peak_mib = (torch.cuda.max_memory_allocated() - before) / 2**20  # of one call, beyond what was there before
     return made
 
@@ -181,7 +154,7 @@ def bandwidth(on: torch.device, kinds: Sequence[str]) -> Iterator[Candidate]:
             "fill": (functools.partial(target.fill_, 7), "device fill", "bytes written", 1),
         }[kind]
         cell = Cell("bandwidth", name, str(COPY_BYTES), bytes_moved=moved * COPY_BYTES)
-        yield prepared(f"torch {kind}_", torch.__version__, [call], Timing.EVENTS, note=note, cell=cell)
+        yield candidate(f"torch {kind}_", torch.__version__, [call], on, Timing.EVENTS, note=note, cell=cell)
 
 
 @dataclass
@@ -192,10 +165,7 @@ class Suite:
     quick: bool = False
     rows: Path | None = None
 
-    def compare(
-        self, cell: Cell, entries: Iterable[Candidate | Missing], rounds: int, device: torch.device | str = "cpu",
-        busy_per_core: int = 0,
-    ) -> None:  # fmt: skip
+    def compare(self, cell: Cell, entries: Iterable[Candidate | Missing], rounds: int, device="cpu", busy_per_core=0):
         """Time the candidates in turns, beside busy processes where there are to be some, and publish their rows; the
         first is ours.
 
@@ -203,21 +173,19 @@ class Suite:
         the suite cannot rot.
         """
         entries = list(entries)
-        candidates = [entry for entry in entries if isinstance(entry, Candidate)]
-        missing = [entry for entry in entries if isinstance(entry, Missing)]
+        candidates, missing = ([e for e in entries if isinstance(e, kind)] for kind in (Candidate, Missing))
         broken = [entry for entry in missing if entry.broken]
         assert not (broken and self.verify_only), f"peers whose calls need fixing: {broken}"
         rounds = 0 if self.verify_only else min(rounds, 5) if self.quick else rounds
         with busy(busy_per_core if rounds else 0):
             for warm in range(1 + rounds):  # once to warm up
-                for candidate in (*candidates[1:], candidates[0]):
-                    candidate.samples.append(candidate.sample())
+                for one in (*candidates[1:], candidates[0]):
+                    one.samples.append(one.sample())
                     if busy_per_core and not warm:
-                        candidate.repeats = repeats_needed(candidate.samples[0].wall, BUSY_SAMPLE_SECONDS)
+                        one.repeats = repeats_needed(one.samples[0].wall, BUSY_SAMPLE_SECONDS)
         if self.verify_only:
             return
-        kind = torch.device(device).type
-        now = datetime.datetime.now(datetime.timezone.utc)
+        kind, now = torch.device(device).type, datetime.datetime.now(datetime.timezone.utc)
         shared = {"run": f"{now:%Y%m%dT%H%M%S.%f} {kind} {cell.suite}", "device": device}
         for one in candidates:
             if one.cell and one.cell.cell == COPY:
@@ -228,7 +196,7 @@ class Suite:
             for c in candidates
         ]
         rows += [row(cell, peer.name, note=NOT_RUN + peer.reason, **shared) for peer in missing]
-        table = frame(rows).assign(ratio=lambda rows: rows["p50_ms"] / rows["p50_ms"][0])
-        print(f"\n{cell.cell}\n{table[SHOWN].to_string(index=False, na_rep='')}")  # pytest shows it with -s
+        shown = frame(rows).assign(ratio=lambda rows: rows["p50_ms"] / rows["p50_ms"][0])[SHOWN]
+        print(f"\n{cell.cell}\n{shown.to_string(index=False, na_rep='')}")  # pytest shows it with -s
         if self.rows:
             append(self.rows / ("gpu.csv" if kind == "cuda" else "cpu.csv"), rows)

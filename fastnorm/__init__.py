@@ -18,14 +18,22 @@ __version__ = "0.1.0"
 __all__ = [
     "CLIP",
     "CLIP_224",
+    "CLIP_224_TORCH",
     "CLIP_336",
     "DINOV2",
     "DINOV2_224",
     "DINOV2_224_HF",
+    "DINOV2_224_TORCH",
+    "DINOV3_256",
+    "DINOV3_SAT",
+    "DINOV3_SAT_256",
     "IMAGENET",
     "IMAGENET_224",
     "SIGLIP",
+    "SIGLIP2_224",
+    "SIGLIP2_224_TORCH",
     "SIGLIP_224",
+    "SIGLIP_224_TORCH",
     "SIGLIP_384",
     "VAE",
     "VAE_256_ADM",
@@ -34,6 +42,7 @@ __all__ = [
     "VAE_1024",
     "VAE_1024_IP_ADAPTER",
     "VAE_1024_LANCZOS",
+    "VAE_IMAGE_PROCESSOR",
     "Area",
     "Border",
     "Buckets",
@@ -50,6 +59,7 @@ __all__ = [
     "Sides",
     "Square",
     "Target",
+    "Verification",
     "collate_image_fn",
     "collate_images",
     "denormalize",
@@ -62,6 +72,7 @@ __all__ = [
     "reference",
     "renormalize",
     "set_host_cache_limit",
+    "verify",
 ]
 
 
@@ -88,15 +99,22 @@ if TYPE_CHECKING or not _is_command():
     from fastnorm.ops.normalize import fused_dual_normalize, fused_normalize
     from fastnorm.ops.preprocess import fused_dual_preprocess, fused_preprocess
     from fastnorm.spec.errors import PictureError
-    from fastnorm.spec.normalization import CLIP, DINOV2, IMAGENET, SIGLIP, VAE, Normalization
+    from fastnorm.spec.normalization import CLIP, DINOV2, DINOV3_SAT, IMAGENET, SIGLIP, VAE, Normalization
     from fastnorm.spec.padding import Pad
     from fastnorm.spec.presets import (
         CLIP_224,
+        CLIP_224_TORCH,
         CLIP_336,
         DINOV2_224,
         DINOV2_224_HF,
+        DINOV2_224_TORCH,
+        DINOV3_256,
+        DINOV3_SAT_256,
         IMAGENET_224,
+        SIGLIP2_224,
+        SIGLIP2_224_TORCH,
         SIGLIP_224,
+        SIGLIP_224_TORCH,
         SIGLIP_384,
         VAE_256_ADM,
         VAE_512,
@@ -104,10 +122,13 @@ if TYPE_CHECKING or not _is_command():
         VAE_1024,
         VAE_1024_IP_ADAPTER,
         VAE_1024_LANCZOS,
+        VAE_IMAGE_PROCESSOR,
     )
     from fastnorm.spec.sizes import Area, Buckets, Sides, Square
     from fastnorm.spec.steps import Border, Crop, Halve, Resize
     from fastnorm.spec.target import DualOutput, Target
+
+    _HOMES: dict[str, tuple[str, ...]] = {}
 else:
     _HOMES = {
         "ops.denormalize": ("denormalize", "renormalize"),
@@ -118,10 +139,18 @@ else:
         "data.prefetch": ("Prefetcher",),
         "data.preprocess": ("Preprocess",),
         "spec.errors": ("PictureError",),
-        "spec.normalization": ("CLIP", "DINOV2", "IMAGENET", "SIGLIP", "VAE", "Normalization"),
+        "spec.normalization": ("CLIP", "DINOV2", "DINOV3_SAT", "IMAGENET", "SIGLIP", "VAE", "Normalization"),
         "images.packed": ("PackedImages",),
         "ops.preprocess": ("fused_dual_preprocess", "fused_preprocess"),
         "spec.presets": (
+            "VAE_IMAGE_PROCESSOR",
+            "CLIP_224_TORCH",
+            "SIGLIP_224_TORCH",
+            "SIGLIP2_224",
+            "SIGLIP2_224_TORCH",
+            "DINOV2_224_TORCH",
+            "DINOV3_256",
+            "DINOV3_SAT_256",
             "CLIP_224",
             "CLIP_336",
             "IMAGENET_224",
@@ -141,6 +170,12 @@ else:
         "spec.steps": ("Border", "Crop", "Halve", "Resize"),
         "spec.target": ("DualOutput", "Target"),
     }
+
+# Only when asked for, because it imports Pillow.
+_HOMES["verification.verifying"] = ("Verification", "verify")
+if TYPE_CHECKING:
+    from fastnorm.verification.verifying import Verification, verify
+else:
 
     def __getattr__(name: str) -> object:
         if name == "reference":

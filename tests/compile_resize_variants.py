@@ -76,14 +76,14 @@ def narrowed(arch):
     return {"arch": arch, "narrowed_stores": code.count("buffer_store"), "wide_stores": code.count("tt.store")}
 
 
-def main():
+def main(archs):
     with concurrent.futures.ProcessPoolExecutor() as processes:
-        for found in processes.map(rows, ARCHS):
+        for found in processes.map(rows, archs):
             for row in found:
                 print(json.dumps(row), flush=True)
-        for row in processes.map(narrowed, [arch for arch, target in ARCHS.items() if target.backend == "hip"]):
+        for row in processes.map(narrowed, [arch for arch in archs if ARCHS[arch].backend == "hip"]):
             print(json.dumps(row), flush=True)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -74,12 +74,12 @@ def row(job):
     return {"variant": name, **dataclasses.asdict(offline.report(launch, arch))}
 
 
-def main():
-    jobs = [(arch, name) for arch in offline.ARCHS for name in (VARIANTS if arch == "sm_90" else EVERYWHERE)]
+def main(archs):
+    jobs = [(arch, name) for arch in archs for name in (VARIANTS if arch == "sm_90" else EVERYWHERE)]
     with concurrent.futures.ProcessPoolExecutor() as processes:
         for found in processes.map(row, jobs):
             print(json.dumps(found), flush=True)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

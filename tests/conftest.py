@@ -19,7 +19,9 @@ def pytest_addoption(parser):
         help="what runs the kernels: Triton's interpreter; what they compile to, executed on the CPU (the default "
         "without a GPU); a GPU (the default where there is one)",
     )
+    parser.addoption("--all-configs", action="store_true", help="every published configuration, not a tenth of them")
     parser.addoption("--arch", default="sm_90", help="with --device=compiled: sm_75 to sm_120 (sm_90)")
+    parser.addoption("--every-arch", action="store_true", help="judge the machine code for every architecture")
     parser.addoption("--loops", action="store_true", help="also what needs the packages of the extra `loops`")
 
 
@@ -65,7 +67,25 @@ def arch(request):
     return request.config.option.arch
 
 
+# One of each kind; the others have the same instructions and as many registers.
+ARCHS = ("sm_75", "sm_80", "sm_90", "sm_120", "gfx942", "gfx1100")
+
+
+@pytest.fixture(scope="session")
+def archs(pytestconfig):
+    """What machine code is judged for."""
+    return archs_of(pytestconfig)
+
+
+def archs_of(config):
+    from fastnorm_kernels.inspection import compiling
+
+    return list(compiling.ARCHS if config.option.every_arch else ARCHS)
+
+
 def pytest_generate_tests(metafunc):
+    if metafunc.definition.get_closest_marker("every_arch"):
+        metafunc.parametrize("arch", archs_of(metafunc.config))
     given = [mark.args[0] for mark in metafunc.definition.iter_markers("parametrize")]
     if "device" in metafunc.fixturenames and "device" not in given:
         devices = ["cpu", "cuda"] if metafunc.config.option.device == "cuda" else ["cpu"]

@@ -74,6 +74,7 @@ typedef struct {
 
 typedef struct {
     fastnorm_filter filter;
+    fastnorm_arithmetic arithmetic;
     span rows, columns;
     int32_t vertical_first;
     int64_t dtype;
@@ -93,6 +94,7 @@ static span any_span(int64_t source) {
 
 static target any_target(const fastnorm_pixels *pixels) {
     target t = {.filter = (fastnorm_filter)any(0, FASTNORM_FILTERS - 1),
+                .arithmetic = any(0, 1) ? FASTNORM_PILLOW : FASTNORM_TORCH,
                 .rows = any_span(pixels->rows),
                 .columns = any_span(pixels->columns),
                 .vertical_first = any(0, 1),
@@ -114,8 +116,9 @@ static size_t bytes_of(const target *t) { return (size_t)t->elements * (t->dtype
 static fastnorm_table *table_of(const target *t, fastnorm_axis axis, int64_t source, int32_t instructions) {
     const span *s = axis == FASTNORM_ROWS ? &t->rows : &t->columns;
     int32_t status;
-    fastnorm_table *table = fastnorm_table_new(axis, t->filter, (int32_t)source, s->resized, s->start, s->count,
-                                               axis == FASTNORM_COLUMNS && s->mirrored, instructions, &status);
+    fastnorm_table *table =
+        fastnorm_table_new(axis, t->filter, t->arithmetic, (int32_t)source, s->resized, s->start, s->count,
+                           axis == FASTNORM_COLUMNS && s->mirrored, instructions, &status);
     check((table != NULL) == (status == FASTNORM_DONE), "a table without a status");
     // No filter makes sums so large; plain C has to do for a table that says so.
     if (table && any(0, 3) == 0) table->high_sums_fit_int16 = false;

@@ -65,21 +65,17 @@ def test_rows_are_measured_and_drawn(run, tmp_path):
     assert "3.00x" in (tmp_path / "out" / "report.html").read_text()
 
 
-def test_rows_only_draws_nothing(run, tmp_path):
-    assert run("--rows-only").returncode == 0
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"cpu.csv", "pytest.log"}
-    assert set(read(tmp_path / "out" / "cpu.csv")["cell"]) == {"quick one", "long one"}
-
-
-def test_words_choose_cells(run, tmp_path):
+def test_words_choose_cells_and_rows_only_draws_nothing(run, tmp_path):
     assert run("--rows-only", "--only", "long and one").returncode == 0
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"cpu.csv", "pytest.log"}
     assert set(read(tmp_path / "out" / "cpu.csv")["cell"]) == {"long one"}
 
 
 def test_a_failing_verification_is_shown_and_is_the_exit_status(run):
-    done = run(differing=3)
+    done = run(differing=3)  # of both cells: without --quick and words, none is left out
     assert done.returncode == 1
     assert "not verified, not timed" in done.stderr
+    assert "2 failed" in done.stderr
 
 
 @pytest.mark.parametrize("cells", ["", "import no_such_module"], ids=["without tests", "broken"])

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from importlib import metadata
 
+import huggingface_hub
 import numpy as np
 import PIL
 import pytest
@@ -779,7 +780,7 @@ def test_explain_lists_the_presets_with_their_sources(capsys):
     assert all(len(line) <= 100 for line in lines)
     flat = " ".join(text.split())
     for name, preset in PRESETS.items():
-        (row,) = (line for line in lines[1:8] if line.startswith(f"{name} "))
+        (row,) = (line for line in lines[3 : 3 + len(PRESETS)] if line.startswith(f"{name} "))
         assert str(preset.mean[0]) in row
         assert str(preset.std[-1]) in row
         assert PRESET_SOURCES[name] in flat
@@ -797,7 +798,8 @@ def test_explain_says_whose_arithmetic_and_which_order_the_targets_have(capsys):
     assert main(["explain"]) == 0
     lines = capsys.readouterr().out.splitlines()
     for name, target in TARGET_PRESETS.items():
-        (row,) = (line for line in lines if line.startswith(f"{name} ") and "to_tensor" in line)
+        order = target.normalization.order
+        (row,) = (line for line in lines if line.startswith(f"{name} ") and line.endswith(f" {order}"))
         size = "by a rule" if callable(target.size) else str(target.size)
         size = "{} x {}".format(*target.size) if isinstance(target.size, tuple) else size
         assert f"{size} " in row
@@ -887,6 +889,65 @@ def test_explain_of_a_configuration(tmp_path, capsys):
     text = " ".join(capsys.readouterr().out.split())
     assert "the same constants as the preset clip" in text
     assert "0.48145467042922974" in text, "the constant as float32 holds it"
+
+
+CLIP_FILE = {"image_processor_type": "CLIPImageProcessor", "size": {"shortest_edge": 320}, "resample": 3}
+
+
+def explained(folder, values, *options):
+    (folder / "preprocessor_config.json").write_text(json.dumps(values))
+    return main(["explain", str(folder), "--value", "255", *options])
+
+
+def test_explain_of_a_configuration_shows_its_geometry_in_either_backend(tmp_path, capsys):
+    assert explained(tmp_path, CLIP_FILE, "--backend", "pil") == 0
+    text = capsys.readouterr().out
+    assert "  1. resize, bicubic: the short side to 320, the long side in proportion, rounded down\n" in text
+    assert "  2. crop 224 x 224 in the centre: half the margin, rounded down; black around smaller images\n" in text
+    assert "Transparent pixels: white" in text
+    assert "Order to_tensor: " in text
+    assert "the same constants as the preset clip" in text
+    rows = [line.split("  ") for line in text.splitlines() if line.startswith("480 x 640")]
+    assert [[cell.strip() for cell in row if cell.strip()] for row in rows] == [["480 x 640", "320 x 426", "224 x 224"]]
+    for options in (["--backend", "torchvision"], []):
+        assert explained(tmp_path, CLIP_FILE, *options) == 0
+        text = capsys.readouterr().out
+        assert "  1. resize, bicubic in torch's arithmetic: the short side to 320" in text
+        assert "Order fused: " in text
+    assert explained(tmp_path, CLIP_FILE, "--order", "to_dtype") == 0
+    assert "Order to_dtype: " in capsys.readouterr().out
+
+
+def test_explain_of_a_geometry_that_is_refused_still_shows_the_normalisation(tmp_path, capsys):
+    dinov3 = {"image_processor_type": "DINOv3ViTImageProcessor", "image_mean": [0.5] * 3, "image_std": [0.5] * 3}
+    assert explained(tmp_path, dinov3) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert "Geometry: " in text
+    assert "it resizes floats" in text
+    assert "the same constants as the preset vae" in text
+
+
+def test_explain_shows_sizes_that_a_rule_refuses(tmp_path, capsys):
+    assert explained(tmp_path, {"image_processor_type": "Gemma4ImageProcessor", "max_soft_tokens": 70}) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert "a list of tensors, one per image" in text
+    assert explained(tmp_path, {"image_processor_type": "GLPNImageProcessor", "size_divisor": 300}) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert "200 x 200 refused" in text
+
+
+def test_a_backend_is_for_configurations(capsys):
+    assert main(["explain", "clip", "--backend", "pil"]) == 2
+    assert "--backend: got 'pil' for the preset clip, expected a configuration" in capsys.readouterr().err
+
+
+def test_explain_of_a_model_in_the_local_cache(tmp_path, monkeypatch, capsys):
+    path = tmp_path / "preprocessor_config.json"
+    path.write_text(json.dumps(CLIP_FILE))
+    found = {("someone/model", path.name): str(path)}
+    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *key: found.get(key))
+    assert main(["explain", "someone/model", "--backend", "pil"]) == 0
+    assert "the short side to 320" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

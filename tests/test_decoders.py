@@ -16,7 +16,10 @@ import fastnorm
 
 PAGE = pathlib.Path(__file__).parent.parent / "docs" / "decoders.md"
 
-pytestmark = pytest.mark.loops
+pytestmark = [
+    pytest.mark.loops,
+    pytest.mark.filterwarnings("ignore:The image decoding and encoding capabilities of TorchVision:DeprecationWarning"),
+]
 
 
 def test_the_page_has_the_table():

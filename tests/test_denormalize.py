@@ -1,5 +1,6 @@
 """denormalize and renormalize: every code comes back, and every path gives the definition's bits for any float."""
 
+import itertools
 import pathlib
 import re
 from fractions import Fraction
@@ -13,9 +14,21 @@ from transformers import CLIPImageProcessor
 
 import fastnorm
 from fastnorm import CLIP, IMAGENET, VAE, Normalization
+from fastnorm.backends.cpu import native, torch_inverse
 from fastnorm.backends.cuda import backend as cuda
 from fastnorm_kernels.division import fp32
-from helpers import DTYPES, PRESETS, assert_same_bits, dtype_name, every_code, poisoned, random_pixels
+from helpers import (
+    CPU_PATHS,
+    DTYPES,
+    PRESETS,
+    assert_same_bits,
+    available_instructions,
+    cpu_path,
+    dtype_name,
+    every_code,
+    poisoned,
+    random_pixels,
+)
 
 PAGE = pathlib.Path(__file__).parent.parent / "docs" / "normalized-tensors.md"
 
@@ -55,7 +68,18 @@ def public_call(name, values, constants, output):
     getattr(fastnorm, name)(values, *constants, out=output)
 
 
-PATHS = {"kernel": kernel_call, "public": public_call}
+def public_call_by(path):
+    """The public call on the CPU with FASTNORM_CPU=path."""
+
+    def call(name, values, constants, output):
+        with cpu_path(path):
+            public_call(name, values, constants, output)
+
+    return call
+
+
+# The public call takes the best of the CPU's.
+PATHS = {"kernel": kernel_call, "public": public_call} | {path: public_call_by(path) for path in CPU_PATHS[1:]}
 
 
 def new(like, dtype):
@@ -334,13 +358,20 @@ def test_every_second_clip_of_a_video(path, device):
     assert (whole[:, 1::2] == 77).all()
 
 
+@pytest.mark.parametrize("path", CPU_PATHS)
 @pytest.mark.parametrize("shape", [(5, 3, 300, 400), (2, 3, 700, 600), (1, 3, 3, 200_000)], ids=str)
-def test_large_images_go_in_pieces(shape):
+def test_large_images_go_in_pieces_to_several_threads(shape, path):
     values = torch.randn(shape, generator=torch.Generator().manual_seed(4))
-    assert torch.equal(fastnorm.denormalize(values, CLIP), fastnorm.reference.denormalize(values, CLIP))
     half = values.bfloat16()
-    expected = fastnorm.reference.renormalize(half, VAE, CLIP, dtype=torch.bfloat16)
-    assert_same_bits(fastnorm.renormalize(half, VAE, CLIP), expected)
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        with cpu_path(path):
+            codes, clip = fastnorm.denormalize(values, CLIP), fastnorm.renormalize(half, VAE, CLIP)
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(codes, fastnorm.reference.denormalize(values, CLIP))
+    assert_same_bits(clip, fastnorm.reference.renormalize(half, VAE, CLIP, dtype=torch.bfloat16))
 
 
 def test_outputs_keep_channels_last(device):
@@ -360,3 +391,73 @@ def test_dtypes_are_those_asked_for_or_of_out_or_the_default():
     out = torch.empty(3, 4, 4)
     assert fastnorm.denormalize(values, VAE, out=out) is out
     assert (out == 0.5).all()
+
+
+# --- the CPU's native code
+
+
+@pytest.fixture
+def left_to_torch(monkeypatch):
+    """The tensors that torch's path has been given."""
+    taken = []
+    for name in ("denormalize", "renormalize"):
+        original = getattr(torch_inverse, name)
+
+        def watched(values, *others, original=original):
+            taken.append(values)
+            original(values, *others)
+
+        monkeypatch.setattr(torch_inverse, name, watched)
+    with cpu_path(native.AUTO):
+        yield taken
+
+
+def test_the_native_code_takes_all_strides_and_dtypes(left_to_torch):
+    for kind, dtype, wanted in itertools.product(KINDS, DTYPES, PIXEL_DTYPES):
+        values = strided(torch.zeros(2, 3, 9, 7, dtype=dtype), kind)
+        fastnorm.denormalize(values, CLIP, dtype=wanted)
+        if wanted is not torch.uint8:
+            fastnorm.renormalize(values[0], VAE, CLIP, dtype=wanted)
+    assert left_to_torch == []
+
+
+def between_elements(values):
+    memory = np.zeros(values.nbytes + 1, np.uint8)[1:]
+    return torch.from_numpy(memory.view(np.float32)).view(values.shape).copy_(values)
+
+
+def test_elements_that_are_not_aligned_are_left_to_torch(left_to_torch):
+    values = torch.randn(3, 4, 5, generator=torch.Generator().manual_seed(5))
+    expected = fastnorm.reference.denormalize(values, CLIP)
+    assert torch.equal(fastnorm.denormalize(between_elements(values), CLIP), expected)
+    out = between_elements(values)
+    fastnorm.renormalize(values, VAE, CLIP, out=out)
+    assert_same_bits(out.clone(), fastnorm.reference.renormalize(values, VAE, CLIP))
+    assert len(left_to_torch) == 2
+
+
+@pytest.mark.parametrize("path", CPU_PATHS)
+def test_autograd_learns_of_the_write(path):
+    out = torch.zeros(3, 4, 5)
+    product = out * torch.ones(1, requires_grad=True)
+    with cpu_path(path):
+        fastnorm.renormalize(torch.zeros(3, 4, 5), VAE, CLIP, out=out)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        product.sum().backward()
+
+
+@pytest.mark.parametrize("path", available_instructions())
+def test_subnormal_numbers_are_kept(path):
+    """torch.set_flush_denormal changes how the calling thread computes; the values do not change."""
+    values, tiny = torch.full((3, 1, 50), 1e-40), Normalization(0.0, 1.0)
+    half = torch.full((3, 1, 50), 1e-7, dtype=torch.float16)
+    expected = [fastnorm.reference.renormalize(each, tiny, tiny, dtype=torch.float32) for each in (values, half)]
+    assert all((each != 0).all() for each in expected)
+    torch.set_flush_denormal(True)
+    try:
+        with cpu_path(path):
+            got = [fastnorm.renormalize(each, tiny, tiny, dtype=torch.float32) for each in (values, half)]
+    finally:
+        torch.set_flush_denormal(False)
+    for one, other in zip(got, expected, strict=True):
+        assert_same_bits(one, other)

@@ -191,11 +191,11 @@ def test_where_nothing_is_timed_a_peer_that_is_called_wrongly_is_an_error(tmp_pa
 def cpu_as_device(monkeypatch):
     """CUDA's own calls do nothing; what is launched runs on the CPU."""
 
-    def candidate(name, version, calls, _on, how, mismatches, note=""):
+    def candidate(name, version, calls, _on, how, note="", **shown):
         note = "; ".join(filter(None, [how.value, note]))
         monkeypatch.setattr(Candidate, "seconds", lambda self: 1e-3 + 0.0 * len(str(self.run())))
         walk = lambda: [call() for call in calls]  # noqa: E731
-        return Candidate(name, version, walk, len(calls), how, mismatches, note, peak_mib=1.0)
+        return Candidate(name, version, walk, len(calls), how, note=note, peak_mib=1.0, **shown)
 
     def bandwidth(_on, kinds):
         columns = [
@@ -256,7 +256,7 @@ def test_a_preprocess_cell_gives_its_rows(tmp_path):
         dataclasses.replace(one_size, sizes=SMALL_IMAGES[:1] * 2, peers=()),
         dataclasses.replace(ragged, sizes=SMALL_IMAGES, peers=()),
     ):
-        test_cells.test_preprocess(Suite(rows=tmp_path, quick=True), lambda _: None, cell)
+        test_cells.test_preprocess(Suite(rows=tmp_path, quick=True), cell)
     rows = read(tmp_path / "cpu.csv")
     assert list(rows["name"][:4]) == ["fastnorm", "fastnorm, device only", "torch copy_", "torch fill_"]
     assert set(rows[rows["name"] == "fastnorm"]["shape"]) == {"2x96x130x3", "2 ragged"}

@@ -3,7 +3,9 @@
 What comes out is compared with `fused_preprocess` of the same images, which other tests hold to the published code.
 """
 
+import gc
 import io
+import multiprocessing
 import pickle
 
 import numpy as np
@@ -14,6 +16,7 @@ from torch.utils.data import DataLoader, default_collate
 
 import fastnorm
 from fastnorm import CLIP_224, Crop, PackedImages, PictureError, Prefetcher, Preprocess, Target
+from fastnorm.data import prefetch
 from helpers import random_pixels
 
 SMALL = Target(fastnorm.VAE, size=24, crop=Crop())
@@ -382,3 +385,85 @@ def test_collate_by_type():
 def test_presets_in_a_sample():
     result = Preprocess("image", pixel_values=CLIP_224)({"image": picture(0)})
     assert torch.equal(result["pixel_values"], fastnorm.fused_preprocess([picture(0)], [CLIP_224])[0][0])
+
+
+class Resumable:
+    """A loader with a state, which is how many batches it has given."""
+
+    def __init__(self, batches):
+        self.batches, self.given = batches, 0
+
+    def __iter__(self):
+        for batch in self.batches:
+            self.given += 1
+            yield batch
+
+    def state_dict(self):
+        return {"given": self.given}
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+def test_what_is_prepared_ahead(depth):
+    """The part of CUDA's way that needs no stream: how far ahead, in which order, and whose state."""
+    launched = []
+    loader = Resumable(list("abcdef"))
+    ahead = prefetch._Ahead(loader, lambda batch: launched.append(batch) or batch.upper(), depth)
+
+    for number, result in enumerate(ahead, start=1):
+        assert result == "ABCDEF"[number - 1]
+        assert len(launched) == min(number + depth, 6)
+        assert ahead.state == {"given": number}  # not what the loader has given meanwhile
+    assert number == 6
+
+
+def test_an_error_ahead_waits_for_its_turn():
+    def launch(batch):
+        if batch == "c":
+            raise PictureError("c is no image", 2)
+        return batch
+
+    results = iter(prefetch._Ahead(Resumable(list("abcdef")), launch, 3))
+    assert [next(results), next(results)] == ["a", "b"]
+    with pytest.raises(PictureError, match="c is no image"):
+        next(results)
+    assert list(results) == []
+
+
+def test_stopping_early_takes_no_more_batches_and_ends_the_workers():
+    batches = Prefetcher(loader(num_workers=2, persistent_workers=False), Preprocess("image", **PAIR), "cpu")
+    iterator = iter(batches)
+    next(iterator)
+    assert len(multiprocessing.active_children()) == 2
+    iterator.close()
+    del iterator
+    gc.collect()
+    assert multiprocessing.active_children() == []
+
+
+@pytest.mark.parametrize(("context", "strategy"), [("fork", "file_system"), ("spawn", "file_descriptor")])
+def test_packed_images_out_of_workers(context, strategy):
+    before = torch.multiprocessing.get_sharing_strategy()
+    torch.multiprocessing.set_sharing_strategy(strategy)
+    try:
+        workers = loader(num_workers=2, multiprocessing_context=context, persistent_workers=True)
+        for _ in range(2):
+            for batch in workers:
+                assert_equal(
+                    Preprocess("image", **PAIR)(batch), expected([SAMPLES[index]["image"] for index in batch["id"]])
+                )
+        del workers
+    finally:
+        torch.multiprocessing.set_sharing_strategy(before)
+
+
+def test_packed_images_are_cut_and_joined():
+    images = [picture(index) for index in range(4)]
+    packed = PackedImages.pack(images)
+
+    joined = PackedImages.cat([packed[2:], packed[[1]]])
+
+    assert joined.batch_size == len(joined) == 3
+    assert_equal(Preprocess("image", **PAIR)({"image": joined}), expected([images[2], images[3], images[1]]))
+    assert PackedImages.cat([]).batch_size == 0
+    with pytest.raises(TypeError, match="expected a list of PackedImages"):
+        PackedImages.cat(packed)

@@ -140,6 +140,38 @@ def test_accelerate(preprocess):
         skip_first_batches(Prefetcher(prepared, preprocess, "cpu"), 1)
 
 
+SHARDED = """
+import torch
+from accelerate import Accelerator
+import fastnorm
+accelerator = Accelerator(cpu=True)
+samples = [{"image": torch.full((8, 9, 3), index, dtype=torch.uint8), "id": index} for index in range(8)]
+loader = torch.utils.data.DataLoader(samples, batch_size=2, collate_fn=fastnorm.collate_images("image"))
+preprocess = fastnorm.Preprocess("image", pixel_values=fastnorm.Target(fastnorm.CLIP))
+try:
+    list(fastnorm.Prefetcher(loader, preprocess, "cpu"))
+    raise SystemExit("a loader that is not prepared was taken")
+except RuntimeError as error:
+    assert "2 processes" in str(error), error
+    found = [batch["id"] for batch in fastnorm.Prefetcher(accelerator.prepare(loader), preprocess, "cpu")]
+    print("process", accelerator.process_index, torch.cat(found).tolist(), flush=True)
+"""
+
+
+def test_each_process_of_accelerate_gets_its_share(tmp_path):
+    (tmp_path / "script.py").write_text(SHARDED)
+    command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "script.py"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, *command], cwd=tmp_path, capture_output=True, text=True, check=False, env=environment
+    )
+    assert done.returncode == 0, done.stderr
+    assert sorted(line for line in done.stdout.splitlines() if line.startswith("process")) == [
+        "process 0 [0, 1, 4, 5]",
+        "process 1 [2, 3, 6, 7]",
+    ]
+
+
 @pytest.mark.filterwarnings("error:Trying to infer the `batch_size`")
 def test_lightning(preprocess, tmp_path):
     from lightning.pytorch import LightningModule, Trainer

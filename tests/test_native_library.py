@@ -104,6 +104,7 @@ def test_other_sources_flags_and_compilers_have_other_places_in_the_cache(monkey
     assert len(keys) == 4
 
 
+@pytest.mark.once
 def test_processes_that_compile_at_the_same_time_do_not_disturb_one_another(fresh):
     program = """
 from fastnorm_native import building, library
@@ -128,6 +129,7 @@ def compilers():
 
 
 @pytest.mark.parametrize("name", compilers())
+@pytest.mark.once
 def test_compilers_have_nothing_to_warn_of(name, tmp_path):
     command = building.command(compilers()[name], tmp_path / "library.so", [*building.WARNINGS, "-O1"])
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -213,11 +215,14 @@ def test_a_file_that_is_no_library_warns(monkeypatch):
             "pixels[i];",
             r"fails its self-test \(number 2\)",
         ),
+        ("resize_portable.c", "value_of(sums[i])", "(uint8_t)sums[i]", r"fails its self-test \(number 3\)"),
+        ("inverse_loops.h", "return t + mean;", "return fmaf(value, std, mean);", r"fails its self-test \(number 4\)"),
         ("library.c", "return FASTNORM_FINGERPRINT;", 'return "other";', "was compiled from other sources"),
         ("library.c", "return sizeof(fastnorm_output);", "return 8;", "has records of other sizes"),
     ],
 )
 @pytest.mark.usefixtures("fresh")
+@pytest.mark.once
 def test_a_library_that_is_wrong_warns_and_is_not_used(file, text, changed, why, monkeypatch, tmp_path):
     shutil.copytree(building.SOURCES, tmp_path / "src")
     monkeypatch.setattr(building, "SOURCES", tmp_path / "src")

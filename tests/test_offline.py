@@ -18,8 +18,6 @@ from fastnorm_kernels.inspection.compiling import compiling_for
 from fastnorm_kernels.normalize import choose, plans_of
 
 TESTS = pathlib.Path(__file__).parent
-ARCHS = ("sm_75", "sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "sm_120", "gfx90a", "gfx942", "gfx1100")
-
 WHOLE_WORDS = [name for name in EVERYWHERE if "225" not in name and "crop" not in name]
 
 
@@ -36,13 +34,14 @@ def without_interpreter(*command):
 
 
 @pytest.fixture(scope="module")
-def reports():
+def reports(archs):
     """One process without the interpreter compiles every variant."""
-    return {(row["arch"], row["variant"]): row for row in without_interpreter(str(TESTS / "compile_variants.py"))}
+    rows = without_interpreter(str(TESTS / "compile_variants.py"), *archs)
+    return {(row["arch"], row["variant"]): row for row in rows}
 
 
 @pytest.mark.parametrize("variant", WHOLE_WORDS)
-@pytest.mark.parametrize("arch", ARCHS)
+@pytest.mark.every_arch
 def test_fast_paths_move_whole_words_and_nothing_else(reports, arch, variant):
     row = reports[arch, variant]
     assert row["kernel"] in ("_normalize_dense_kernel", "_normalize_flat_kernel")
@@ -63,7 +62,7 @@ def test_instructions_per_element_on_sm_90(reports, variant, most):
     assert reports["sm_90", variant]["instructions_per_element"] <= most
 
 
-@pytest.mark.parametrize("arch", ARCHS)
+@pytest.mark.every_arch
 def test_every_architecture_keeps_to_its_registers_and_rounds_to_nearest(reports, arch):
     rows = [row for (name, _), row in reports.items() if name == arch]
     assert len(rows) >= len(EVERYWHERE)

@@ -233,7 +233,7 @@ def test_every_goal_and_every_line_of_the_readme_is_about_a_cell_of_the_suite():
     for _, on_cpu, on_gpu, _ in generated.LINES:
         queries += [(gpu, where.partition(" and name")[0]) for gpu, where in ((False, on_cpu), (True, on_gpu)) if where]
     for gpu, where in queries:
-        assert len(comparisons.at(table[table["gpu"] == gpu], where)), where
+        assert len(table[table["gpu"] == gpu].query(where, engine="python")), where
 
 
 # The report
@@ -324,25 +324,27 @@ def test_charts_can_be_read_without_seeing_them_and_follow_the_theme(page):
     assert all("scope" in attributes for attributes in tables)
 
 
-def bar(value, low, high, colour="ours", hollow=False):
-    return report.Bar("a peer", value, "text", low, high, colour, hollow)
+def ratios(*bars):
+    return report.chart(pd.DataFrame(bars, columns=["ratio", "rounds_low", "rounds_high"]), "ratio", "axis")
 
 
 def test_bars_lie_where_their_values_are():
     """From 1 on a logarithmic axis of 0.1 to 1000, from 0 to a limit otherwise."""
-    chart = report.chart([bar(10.0, 0.1, 1000.0), bar(0.1, 0.1, 0.1)], "axis", log=True)
+    chart = ratios((10.0, 0.1, 1000.0), (0.1, None, None))
     assert chart["line"] == "left: 25.00%"
     assert [place for _, place, _ in chart["bars"]] == ["left: 25.00%; width: 25.00%", "left: 0.00%; width: 25.00%"]
     assert chart["bars"][0][2] == "left: 0.00%; width: 100.00%"
     assert chart["ticks"][0] == ("0.1x", "left: 0.00%")
     assert chart["ticks"][-1] == ("1000x", "left: 100.00%")
     assert [text for text, _ in chart["ticks"]] == ["0.1x", "1x", "10x", "100x", "1000x"]
-    assert [text for text, _ in report.chart([bar(9.0, 9.0, 9.0)], "axis", log=True)["ticks"]] == ["1x", "2x", "5x"]
-    chart = report.chart([bar(30.0, 20.0, 40.0)], "axis", limit=50.0)
+    assert [text for text, _ in ratios((9.0, 9.0, 9.0))["ticks"]] == ["1x", "2x", "5x"]
+    speed = pd.DataFrame({"gb_per_s": [30.0], "p50_ms": [2.0], "p20_ms_low": [1.5], "p80_ms_high": [3.0]})
+    chart = report.chart(speed, "gb_per_s", "axis", limit=50.0)
     assert chart["line"] == "left: 100.00%"
     assert chart["bars"][0][1:] == ("left: 0.00%; width: 60.00%", "left: 40.00%; width: 40.00%")
     assert [text for text, _ in chart["ticks"]] == ["0", "10", "20", "30", "40", "50"]
-    assert report.chart([bar(1.0, 1.0, 1.0)], "axis", log=True)["line"] == "left: 0.00%"
+    assert ratios((1.0, 1.0, 1.0))["line"] == "left: 0.00%"
+    assert ratios((None, None, None)) is None
 
 
 def test_bars_of_inexact_peers_are_hollow():
@@ -400,7 +402,7 @@ def test_the_command_needs_rows(tmp_path, capsys):
 
 def test_the_texts_say_what_the_rows_say(capsys):
     """Where this fails, the rows have changed, or a text was edited: run the command that is printed."""
-    assert generated.main([]) == 0, capsys.readouterr().out
+    assert generated.main([]) == 0, capsys.readouterr().err
 
 
 def test_the_readme_table_has_one_figure_a_cell_and_names_the_fastest_peer(folder):
@@ -449,19 +451,20 @@ def test_a_row_of_ours_that_differs_is_not_published(tmp_path):
         generated.readme_table(tmp_path)
 
 
-def test_a_part_is_written_once_and_is_old_when_edited(tmp_path, capsys):
-    path = tmp_path / "TEXT.md"
-    start, end = f"<!-- part: {generated.COMMAND} -->", "<!-- end of part -->"
-    path.write_text(f"before\n{start}\nold\n{end}\nafter\n")
-    part = path, "part", "new"
-    assert generated.bring_up_to_date(*part, write=False) == 1
-    assert "python -m benchmarks.generated --write" in capsys.readouterr().out
-    assert generated.bring_up_to_date(*part, write=True) == 0
-    assert path.read_text() == f"before\n{start}\n\nnew\n\n{end}\nafter\n"
-    assert generated.bring_up_to_date(*part, write=False) == 0
-    path.write_text("without marks")
-    with pytest.raises(ValueError, match="expected 1; add both lines"):
-        generated.bring_up_to_date(*part, write=True)
+@pytest.mark.parametrize("index", range(len(generated.TEXTS)), ids=lambda index: generated.TEXTS[index].name)
+def test_a_text_is_old_when_edited_and_brought_up_to_date(index, tmp_path, monkeypatch, capfd):
+    text = generated.TEXTS[index].read_text(encoding="utf-8")
+    before, generated_part, after = re.split(r"(?<= \]\]\] -->\n)|(?=<!-- \[\[\[end)", text)
+    copies = [tmp_path / path.name for path in generated.TEXTS]
+    for path, copy in zip(generated.TEXTS, copies, strict=True):
+        copy.write_bytes(path.read_bytes())
+    copies[index].write_text(f"{before}an edit\n{generated_part}{after}", encoding="utf-8")
+    monkeypatch.setattr(generated, "TEXTS", copies)
+    assert generated.main([]) == 1
+    assert "python -m benchmarks.generated --write" in capfd.readouterr().err
+    assert generated.main(["--write"]) == 0
+    assert copies[index].read_text(encoding="utf-8") == text
+    assert generated.main([]) == 0
 
 
 # The scaling page
@@ -471,7 +474,7 @@ def test_a_part_is_written_once_and_is_old_when_edited(tmp_path, capsys):
 def example():
     """The names of the page's program after it has run, and what it prints."""
     given = {}
-    printed = generated.worked_example(generated.PAGE.read_text(encoding="utf-8"), given)
+    printed = generated.worked_example(given)
     return types.SimpleNamespace(**given), printed
 
 

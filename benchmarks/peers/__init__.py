@@ -12,8 +12,6 @@ from typing import Any, NamedTuple
 
 import torch
 
-from benchmarks.rows import version_of
-
 Function = Callable[[Any], Sequence[Any]]
 
 
@@ -38,7 +36,7 @@ class Job(NamedTuple):
     targets: tuple[Any, ...]  # Normalizations of a batch's pixels, or fastnorm.VAE_512 and CLIP_224 of images
     device: torch.device
     layout: str = "NHWC"  # of batches: also "NCHW", or "NCHW view": (N, 3, H, W) with the strides of NHWC memory
-    dtypes: tuple[torch.dtype, ...] = ()
+    dtypes: tuple[torch.dtype, ...] = (torch.float32, torch.float32)
     memory: str = "fresh"  # "out": whoever can writes into the tensors of an earlier call
 
 
@@ -52,9 +50,6 @@ class Peer:
     device: str = ""  # the only kind that it is measured on
     within: Callable[[], contextlib.AbstractContextManager] = contextlib.nullcontext  # where it is called
     compared: bool = True  # else its results are not the contract's tensors
-
-    def version(self) -> str:
-        return version_of(*self.distributions)
 
 
 class Missing(NamedTuple):
@@ -85,16 +80,12 @@ def make(peer: Peer, job: Job) -> Function | Missing:
         return Missing(peer.name, f"{type(error).__name__}: {text[:200]}", broken=not environment)
 
 
-def as_tensor(result: Any) -> torch.Tensor:
-    """A result as a torch tensor: numpy arrays are shared, DALI's lists copied (on a GPU they have no array)."""
-    result = result.as_cpu() if hasattr(result, "as_cpu") else result
-    return torch.as_tensor(result.as_array() if hasattr(result, "as_array") else result)
-
-
 def mismatches(result: Sequence[Any], expected: Sequence[torch.Tensor]) -> int:
     """How many values differ from the contract's; a missing or misshapen tensor is an error."""
     count = 0
-    for got, right in zip(map(as_tensor, result), expected, strict=True):
+    for got, right in zip(result, expected, strict=True):
+        got = got.as_cpu() if hasattr(got, "as_cpu") else got  # DALI's lists of tensors: on a GPU they have no array
+        got = torch.as_tensor(got.as_array() if hasattr(got, "as_array") else got)
         if got.shape != right.shape or got.dtype is not right.dtype:
             raise ValueError(f"got {got.dtype} {tuple(got.shape)}, expected {right.dtype} {tuple(right.shape)}")
         # An image at a time: a comparison of the whole batch would hold another copy of it.

@@ -4,68 +4,49 @@ Mean and std are in units of pixel values, as its documentation has them. Its ou
 the next run overwrites.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
 from benchmarks.peers import CannotRun, Function, Job
-from fastnorm import Normalization
+from fastnorm import Target
 
 DISTRIBUTIONS = ("nvidia-dali-cuda120", "nvidia-dali-cuda130")
 
 
-def normalize(job: Job) -> Function:
-    from nvidia.dali import types
+def make(job: Job) -> Function:
+    """Runs a pipeline of the job's steps once on the given images, on as many threads as torch has."""
+    from nvidia.dali import fn, pipeline_def, types
 
     names = {torch.float32: types.FLOAT, torch.float16: types.FLOAT16}
+    filters = {"bilinear": types.INTERP_LINEAR, "bicubic": types.INTERP_CUBIC}
     if any(dtype not in names for dtype in job.dtypes):
         raise CannotRun("has no bfloat16 output")
-    layout = "HWC" if job.layout == "NHWC" else "CHW"
-    if layout == "CHW" and not job.example.is_contiguous():
+    if job.layout != "NHWC" and not job.example.is_contiguous():
         raise CannotRun("takes dense images only")
-    pairs = list(zip(job.targets, job.dtypes, strict=True))
-    return _function(
-        job, layout, lambda pixels: [_normalized(pixels, target, dtype=names[dtype]) for target, dtype in pairs]
-    )
-
-
-def preprocess(job: Job) -> Function:
-    from nvidia.dali import fn, types
-
-    filters = {"bilinear": types.INTERP_LINEAR, "bicubic": types.INTERP_CUBIC}
-
-    def steps(pixels: Any) -> Iterable[Any]:
-        for target in job.targets:
-            options = {"interp_type": filters[target.resample], "antialias": True, "dtype": types.UINT8}
-            small = fn.resize(pixels, resize_shorter=target.size, **options)
-            crop = (target.crop_size.height, target.crop_size.width)
-            yield _normalized(small, target.normalization, crop=crop)
-
-    return _function(job, "HWC", steps)
-
-
-def _normalized(pixels: Any, target: Normalization, **options) -> Any:
-    from nvidia.dali import fn
-
-    mean, std = ([255 * value for value in values] for values in (target.mean, target.std))
-    return fn.crop_mirror_normalize(pixels, mean=mean, std=std, output_layout="CHW", **options)
-
-
-def _function(job: Job, layout: str, steps: Callable[[Any], Iterable[Any]]) -> Function:
-    """Runs the pipeline of these steps once on the given images, on as many threads as torch has."""
-    from nvidia.dali import fn, pipeline_def
-
     on_gpu, current = job.device.type == "cuda", []
+
+    def steps(pixels: Any) -> Iterator[Any]:
+        for target, dtype in zip(job.targets, job.dtypes, strict=True):
+            small, crop, normalization = pixels, {}, target
+            if isinstance(target, Target):
+                options = {"interp_type": filters[target.resample], "antialias": True, "dtype": types.UINT8}
+                small = fn.resize(pixels, resize_shorter=target.size, **options)
+                crop = {"crop": (target.crop_size.height, target.crop_size.width)}
+                normalization = target.normalization
+            constants = {name: [255 * v for v in getattr(normalization, name)] for name in ("mean", "std")}
+            yield fn.crop_mirror_normalize(small, **constants, **crop, output_layout="CHW", dtype=names[dtype])
 
     @pipeline_def(
         batch_size=len(job.example), num_threads=torch.get_num_threads(), prefetch_queue_depth=1, exec_async=False,
         exec_pipelined=False, device_id=(job.device.index or 0) if on_gpu else None,
     )  # fmt: skip
     def pipeline():
-        options = {"batch": True, "no_copy": True, "layout": layout, "device": "gpu" if on_gpu else "cpu"}
-        return tuple(steps(fn.external_source(lambda: current[0], **options)))
+        layout, device = "HWC" if job.layout == "NHWC" else "CHW", "gpu" if on_gpu else "cpu"
+        source = fn.external_source(lambda: current[0], batch=True, no_copy=True, layout=layout, device=device)
+        return tuple(steps(source))
 
     built = pipeline()
     built.build()

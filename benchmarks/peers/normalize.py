@@ -1,6 +1,5 @@
 """Peers for batches that have the models' size already: uint8 in, one normalised tensor per target out."""
 
-import dataclasses
 import itertools
 import types
 from collections.abc import Callable
@@ -9,12 +8,10 @@ from functools import partial
 import torch
 
 from benchmarks.peers import CannotRun, Function, Job, Peer, Timing, dali
-from benchmarks.peers.preprocess import clip_processor
+from benchmarks.peers.preprocess import clip_processor, per_target
 from fastnorm import Normalization
 
 _copies = itertools.count()
-
-# What a package takes, made of a batch
 
 
 def _planes(job: Job) -> Callable[[torch.Tensor], torch.Tensor]:
@@ -26,9 +23,6 @@ def _arrays(job: Job) -> Callable[[torch.Tensor], list]:
     if job.layout != "NHWC":
         raise CannotRun("takes height x width x channels only")
     return lambda batch: list(batch.numpy())
-
-
-# Eager torch, and torch.compile of the same function
 
 
 def _eager(job: Job) -> Function:
@@ -47,6 +41,7 @@ def _eager(job: Job) -> Function:
 
 def _compiled(job: Job, **options) -> Function:
     """Of a copy that dynamo knows nothing of: what it compiled, and which sizes varied, it keeps per code object."""
+    torch._dynamo.config.recompile_limit = 64  # sizes; past its default limit of 8, dynamo would run eagerly
     function = _eager(job)
     code = function.__code__.replace(co_name=f"{function.__name__}_{next(_copies)}")
     return torch.compile(types.FunctionType(code, globals(), code.co_name, closure=function.__closure__), **options)
@@ -60,27 +55,6 @@ def _after_another_size(job: Job) -> Function:
     planes = memory.permute(0, 3, 1, 2)
     compiled({"NHWC": memory, "NCHW": planes.contiguous(), "NCHW view": planes}[job.layout])
     return compiled
-
-
-def _compiled_per_size(job: Job) -> Function:
-    """One compilation per size, for up to 64 of them: past its default limit of 8, dynamo would run eagerly."""
-    torch._dynamo.config.recompile_limit = 64
-    return _compiled(job, dynamic=False)
-
-
-# Chains of packages: from a target, its dtype and the device to a function from prepared images to one tensor
-
-
-def _per_target(job: Job, chain: Callable, images: Callable = _planes) -> Function:
-    """One chain a target, of what `images` makes of a batch; users of a package without the dtype cast behind it."""
-    prepared = images(job)
-    chains = [(chain(target, dtype, job.device), dtype) for target, dtype in zip(job.targets, job.dtypes, strict=True)]
-
-    def call(batch):
-        pixels = prepared(batch)
-        return [chain(pixels).to(dtype) for chain, dtype in chains]
-
-    return call
 
 
 def _torchvision_v2(target: Normalization, dtype: torch.dtype, _: torch.device) -> Callable:
@@ -146,18 +120,14 @@ def _cvcuda(job: Job) -> Function:
     def chain(target, *_):
         pairs = (torch.tensor(values, device=job.device).view(1, 1, 1, 3) for values in (target.mean, target.std))
         base, scale = (cvcuda.as_tensor(values, "NHWC") for values in pairs)
-        options = {"base": base, "scale": scale, "flags": cvcuda.NormalizeFlags.SCALE_IS_STDDEV}
-        step = partial(cvcuda.normalize, **options)
+        step = partial(cvcuda.normalize, base=base, scale=scale, flags=cvcuda.NormalizeFlags.SCALE_IS_STDDEV)
         return lambda pixels: torch.as_tensor(cvcuda.reformat(step(pixels), "NCHW").cuda(), device=job.device)
 
-    def images(_):
-        return lambda batch: cvcuda.convertto(cvcuda.as_tensor(batch, "NHWC"), np.float32, scale=1 / 255)
-
-    call = _per_target(job, chain, images)
+    call = per_target(job, chain)
 
     def on_current_stream(batch):
         with cvcuda.as_stream(torch.cuda.current_stream()):
-            return call(batch)
+            return call(cvcuda.convertto(cvcuda.as_tensor(batch, "NHWC"), np.float32, scale=1 / 255))
 
     return on_current_stream
 
@@ -168,16 +138,15 @@ _PILLOW, _TORCHVISION = (partial(_transformers, backend=backend) for backend in 
 
 
 def _package(name: str, of: tuple[str, ...], chain: Callable, images: Callable = _planes) -> Peer:
-    return Peer(name, of, partial(_per_target, chain=chain, images=images), device="cpu" * (images is _arrays))
+    return Peer(name, of, lambda job: per_target(job, chain, images(job)), device="cpu" * (images is _arrays))
 
 
 EAGER = Peer("eager torch", ("torch",), _eager, Timing.GRAPH)
 TORCHVISION_V2 = _package("torchvision v2", ("torchvision",), _torchvision_v2)
 COMPILED_AUTO = Peer("torch.compile (auto-dynamic)", ("torch",), _after_another_size, Timing.GRAPH, _ANOTHER)
 COMPILED_STATIC = Peer("torch.compile (dynamic=False)", ("torch",), _STATIC, Timing.GRAPH, _ONE_SHAPE)
-COMPILED_PER_SIZE = dataclasses.replace(COMPILED_STATIC, make=_compiled_per_size)
 COMPILED_MAX = Peer("torch.compile (max-autotune)", ("torch",), _MAX, note=_ONE_SHAPE)  # runs CUDA graphs of its own
-DALI_CPU = Peer("DALI CPU", dali.DISTRIBUTIONS, dali.normalize, device="cpu")
+DALI_CPU = Peer("DALI CPU", dali.DISTRIBUTIONS, dali.make, device="cpu")
 COMPILED = (COMPILED_AUTO, COMPILED_STATIC, COMPILED_MAX)
 PACKAGES = (
     EAGER,
@@ -189,7 +158,7 @@ PACKAGES = (
     _package("kornia", ("kornia",), _kornia),
     _package("OpenCV blobFromImagesWithParams", ("opencv-python-headless", "opencv-python"), _opencv, _arrays),
     DALI_CPU,
-    Peer("DALI GPU", dali.DISTRIBUTIONS, dali.normalize, Timing.WALL, device="cuda"),
+    Peer("DALI GPU", dali.DISTRIBUTIONS, dali.make, Timing.WALL, device="cuda"),
     Peer("CV-CUDA", ("cvcuda-cu13", "cvcuda-cu12"), _cvcuda, device="cuda"),
 )
 ALL = (*PACKAGES, *COMPILED)

@@ -32,7 +32,7 @@ def _call(job: Job) -> Function:
         native.engine()
     except (RuntimeError, ValueError) as why:  # no native code, or a processor without these instructions
         raise CannotRun(str(why)) from None
-    if not job.dtypes:
+    if isinstance(job.targets[0], fastnorm.Target):
         return partial(fastnorm.fused_preprocess, targets=job.targets)
     call = partial(fastnorm.fused_normalize, normalizations=job.targets, dtype=job.dtypes)
     return partial(call, out=call(job.example) if job.memory == "out" else None)

@@ -12,9 +12,7 @@ from typing import Any
 import torch
 
 from benchmarks.peers import Function, Job, Peer, Timing, dali
-from fastnorm import Target
-
-Pair = tuple[torch.Tensor, torch.Tensor]
+from fastnorm import CLIP_224, Target
 
 
 def clip_processor(backend: str) -> Any:
@@ -27,7 +25,7 @@ def clip_processor(backend: str) -> Any:
     return Processor
 
 
-def published_chain(backend: str) -> Callable[[Any], Pair]:
+def published_chain(backend: str) -> Callable[[Any], tuple[torch.Tensor, torch.Tensor]]:
     """One PIL image to the VAE's (3, 512, 512) and CLIP's (3, 224, 224), as the tutorial's dataset computes them."""
     from torchvision import transforms
 
@@ -37,7 +35,7 @@ def published_chain(backend: str) -> Callable[[Any], Pair]:
     return lambda image: (transform(image), processor(images=image, return_tensors="pt")["pixel_values"][0])
 
 
-def stacked(pairs: Sequence[Pair]) -> list[torch.Tensor]:
+def stacked(pairs: Sequence[tuple[torch.Tensor, ...]]) -> list[torch.Tensor]:
     return [torch.stack(tensors) for tensors in zip(*pairs, strict=True)]
 
 
@@ -45,6 +43,17 @@ def _published(_: Job, backend: str, threaded: bool) -> Function:
     chain = published_chain(backend)
     mapped = ThreadPoolExecutor(torch.get_num_threads()).map if threaded else map
     return lambda images: stacked(list(mapped(chain, images)))
+
+
+def per_target(job: Job, chain: Callable, prepared: Callable = lambda images: images) -> Function:
+    """A package's chain per target, of the prepared images; users of a package without the dtype cast behind it."""
+    chains = [(chain(target, dtype, job.device), dtype) for target, dtype in zip(job.targets, job.dtypes, strict=True)]
+
+    def call(images):
+        pixels = prepared(images)
+        return [chain(pixels).to(dtype) for chain, dtype in chains]
+
+    return call
 
 
 def _resizes(job: Job) -> Function:
@@ -55,7 +64,7 @@ def _resizes(job: Job) -> Function:
     return lambda images: [[step(image) for image in images] for step in steps]
 
 
-def _v2(target: Target, _: torch.device) -> Callable:
+def _v2(target: Target, *_) -> Callable:
     """torchvision v2 on the tensors' device: a batch at once, images of different sizes one by one."""
     from torchvision.transforms import InterpolationMode, v2
 
@@ -63,45 +72,36 @@ def _v2(target: Target, _: torch.device) -> Callable:
     normalize = v2.Normalize(list(target.normalization.mean), list(target.normalization.std))
     chain = v2.Compose([resize, v2.CenterCrop(target.crop_size), v2.ToDtype(torch.float32, scale=True), normalize])
 
-    def call(images):
-        if isinstance(images, torch.Tensor):
-            return chain(images.permute(0, 3, 1, 2))
-        return torch.stack([chain(image.permute(2, 0, 1)) for image in images])
-
-    return call
-
-
-def _transformers_clip(_: Target, device: torch.device) -> Callable:
-    """transformers' torchvision backend on the tensors' device."""
-    processor = clip_processor("torchvision")()
-    return lambda images: processor(
-        images=[image.permute(2, 0, 1) for image in images], device=device, return_tensors="pt"
-    )["pixel_values"]
-
-
-def _each(job: Job, makers: Sequence[Callable]) -> Function:
-    chains = [make(target, job.device) for make, target in zip(makers, job.targets, strict=True)]
-    return lambda images: [chain(images) for chain in chains]
-
-
-def _chains(threaded: bool) -> tuple[Peer, ...]:
-    how = "ThreadPoolExecutor" if threaded else "serial"
-    return tuple(
-        Peer(f"{name}, {how}", _OF, partial(_published, backend=backend, threaded=threaded), device="cpu")
-        for backend, name in _NAMES.items()
+    return lambda images: (
+        chain(images.permute(0, 3, 1, 2))
+        if isinstance(images, torch.Tensor)
+        else torch.stack([chain(image.permute(2, 0, 1)) for image in images])
     )
+
+
+def _v2_and_transformers(target: Target, dtype: torch.dtype, device: torch.device) -> Callable:
+    """The VAE's by torchvision v2, CLIP's by transformers' torchvision backend on the tensors' device."""
+    if target != CLIP_224:
+        return _v2(target, dtype, device)
+    processor = partial(clip_processor("torchvision")(), device=device, return_tensors="pt")
+    return lambda images: processor(images=[image.permute(2, 0, 1) for image in images])["pixel_values"]
 
 
 _OF = ("transformers",)
 _NAMES = {backend: f"torchvision + transformers ({backend} backend)" for backend in ("Pillow", "torchvision")}
-_MIXED = partial(_each, makers=(_v2, _transformers_clip))
-SERIAL, THREADED = _chains(threaded=False), _chains(threaded=True)
+SERIAL, THREADED = (
+    tuple(
+        Peer(f"{name}, {how}", _OF, partial(_published, backend=backend, threaded=how != "serial"), device="cpu")
+        for backend, name in _NAMES.items()
+    )
+    for how in ("serial", "ThreadPoolExecutor")
+)
 ALL = (
     *SERIAL,
     *THREADED,
     Peer("Pillow's resizes alone", ("pillow",), _resizes, device="cpu", compared=False),
-    Peer("DALI CPU", dali.DISTRIBUTIONS, dali.preprocess, device="cpu"),
-    Peer("torchvision v2 on the GPU", ("torchvision",), partial(_each, makers=(_v2, _v2)), device="cuda"),
-    Peer(f"{_NAMES['torchvision']} on the GPU", _OF, _MIXED, device="cuda"),
-    Peer("DALI GPU", dali.DISTRIBUTIONS, dali.preprocess, Timing.WALL, device="cuda"),
+    Peer("DALI CPU", dali.DISTRIBUTIONS, dali.make, device="cpu"),
+    Peer("torchvision v2 on the GPU", ("torchvision",), partial(per_target, chain=_v2), device="cuda"),
+    Peer(f"{_NAMES['torchvision']} on the GPU", _OF, partial(per_target, chain=_v2_and_transformers), device="cuda"),
+    Peer("DALI GPU", dali.DISTRIBUTIONS, dali.make, Timing.WALL, device="cuda"),
 )

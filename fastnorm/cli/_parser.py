@@ -19,6 +19,11 @@ MAX_SIZE = 4096
 # The library's own, which are in modules that import torch; a test compares them.
 _ALPHA_CHOICES = ("error", "drop", "white")
 _EXIF_CHOICES = ("ignore", "apply", "error")
+_BACKENDS = ("pil", "torchvision")
+_TARGETS = (
+    "VAE_512", "VAE_1024", "VAE_512_LANCZOS", "VAE_1024_LANCZOS", "VAE_1024_IP_ADAPTER", "VAE_256_ADM", "CLIP_224",
+    "CLIP_336", "SIGLIP_224", "SIGLIP_384", "IMAGENET_224", "DINOV2_224", "DINOV2_224_HF",
+)  # fmt: skip
 _DTYPES = ("float32", "float16", "bfloat16")
 
 _EXAMPLES = """\
@@ -29,6 +34,7 @@ examples:
   fastnorm check --config model/         the same for a model's preprocessor_config.json
   fastnorm explain clip --value 17       what CLIP's normalisation does to pixel value 17
   fastnorm explain clip --order fused    the same as transformers' torchvision backend computes it
+  fastnorm verify model/ photos/         a model's own image processor beside this library, and why they differ
   fastnorm bench --quick                 measure this machine, compared with other packages; needs a checkout
 """
 
@@ -54,6 +60,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_demo(commands)
     _add_check(commands)
     _add_explain(commands)
+    _add_verify(commands)
     _add_bench(commands)
     return parser
 
@@ -124,8 +131,8 @@ def _add_explain(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "target",
         nargs="?",
         metavar="PRESET_OR_CONFIG",
-        help=f"{', '.join(PRESETS)}, a target such as CLIP_224, or a preprocessor_config.json or its folder (default: "
-        f"list the presets)",
+        help=f"{', '.join(PRESETS)}, a target such as CLIP_224, or a preprocessor_config.json, its folder or the name "
+        f"of a model in the local Hugging Face cache (default: list the presets)",
     )
     explain.add_argument(
         "--value", type=_pixel, nargs="+", default=[0, 128, 255], help="pixel values (default: 0 128 255)"
@@ -133,8 +140,44 @@ def _add_explain(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     explain.add_argument(
         "--order",
         choices=ORDERS,
-        help="of the operations: torchvision's ToTensor and Normalize (to_tensor, the default), its v2 (to_dtype), "
+        help="of the operations: torchvision's ToTensor and Normalize (to_tensor, the presets'), its v2 (to_dtype), "
         "transformers' torchvision backend (fused), x / 127.5 - 1 (scale_shift)",
+    )
+    explain.add_argument(
+        "--backend",
+        choices=_BACKENDS,
+        help="read a transformers configuration as this backend computes it (default: the one transformers takes)",
+    )
+
+
+def _add_verify(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    verify = commands.add_parser(
+        "verify",
+        help="run a model's own image processor and this library on images, say whether and why they differ",
+        description="Build a configuration's image processor with transformers, from local files alone; run it and "
+        "this library on images; count the values that differ, and name what the processor does otherwise. Exit status "
+        "0: identical; 1: something differs; 2: a wrong call.",
+    )
+    verify.add_argument(
+        "config", metavar="CONFIG", help="a preprocessor_config.json, its folder, or a model's name in the Hub's cache"
+    )
+    verify.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="image files, or folders to search")
+    verify.add_argument(
+        "--backend", choices=_BACKENDS, help="of the image processor (default: what transformers takes)"
+    )
+    verify.add_argument(
+        "--target",
+        type=str.upper,
+        choices=_TARGETS,
+        metavar="PRESET",
+        help="compare with a preset, such as CLIP_224 (default: with what the configuration says)",
+    )
+    verify.add_argument(
+        "--export",
+        type=Path,
+        metavar="NPZ",
+        help="where nothing differs, write golden vectors for ports to other languages: pixels, outputs, and how they "
+        "are computed",
     )
 
 

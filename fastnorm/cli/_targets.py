@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fastnorm.cli._errors import CommandError
+from fastnorm.spec.constants import cached
 from fastnorm.spec.normalization import PRESETS, Normalization
 
 CONFIG_FILE = "preprocessor_config.json"
@@ -18,13 +19,13 @@ def by_name(text: str) -> Normalization:
     preset = PRESETS.get(text.lower())
     if preset is not None:
         return preset
-    if _exists(text):
+    if _exists(text) or _is_cached(text):
         return from_config(text)
     name = Path(text).name.lower()
     if name in PRESETS:
         raise CommandError(f"{text}: no such file; the preset is: fastnorm explain {name}")
-    if _is_model_id(text):
-        raise CommandError(f"{text}: no such file; {_how_to_download(text)}")
+    if is_model_id(text):
+        raise CommandError(f"{text}: no such file; {how_to_download(text)}")
     close = difflib.get_close_matches(text.lower(), PRESETS, n=1)
     hint = f"did you mean {close[0]}?" if close else "check the spelling or the path"
     raise CommandError(
@@ -40,6 +41,14 @@ def _exists(text: str) -> bool:
         return False
 
 
+def _is_cached(text: str) -> bool:
+    """Whether a configuration of this model lies in the local Hugging Face cache."""
+    try:
+        return is_model_id(text) and bool(cached(text))
+    except FileNotFoundError:
+        return False
+
+
 def from_config(text: str) -> Normalization:
     """The configuration file or folder of that path."""
     try:
@@ -47,7 +56,7 @@ def from_config(text: str) -> Normalization:
     except FileNotFoundError as error:
         if Path(text).is_dir():
             raise CommandError(f"{text}: {_without_configuration(text) or error}") from None
-        hint = f"{text}: no such file; {_how_to_download(text)}" if _is_model_id(text) else str(error)
+        hint = f"{text}: no such file; {how_to_download(text)}" if is_model_id(text) else str(error)
         raise CommandError(hint) from None
     except OSError as error:
         raise CommandError(f"{text}: cannot be read ({error.strerror})" if error.strerror else str(error)) from None
@@ -56,12 +65,12 @@ def from_config(text: str) -> Normalization:
         raise CommandError(reason if str(Path(text)) in reason else f"{text}: {reason}") from None
 
 
-def _is_model_id(text: str) -> bool:
+def is_model_id(text: str) -> bool:
     """Whether this could be a model's name on the Hugging Face Hub, as openai/clip-vit-large-patch14."""
     return re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", text) is not None
 
 
-def _how_to_download(model: str) -> str:
+def how_to_download(model: str) -> str:
     return (
         f"nothing is downloaded here; if this is a model on the Hugging Face Hub, this prints the path to give: "
         f"hf download {model} {CONFIG_FILE}"

@@ -19,6 +19,7 @@ from fastnorm.cli import contact_sheet, sheet_file
 from fastnorm.cli._devices import open_device, print_advice
 from fastnorm.cli._ending import importing
 from fastnorm.cli._errors import CommandError
+from fastnorm.cli._left_out import report_left_out
 from fastnorm.cli._progress import progress
 from fastnorm.cli._text import paragraph, plural, print_table, significant
 from fastnorm.data.dataset import ImageFiles, collate
@@ -32,7 +33,6 @@ from fastnorm.verification.published import Published
 
 MAX_ROWS = 8  # of the contact sheet
 _NAMES_PER_NOTE = 3
-_ERRORS_SHOWN = 5
 
 
 def run(args: argparse.Namespace) -> int:
@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
     found = find_images(args.images) if args.images else Found(shipped_photographs(), [])
     found = Found(sheet_file.apart_from(args.output, found.files, args.images), found.errors)
     if not found.files:
-        _report_errors(found.errors, 0, args.verbose)
+        report_left_out(found.errors, 0, args.verbose)
         raise CommandError(
             "got nothing to read, expected image files or folders of them; for the shipped ones: fastnorm demo"
         )
@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
     print_advice(device)
     print()
     _report_notes([(path, _as_option(note)) for path, note in tally.notes], args.verbose)
-    _report_errors([_as_option(error) for error in found.errors + tally.errors], tally.images, args.verbose)
+    report_left_out([_as_option(error) for error in found.errors + tally.errors], tally.images, args.verbose)
     if tally.batch is None:
         return 1
     _print_result(args, tally, tally.batch, len(found.errors) + len(tally.errors))
@@ -112,17 +112,6 @@ def _report_notes(notes: Sequence[tuple[str, str]], every: bool) -> None:
         else:
             some = ", ".join(paths[:_NAMES_PER_NOTE])
             print(f"note: {len(paths)} images ({some} and {left} more): {note}", file=sys.stderr)
-
-
-def _report_errors(errors: Sequence[str], usable: int, every: bool) -> None:
-    if not errors:
-        return
-    print(f"left out {len(errors)}, used {usable}:", file=sys.stderr)
-    shown = errors if every else errors[:_ERRORS_SHOWN]
-    for error in shown:
-        print(f"  {error}", file=sys.stderr)
-    if len(errors) > len(shown):
-        print(f"  and {len(errors) - len(shown)} more; --verbose lists them all", file=sys.stderr)
 
 
 def _print_result(args: argparse.Namespace, tally: Tally, batch: fastnorm.PackedImages, left_out: int) -> None:

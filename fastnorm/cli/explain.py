@@ -14,13 +14,15 @@ from fastnorm.cli._errors import CommandError
 from fastnorm.cli._targets import by_name, same_preset
 from fastnorm.cli._text import paragraph, print_table
 from fastnorm.spec.arguments import OUTPUT_DTYPES
-from fastnorm.spec.describe import geometry_in_words
+from fastnorm.spec.configs.targets import Backend
+from fastnorm.spec.describe import geometry_in_words, output_in_words
 from fastnorm.spec.geometry import PassOrder, Size
 from fastnorm.spec.lowering import lower, place, shown
 from fastnorm.spec.normalization import PRESET_SOURCES, PRESETS, Normalization
 from fastnorm.spec.options import Order
 from fastnorm.spec.presets import TARGET_PRESETS, TARGET_SOURCES
 from fastnorm.spec.sizes import SizeRule
+from fastnorm.spec.target import Target
 from fastnorm.verification import oracle
 
 _CHANNELS = "RGB"
@@ -65,15 +67,34 @@ def run(args: argparse.Namespace) -> int:
     open_device(_CPU.type)
     if args.target is None:
         _print_presets()
-    elif args.target.upper() in TARGET_PRESETS:
-        _print_target(args.target.upper())
-        normalization = TARGET_PRESETS[args.target.upper()].normalization
-        _print_one(_in_order(normalization, args.order), args.target, args.value)
     else:
-        _print_one(_in_order(by_name(args.target), args.order), args.target, args.value)
+        _print_one(_in_order(_print_geometry_of(args.target, args.backend), args.order), args.target, args.value)
     print(f"\nWithout a GPU, what computes here is: {path_name(_CPU)}")
     print_advice(_CPU)
     return 0
+
+
+def _print_geometry_of(name: str, backend: Backend | None) -> Normalization:
+    """What is known of the geometry of a preset or a configuration; returns its normalisation."""
+    preset = TARGET_PRESETS.get(name.upper())
+    if backend is not None and (preset or name.lower() in PRESETS):
+        raise CommandError(
+            f"--backend: got {backend!r} for the preset {name}, expected a configuration to read with it"
+        )
+    if preset is not None:
+        print(paragraph(TARGET_SOURCES[name.upper()], f"{name.upper()}: ") + "\n")
+        _print_geometry(preset)
+        return preset.normalization
+    if name.lower() in PRESETS:
+        return by_name(name)
+    try:
+        target = Target.from_config(name, backend)
+    except (ImportError, OSError, TypeError, ValueError) as error:
+        normalization = by_name(name)  # says what is wrong with that
+        print(paragraph(str(error), "Geometry: ") + "\n")
+        return normalization
+    _print_geometry(target)
+    return target.normalization
 
 
 def _in_order(target: Normalization, order: Order | None) -> Normalization:
@@ -91,7 +112,7 @@ def _print_presets() -> None:
         rows.append((name, _triple(preset.mean), _triple(preset.std), f"{ends.min():.4f} to {ends.max():.4f}"))
     print_table(rows, "llll")
     for name, source in PRESET_SOURCES.items():
-        print(paragraph(source, f"{name:8}  "))
+        print(paragraph(source, f"{name:10}  "))
     print("\nTargets of fastnorm.fused_preprocess, and whose bits they give:\n")
     for name, source in TARGET_SOURCES.items():
         print(paragraph(source, f"{name:19}  "))
@@ -107,19 +128,26 @@ def _print_presets() -> None:
     print("explain FOLDER")
 
 
-def _print_target(name: str) -> None:
+def _print_geometry(target: Target) -> None:
     """What a target does before it normalises, and what sizes images get on the way."""
-    target, order = TARGET_PRESETS[name], PassOrder.of_pillow()
-    print(paragraph(TARGET_SOURCES[name], f"{name}: "))
-    print("\nAn image, in this order:\n")
+    print("An image, in this order:\n")
     for number, line in enumerate(geometry_in_words(target), 1):
         print(paragraph(line, f"  {number}. "))
     print()
     rows = [("an image of", "is resized to", "and becomes, height x width")]
-    for size in _EXAMPLE_SIZES:
-        lowered = lower(size, target, order)
-        rows.append((shown(size), shown(lowered.resized), shown(place(lowered, target, None).output)))
+    rows += [(shown(size), *_sizes(size, target)) for size in _EXAMPLE_SIZES]
     print_table(rows, "lll")
+    for line in output_in_words(target):
+        print(paragraph(line))
+    print()
+
+
+def _sizes(size: Size, target: Target) -> tuple[str, str]:
+    try:
+        lowered = lower(size, target, PassOrder.of_pillow())
+        return shown(lowered.resized), shown(place(lowered, target, None).output)
+    except ValueError as error:
+        return "refused", str(error)
 
 
 def _print_one(target: Normalization, argument: str, pixels: Sequence[int]) -> None:

@@ -1,1 +1,1 @@
-"""Adapters for other packages' loops and loaders, such as a Lightning callback. None yet."""
+"""Objects that other libraries take for their own, one module for each library; each is imported where it is used."""

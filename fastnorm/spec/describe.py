@@ -1,4 +1,4 @@
-"""A target's geometry in words, step by step."""
+"""A target in words: its geometry, step by step, and what else its output depends on."""
 
 from __future__ import annotations
 
@@ -32,6 +32,16 @@ def geometry_in_words(target: Target) -> list[str]:
     if target.crop is not None:
         lines.append(_crop(target.crop, target.crop_size, around))
     return lines or ["nothing: images keep their size"]
+
+
+def output_in_words(target: Target) -> list[str]:
+    """What the output of a target depends on beside its geometry and its normalisation; one line each."""
+    lines = []
+    if target.alpha is not None:
+        lines.append(f"Transparent pixels: {target.alpha}")
+    if not target.batch:
+        lines.append("The output is a list of tensors, one per image, as their sizes differ")
+    return lines
 
 
 def _step(step: Step, around: str) -> str:
@@ -77,3 +87,40 @@ def _around(pad: Pad | bool) -> str:
     if pad.value is not None:
         return f"around smaller images, the output holds {', '.join(f'{value:g}' for value in pad.value)}"
     return f"pixel values {pad.fill} around smaller images"
+
+
+def fields(target: Target) -> dict[str, object]:
+    """A target as JSON has it: numbers, strings, lists and dictionaries.
+
+    Example:
+        >>> fields(fastnorm.CLIP_224)["crop"]
+        {'size': [224, 224], 'position': 'transformers'}
+        >>> fields(fastnorm.SIGLIP_224)["size"]
+        [224, 224]
+
+    A size is a number (the short side), [height, width], or, of a rule, its name and what it is made with, as its
+    constructor is written in Python. So are the steps that come before the resize.
+    """
+    normalization = target.normalization
+    pad = target.padding
+    return {
+        "mean": list(normalization.mean),
+        "std": list(normalization.std),
+        "order": normalization.order,
+        "size": _plain(target.size),
+        "resample": target.resample,
+        "arithmetic": target.arithmetic,
+        "reducing_gap": target.reducing_gap,
+        "crop": target.crop
+        and {"size": _plain(target.crop_size or target.crop.size), "position": _plain(target.crop.position)},
+        "pad": {"mode": pad.mode, "fill": list(pad.fill), "value": _plain(pad.value)} if target.pad else None,
+        "alpha": target.alpha,
+        "exif": target.exif,
+        "before": [repr(step) for step in target.before],
+    }
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, tuple):
+        return list(value)
+    return value if value is None or isinstance(value, (int, str)) else repr(value)

@@ -144,13 +144,11 @@ def weights_around(centre: Doubles, scale: float, source: int, resample: Filter)
     first, stop = source_window(centre, scale, source, resample)
     count = stop - first
     inverse = 1.0 / max(scale, 1.0)
-    weight = np.zeros((len(centre), int(count.max())))
-    total = np.zeros(len(centre))
-    for tap in range(weight.shape[1]):
-        at_tap = np.where(tap < count, resample.weight((tap + first - centre + 0.5) * inverse), 0.0)
-        weight[:, tap] = at_tap
-        total += at_tap
-    np.divide(weight, total[:, None], out=weight, where=total[:, None] != 0)
+    taps = np.arange(int(count.max()))
+    distance = (taps + first[:, None] - centre[:, None] + 0.5) * inverse
+    weight = np.where(taps < count[:, None], resample.weight(distance.ravel()).reshape(distance.shape), 0.0)
+    total = np.add.accumulate(weight, axis=1)[:, -1:]  # tap by tap, as Pillow adds them: a sum would take them in pairs
+    np.divide(weight, total, out=weight, where=total != 0)
     return Weights(first.astype(np.int32), count.astype(np.int32), weight)
 
 

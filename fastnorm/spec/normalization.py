@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field
 from typing import Any
 
-from fastnorm.spec.configs.constants import float32, read_constants
+from fastnorm.spec.constants import float32, read_constants
 from fastnorm.spec.options import Order, check_order
 
 CHANNELS = 3
@@ -137,20 +137,23 @@ class Normalization:
 
         Args:
             config: A `preprocessor_config.json` (or the folder that holds it), its contents as a dict, or a loaded
-                transformers image processor. timm's and open_clip's `mean` / `std` are understood too.
+                transformers image processor. timm's and open_clip's `mean` / `std` are understood too. A model's name
+                on the Hugging Face Hub is looked up in the local cache, never downloaded.
 
         Returns:
             The normalisation, with the order "to_tensor"; mean 0 and std 1 where the configuration says `do_normalize:
-            false`.
+            false`. Of a processor object of transformers' torchvision backend, with its order, "fused" ("to_dtype"
+            without normalising).
 
         Raises:
-            FileNotFoundError: No such file, or a folder without a known configuration file.
+            FileNotFoundError: No such file, nothing of that name in the cache, or a folder without a known file.
             TypeError: Something else than a path, a mapping or a processor.
             ValueError: No mean and std, or a configuration that computes something else: one that does not rescale by
                 1/255 first (a rounded factor such as 0.0039215686 gives other bits), that reverses the channels, or
                 that normalises twice.
         """
-        return cls(*read_constants(config))
+        mean, std, name, order = read_constants(config)
+        return cls(mean, std, name, order=order)
 
 
 def _three(what: str, values: object) -> tuple[float, float, float]:
@@ -196,9 +199,10 @@ CLIP = Normalization(
 )
 IMAGENET = Normalization(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), name="imagenet")
 DINOV2 = Normalization(IMAGENET.mean, IMAGENET.std, name="dinov2")
+DINOV3_SAT = Normalization(mean=(0.430, 0.411, 0.296), std=(0.213, 0.156, 0.143), name="dinov3_sat")
 SIGLIP = Normalization(0.5, 0.5, name="siglip")
 
-PRESETS: Mapping[str, Normalization] = {p.name: p for p in (VAE, CLIP, IMAGENET, DINOV2, SIGLIP)}
+PRESETS: Mapping[str, Normalization] = {p.name: p for p in (VAE, CLIP, IMAGENET, DINOV2, DINOV3_SAT, SIGLIP)}
 
 # Where each preset's constants are published; `fastnorm explain` prints it.
 PRESET_SOURCES: Mapping[str, str] = {
@@ -208,6 +212,8 @@ PRESET_SOURCES: Mapping[str, str] = {
     "imagenet": "ImageNet statistics as torchvision's pretrained models use them; IMAGENET_DEFAULT_MEAN and "
     "IMAGENET_DEFAULT_STD in timm and transformers",
     "dinov2": "DINOv2's make_normalize_transform takes the ImageNet statistics",
+    "dinov3_sat": "DINOv3's models of satellite images (SAT-493M), as its README has them; so timm's "
+    "vit_large_patch16_dinov3.sat493m; DINOv3's other models take the ImageNet statistics",
     "siglip": "SigLIP's preprocessor_config.json: image_mean and image_std all 0.5 (IMAGENET_STANDARD_MEAN and "
     "IMAGENET_STANDARD_STD in transformers)",
 }

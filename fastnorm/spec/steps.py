@@ -18,7 +18,7 @@ from fastnorm.spec.sizes import Sides, SizeRule
 
 RANDOM: Placement = "random"
 CENTRES: Mapping[str, CropRule] = {rule.value: rule for rule in CropRule}
-BATCH = "batch"
+BATCH: Literal["batch"] = "batch"
 
 # Pillow's numbers of the filters, which transformers' configurations hold.
 PILLOW_FILTERS: Mapping[int, FilterName] = {

@@ -167,17 +167,24 @@ class Target:
         """Read a published image processor's configuration, whole: geometry, filter, arithmetic and normalisation.
 
         Example:
-            >>> Target.from_config("clip-vit-large-patch14", backend="pil") == fastnorm.CLIP_224  # a local folder
-            True
+            >>> clip = {"image_processor_type": "CLIPImageProcessor", "size": {"shortest_edge": 336}}
+            >>> target = Target.from_config(clip, backend="pil", dtype=torch.bfloat16)
+            >>> target.size, target.resample, target.crop_size, target.dtype
+            (336, 'bicubic', Size(height=224, width=224), torch.bfloat16)
+
+        Classes are understood one by one; the page on conformance lists them, and what is refused and why. Of classes
+        that cut a picture into patches, such as Qwen2-VL's, the target gives the pixels before they are cut.
 
         Args:
             source: A `preprocessor_config.json`, its folder or its contents as a dict; a transformers image processor
                 (or a processor that has one); timm's `pretrained_cfg` or `create_transform(...)`; open_clip's
-                `PreprocessCfg`; torchvision's `weights.transforms()`; diffusers' `VaeImageProcessor`. A model's name on
-                the Hugging Face Hub is looked up in the local cache, never downloaded.
+                `PreprocessCfg`; torchvision's `weights.transforms()`, or a `Compose`; diffusers' `VaeImageProcessor`. A
+                model's name on the Hugging Face Hub is looked up in the local cache, never downloaded. A file of
+                transformers needs the package, whose classes hold the defaults of what it leaves out.
             backend: Whose pixels a transformers configuration asks for: "pil" (Pillow's) or "torchvision" (torch's
                 arithmetic, the default of transformers 5). None: an object's own; of a configuration, what transformers
-                itself would take, "torchvision" where the class has it.
+                itself would take, "torchvision" where the class has it. Of a torchvision Compose, what it is given:
+                "pil", images (the default where it takes both), or "torchvision", uint8 tensors.
             **changes: Arguments of `Target` to set otherwise, such as `dtype=torch.bfloat16`.
 
         Returns:
@@ -185,6 +192,7 @@ class Target:
 
         Raises:
             FileNotFoundError: No such file, or not in the local cache.
+            ImportError: A transformers file without transformers.
             TypeError: Something else than the above.
             ValueError: A class or a setting that is not reproduced: which, why, and what to do instead.
         """

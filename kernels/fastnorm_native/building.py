@@ -20,7 +20,9 @@ SOURCES = Path(__file__).parent / "src"
 LIBRARY_NAME = "libfastnorm.so"
 
 # -ffp-contract=off: a compiler that fuses multiplications with additions computes other bits.
-FLAGS = ("-std=c11", "-O3", "-fPIC", "-fvisibility=hidden", "-ffp-contract=off", "-pthread")
+# -fno-trapping-math: nobody looks at the processor's exception flags, for which gcc would keep branches in loops. It
+# changes no value.
+FLAGS = ("-std=c11", "-O3", "-fPIC", "-fvisibility=hidden", "-ffp-contract=off", "-fno-trapping-math", "-pthread")
 STRIPPED = ("-g0", "-Wl,-s")
 WARNINGS = ("-Wall", "-Wextra", "-Werror")
 

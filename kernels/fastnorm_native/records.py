@@ -35,10 +35,19 @@ class NormalizationRecord(ctypes.Structure):
     )
 
 
-# These two are made anew for every call, which `struct` does in a microsecond; all fields are 64-bit integers.
+# These are made anew for every call, which `struct` does in a microsecond; all fields are 64-bit integers but those
+# that are called floats.
 JOB_FIELDS = 12  # pixels, images, height, width, four strides, instructions, threads, streaming, outputs
 OUTPUT_FIELDS = 7  # address, normalization, dtype, four strides
-WORD = struct.calcsize("=q")
+# values, dtype, four strides; output, dtype, four strides; images, height, width; instructions, threads, whether there
+# is a target; as floats two means and standard deviations of three channels
+INVERSE_JOB_FIELDS, INVERSE_JOB_FLOATS = 18, 12
+WORD, FLOAT = struct.calcsize("=q"), struct.calcsize("=f")
 
 # Their sizes in bytes, in the order of the header's list.
-RECORD_SIZES = (ctypes.sizeof(NormalizationRecord), OUTPUT_FIELDS * WORD, JOB_FIELDS * WORD)
+RECORD_SIZES = (
+    ctypes.sizeof(NormalizationRecord),
+    OUTPUT_FIELDS * WORD,
+    JOB_FIELDS * WORD,
+    INVERSE_JOB_FIELDS * WORD + INVERSE_JOB_FLOATS * FLOAT,
+)

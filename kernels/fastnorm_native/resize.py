@@ -1,4 +1,4 @@
-"""Resizing, cropping and normalising by the native code, with Pillow's pixels.
+"""Resizing, cropping and normalising by the native code, with Pillow's pixels or torch's.
 
 An axis becomes a `Table`, two of them a `Crop`, and `resize` writes all crops of an image in one walk over its rows.
 Where only a part of the image can be had at a time, a `Walk` takes one part after the other.
@@ -14,11 +14,16 @@ from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import NamedTuple
 
+import numpy as np
+import numpy.typing as npt
+
 from .loading import Library
 from .records import Instructions
 
 # As src/resize.h numbers them, with the distance from which a filter is zero, in output pixels.
 FILTERS = {"box": (0, 0.5), "bilinear": (1, 1.0), "hamming": (2, 1.0), "bicubic": (3, 2.0), "lanczos": (4, 3.0)}
+# Whose way to round the weights.
+ARITHMETICS = {"pillow": 0, "torch": 1}
 
 # Rows that a walk takes in one step.
 STEP = 4
@@ -35,6 +40,13 @@ _COLUMNS, _ROWS = 0, 1
 _DONE, _NO_MEMORY = 0, 1
 
 
+class Kernel(NamedTuple):
+    """How an axis is resized: one of `FILTERS`, and one of `ARITHMETICS`."""
+
+    filter: str
+    arithmetic: str
+
+
 class Axis(NamedTuple):
     """Pixels `start` to `start + length` of an axis that is resized from `source` to `resized` pixels."""
 
@@ -48,13 +60,14 @@ class Table:
     """Which source pixels make each pixel of an axis, and how much each counts, packed for an instruction set."""
 
     def __init__(
-        self, library: Library, instructions: Instructions, filter_name: str, kind: int, axis: Axis, mirrored: bool
+        self, library: Library, instructions: Instructions, kernel: Kernel, kind: int, axis: Axis, mirrored: bool
     ) -> None:
         self.address: int | None = None
         self._functions = _functions(library)
         status = ctypes.c_int32()
+        numbers = (FILTERS[kernel.filter][0], ARITHMETICS[kernel.arithmetic])
         self.address = self._functions.fastnorm_table_new(
-            kind, FILTERS[filter_name][0], *axis, mirrored, instructions, ctypes.byref(status)
+            kind, *numbers, *axis, mirrored, instructions, ctypes.byref(status)
         )
         if self.address is None:
             raise _error(status.value, f"a table for {axis}")
@@ -63,13 +76,11 @@ class Table:
         if self.address is not None:
             self._functions.fastnorm_table_free(self.address)
 
-    def unpacked(self, width: int) -> list[list[int]]:
+    def unpacked(self, width: int) -> npt.NDArray[np.int32]:
         """For each pixel, the weights of source pixels 0 to `width`, as integers with 22 bits behind the point."""
-        assert self.address is not None
-        count = self._functions.fastnorm_table_count(self.address)
-        fixed = ((ctypes.c_int32 * width) * count)()
-        self._functions.fastnorm_table_unpack(self.address, width, fixed)
-        return [list(row) for row in fixed]
+        fixed = np.empty((self._functions.fastnorm_table_count(self.address), width), np.int32)
+        self._functions.fastnorm_table_unpack(self.address, width, fixed.ctypes.data)
+        return fixed
 
 
 class Pixels(NamedTuple):
@@ -121,26 +132,31 @@ class Extent(NamedTuple):
 
 
 def columns_table(
-    library: Library, instructions: Instructions, filter_name: str, axis: Axis, mirrored: bool = False
+    library: Library, instructions: Instructions, kernel: Kernel, axis: Axis, mirrored: bool = False
 ) -> Table:
     """The table of an image's columns, in reverse order if they are mirrored."""
-    make = _kept_table if _about_bytes(filter_name, axis) <= KEPT_TABLE_BYTES else Table
-    return make(library, instructions, filter_name, _COLUMNS, axis, mirrored)
+    make = _kept_table if _about_bytes(kernel, axis) <= KEPT_TABLE_BYTES else Table
+    return make(library, instructions, kernel, _COLUMNS, axis, mirrored)
 
 
-def rows_table(library: Library, instructions: Instructions, filter_name: str, axis: Axis) -> Table:
+def rows_table(library: Library, instructions: Instructions, kernel: Kernel, axis: Axis) -> Table:
     """The table of an image's rows."""
-    make = _kept_table if _about_bytes(filter_name, axis) <= KEPT_TABLE_BYTES else Table
-    return make(library, instructions, filter_name, _ROWS, axis, False)
+    make = _kept_table if _about_bytes(kernel, axis) <= KEPT_TABLE_BYTES else Table
+    return make(library, instructions, kernel, _ROWS, axis, False)
 
 
-def can_resize(filter_name: str, columns: Axis, rows: Axis, vertical_first: bool) -> bool:
-    """Whether the native code takes an image: it has the filter, and there is room for the rows between the passes."""
-    if filter_name not in FILTERS or max(columns.source, columns.resized, rows.source, rows.resized) > MAX_SIDE:
+def has(kernel: Kernel) -> bool:
+    """Whether the native code has the filter, and the way to round its weights."""
+    return kernel.filter in FILTERS and kernel.arithmetic in ARITHMETICS
+
+
+def can_resize(kernel: Kernel, columns: Axis, rows: Axis, vertical_first: bool) -> bool:
+    """Whether the native code takes an image: it has the kernel, and there is room for the rows between the passes."""
+    if not has(kernel) or max(columns.source, columns.resized, rows.source, rows.resized) > MAX_SIDE:
         return False
-    depth = 1 << (_most_groups(filter_name, rows) - 1).bit_length()
+    depth = 1 << (_most_groups(kernel, rows) - 1).bit_length()
     # Before the columns are resized, a row has those that the crop is made of, of up to 4 bytes.
-    reach = math.ceil(columns.length * columns.source / columns.resized) + 4 * (_most_groups(filter_name, columns) + 2)
+    reach = math.ceil(columns.length * columns.source / columns.resized) + 4 * (_most_groups(kernel, columns) + 2)
     line = 4 * reach if vertical_first else 3 * (columns.length + 64)
     return 4 * depth * (line + 64) <= MOST_RING_BYTES
 
@@ -239,7 +255,7 @@ def _functions(library: Library) -> ctypes.CDLL:
     functions = library.functions
     address, integer = ctypes.c_void_p, ctypes.c_int32
     functions.fastnorm_table_new.restype = address
-    functions.fastnorm_table_new.argtypes = (*(integer,) * 8, address)
+    functions.fastnorm_table_new.argtypes = (*(integer,) * 9, address)
     functions.fastnorm_table_free.argtypes = (address,)
     functions.fastnorm_table_free.restype = None
     functions.fastnorm_table_count.argtypes = (address,)
@@ -266,13 +282,13 @@ def _error(status: int, what: str) -> Exception:
 _kept_table = functools.lru_cache(maxsize=KEPT_TABLES)(Table)
 
 
-def _most_groups(filter_name: str, axis: Axis) -> int:
+def _most_groups(kernel: Kernel, axis: Axis) -> int:
     """At least the number of groups of four that a window of the axis touches."""
     if axis.source == axis.resized:
         return 1
-    taps = 2 * math.ceil(FILTERS[filter_name][1] * max(1.0, axis.source / axis.resized)) + 1
+    taps = 2 * math.ceil(FILTERS[kernel.filter][1] * max(1.0, axis.source / axis.resized)) + 1
     return (taps + 3 + 3) // 4
 
 
-def _about_bytes(filter_name: str, axis: Axis) -> int:
-    return 12 * axis.length * _most_groups(filter_name, axis)
+def _about_bytes(kernel: Kernel, axis: Axis) -> int:
+    return 12 * axis.length * _most_groups(kernel, axis)

@@ -15,7 +15,7 @@ import torch
 from torch.autograd.graph import increment_version
 
 from fastnorm.spec.normalization import Normalization
-from fastnorm_native import Instructions, Library, library, normalize, status
+from fastnorm_native import Instructions, Library, inverse, library, normalize, status
 
 VARIABLE = "FASTNORM_CPU"
 AUTO, TORCH = "auto", "torch"
@@ -45,6 +45,27 @@ class Engine:
         prepared = [normalize.prepared(self.library, target.mean, target.std, target.order) for target in targets]
         normalize.normalize(self.library, self.instructions, planes, prepared, outputs, torch.get_num_threads())
         increment_version(outputs)  # autograd learns of a write that torch has not seen
+
+    def can_invert(self, values: torch.Tensor, output: torch.Tensor) -> bool:
+        """Whether `denormalize` and `renormalize` take these tensors; others take the torch path."""
+        return inverse.can_invert(values, output)
+
+    def denormalize(self, values: torch.Tensor, source: Normalization, output: torch.Tensor) -> None:
+        """Fill a uint8 or float output from normalised values (N, 3, H, W)."""
+        self._invert(values, source, None, output)
+
+    def renormalize(
+        self, values: torch.Tensor, source: Normalization, target: Normalization, output: torch.Tensor
+    ) -> None:
+        """Fill a float output from values (N, 3, H, W) of another normalisation."""
+        self._invert(values, source, inverse.Constants(target.mean, target.std), output)
+
+    def _invert(
+        self, values: torch.Tensor, source: Normalization, target: inverse.Constants | None, output: torch.Tensor
+    ) -> None:
+        constants = inverse.Constants(source.mean, source.std)
+        inverse.invert(self.library, self.instructions, values, constants, target, output, torch.get_num_threads())
+        increment_version([output])  # autograd learns of a write that torch has not seen
 
 
 @functools.cache

@@ -24,7 +24,7 @@ from fastnorm.spec.filters import Filter
 from fastnorm.spec.geometry import Geometry
 from fastnorm_native import arrow, resize
 from fastnorm_native.normalize import DTYPES, prepared
-from fastnorm_native.resize import Axis, Crop, Output, Pixels
+from fastnorm_native.resize import Axis, Crop, Kernel, Output, Pixels
 
 # An image of several memory blocks is copied in strips of this many bytes, which stay in a core's cache.
 STRIP_BYTES = 1 << 20
@@ -35,7 +35,7 @@ BAND_PIXELS = 1 << 18
 
 def suits(job: TargetJob) -> bool:
     """Whether the walk has a target's filter, and its way to crop and pad."""
-    if job.resample.arithmetic != "pillow" or job.resample.name not in resize.FILTERS:
+    if not resize.has(kernel_of(job.resample)):
         return False
     return all(
         geometry.box is None and (geometry.pad.is_black or not geometry.is_padded) for geometry in job.geometries
@@ -45,7 +45,7 @@ def suits(job: TargetJob) -> bool:
 def takes(job: TargetJob, index: int) -> bool:
     """Whether the walk takes an image for a target that suits it."""
     geometry = job.geometries[index]
-    return _can_resize(job.resample.name, *_axes(geometry), geometry.vertical_first) and _is_aligned(job.output)
+    return _can_resize(kernel_of(job.resample), *_axes(geometry), geometry.vertical_first) and _is_aligned(job.output)
 
 
 def preprocess(engine: Engine, images: Sequence[Picture], jobs: Sequence[TargetJob]) -> None:
@@ -142,18 +142,23 @@ def _write_by_strips(
 # --- records
 
 
+def kernel_of(resample: Filter) -> Kernel:
+    """A filter as the native code knows it."""
+    return Kernel(resample.name, resample.arithmetic)
+
+
 def _three(strides: Sequence[int]) -> tuple[int, int, int]:
     rows, columns, channels = strides
     return rows, columns, channels
 
 
 def _crop(engine: Engine, view: _View, index: int) -> Crop:
-    geometry, resample = view.geometries[index], view.resample.name
+    geometry, kernel = view.geometries[index], kernel_of(view.resample)
     rows, columns = geometry.rows, geometry.columns
     column_axis, row_axis = _axes(geometry)
     return Crop(
-        resize.columns_table(engine.library, engine.instructions, resample, column_axis, columns.mirrored),
-        resize.rows_table(engine.library, engine.instructions, resample, row_axis),
+        resize.columns_table(engine.library, engine.instructions, kernel, column_axis, columns.mirrored),
+        resize.rows_table(engine.library, engine.instructions, kernel, row_axis),
         geometry.vertical_first,
         rows.mirrored,
         rows.offset,

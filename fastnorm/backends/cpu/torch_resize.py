@@ -1,4 +1,7 @@
-"""Resizing by torch itself, one axis a call: the pixels of antialiased `interpolate` of uint8 tensors."""
+"""Resizing by torch itself, one axis a call: the pixels of antialiased `interpolate` of uint8 tensors.
+
+Where there is no native code, and for what the native code does not take.
+"""
 
 from __future__ import annotations
 

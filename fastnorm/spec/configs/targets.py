@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from fastnorm.spec.configs import diffusers, open_clip, timm, torchvision, transformers
-from fastnorm.spec.configs.constants import load_config
+from fastnorm.spec.constants import load_config
 
 Backend = Literal["pil", "torchvision"]
 Arguments = dict[str, Any]  # of Target: read here, checked there
@@ -19,6 +19,7 @@ _READERS: Mapping[str, Callable[[object, str, Backend | None], Arguments]] = {
     "torchvision": torchvision.read,
     "diffusers": diffusers.read,
 }
+_OF_TRANSFORMERS = ("image_processor_type", "feature_extractor_type", "image_processor")
 
 
 def read_target(source: object, backend: Backend | None) -> Arguments:
@@ -47,10 +48,14 @@ def _library_of(source: object) -> str:
 
 
 def _library_of_keys(values: Mapping[str, Any]) -> str:
+    if any(key in values for key in _OF_TRANSFORMERS):  # some of which have timm's crop_pct too
+        return "transformers"
     if "_class_name" in values or "_diffusers_version" in values:
         return "diffusers"
     if "preprocess_cfg" in values or "resize_mode" in values:
         return "open_clip"
     if "pretrained_cfg" in values or "input_size" in values or "crop_pct" in values:
         return "timm"
+    if "vae_scale_factor" in values:  # a processor's config, which does not name the class
+        return "diffusers"
     return "transformers"

@@ -20,7 +20,7 @@ enum {
     FASTNORM_INSTRUCTION_SETS
 };
 
-// Output dtypes.
+// Dtypes.
 enum { FASTNORM_FLOAT32, FASTNORM_FLOAT16, FASTNORM_BFLOAT16, FASTNORM_UINT8 };
 
 // The orders of the steps.
@@ -75,8 +75,37 @@ typedef struct {
     fastnorm_output output[];
 } fastnorm_normalize_job;
 
+// The way back: for every normalised value y of whichever order, with each operation rounded to float32
+//
+//     t = y * std;  p = t + mean
+//
+//     as uint8:      v = p * 255, then the nearest of the integers 0 to 255, halves to even; NaN is 0
+//     as a float:    p within 0 to 1; NaN stays NaN
+//     renormalised:  d = p - target mean;  z = d / target std
+//
+// and one rounding to the output's dtype.
+typedef struct {
+    const void *values;
+    int64_t dtype; // not FASTNORM_UINT8
+    fastnorm_strides strides;
+    void *output; // its address and that of the values are multiples of their elements' sizes
+    int64_t output_dtype;
+    fastnorm_strides output_strides;
+    int64_t images, height, width;
+    int64_t instructions;
+    int64_t threads;      // at most; the caller is one of them
+    int64_t renormalizes; // whether there is a target; then the output's dtype is not FASTNORM_UINT8
+    float mean[FASTNORM_CHANNELS], std[FASTNORM_CHANNELS];
+    float target_mean[FASTNORM_CHANNELS], target_std[FASTNORM_CHANNELS];
+} fastnorm_inverse_job;
+
 // Records that the host has a counterpart of; it compares their sizes.
-enum { FASTNORM_NORMALIZATION_RECORD, FASTNORM_OUTPUT_RECORD, FASTNORM_NORMALIZE_JOB_RECORD };
+enum {
+    FASTNORM_NORMALIZATION_RECORD,
+    FASTNORM_OUTPUT_RECORD,
+    FASTNORM_NORMALIZE_JOB_RECORD,
+    FASTNORM_INVERSE_JOB_RECORD
+};
 
 FASTNORM_EXPORT const char *fastnorm_fingerprint(void); // of the sources and flags that it was compiled from
 FASTNORM_EXPORT int64_t fastnorm_record_size(int32_t record);
@@ -85,5 +114,6 @@ FASTNORM_EXPORT int32_t fastnorm_self_test(void);       // 0, or a number that n
 FASTNORM_EXPORT void fastnorm_prepare(fastnorm_normalization *prepared, const float *mean, const float *std,
                                       int32_t order);
 FASTNORM_EXPORT void fastnorm_normalize(const fastnorm_normalize_job *job);
+FASTNORM_EXPORT void fastnorm_inverse(const fastnorm_inverse_job *job);
 
 #endif

@@ -1,4 +1,5 @@
-// float32 to the half types, rounded to nearest even. No input is a NaN: a finite difference divided by a positive std.
+// float32 and the half types. float32 is rounded to nearest even, and NaN stays NaN. Without branches: compilers turn these
+// into vector code.
 #ifndef FASTNORM_HALF_H
 #define FASTNORM_HALF_H
 
@@ -11,22 +12,38 @@ static inline uint32_t float_bits(float value) {
     return bits;
 }
 
-static inline uint16_t bfloat16_of(float value) {
-    const uint32_t bits = float_bits(value);
-    return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16); // infinity stays what it is
+static inline float float_of_bits(uint32_t bits) {
+    float value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
 }
 
-static inline uint16_t float16_of(float value) {
+enum { FLOAT32_INFINITY = 0x7f800000 };
+
+static inline uint16_t bfloat16_of(float value) {
     const uint32_t bits = float_bits(value);
-    const uint32_t sign = bits >> 16 & 0x8000, magnitude = bits & 0x7fffffff;
-    if (magnitude >= 0x477ff000) return (uint16_t)(sign | 0x7c00); // 65520 and above round to infinity
-    const int32_t exponent = (int32_t)(magnitude >> 23) - 127;
-    if (exponent < -25) return (uint16_t)sign; // less than half of the smallest subnormal
-    // Below 2^-14 numbers are multiples of 2^-24: the mantissa moves further, with its leading one.
-    const int32_t shift = exponent < -14 ? -1 - exponent : 13;
-    const uint32_t mantissa = exponent < -14 ? (magnitude & 0x7fffff) | 0x800000 : magnitude - (112u << 23);
-    const uint32_t half = (1u << (shift - 1)) - 1 + (mantissa >> shift & 1);
-    return (uint16_t)(sign | (mantissa + half) >> shift);
+    const uint32_t rounded = (bits + 0x7fff + (bits >> 16 & 1)) >> 16; // infinity stays what it is
+    return (uint16_t)((int32_t)(bits & 0x7fffffff) > FLOAT32_INFINITY ? 0x7fc0 : rounded);
+}
+
+static inline float float_of_bfloat16(uint16_t half) { return float_of_bits((uint32_t)half << 16); }
+
+static inline uint16_t float16_of(float value) {
+    const uint32_t bits = float_bits(value), sign = bits >> 16 & 0x8000;
+    const int32_t magnitude = (int32_t)(bits & 0x7fffffff);
+    // Below 2^-14 numbers are multiples of 2^-24, which is the last place of 0.5.
+    const uint32_t subnormal = float_bits(float_of_bits((uint32_t)magnitude) + 0.5f) - 0x3f000000;
+    const uint32_t normal = ((uint32_t)magnitude - (112u << 23) + 0xfff + ((uint32_t)magnitude >> 13 & 1)) >> 13;
+    const uint32_t infinite = magnitude > FLOAT32_INFINITY ? 0x7e00 : 0x7c00;
+    const uint32_t finite = magnitude < 0x38800000 ? subnormal : normal;
+    return (uint16_t)(sign | (magnitude >= 0x477ff000 ? infinite : finite)); // 65520 and above round to infinity
+}
+
+static inline float float_of_float16(uint16_t half) {
+    const int32_t magnitude = (half & 0x7fff) << 13; // the bits of 2^-112 times the number
+    const uint32_t rest = magnitude >= 0x7c00 << 13 ? FLOAT32_INFINITY : 0;
+    const float value = float_of_bits((uint32_t)magnitude) * 0x1p112f;
+    return float_of_bits(float_bits(value) | rest | (uint32_t)(half & 0x8000) << 16);
 }
 
 #endif

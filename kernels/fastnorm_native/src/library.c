@@ -13,6 +13,7 @@ int64_t fastnorm_record_size(int32_t record) {
     case FASTNORM_NORMALIZATION_RECORD: return sizeof(fastnorm_normalization);
     case FASTNORM_OUTPUT_RECORD: return sizeof(fastnorm_output);
     case FASTNORM_NORMALIZE_JOB_RECORD: return sizeof(fastnorm_normalize_job);
+    case FASTNORM_INVERSE_JOB_RECORD: return sizeof(fastnorm_inverse_job);
     default: return -1;
     }
 }

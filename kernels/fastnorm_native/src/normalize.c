@@ -3,20 +3,19 @@
 #include <string.h>
 #include <xmmintrin.h>
 
-#include "fastnorm.h"
+#include "batch_axes.h"
 #include "normalize_kernels.h"
 #include "parallel.h"
 
 enum {
-    CHUNK = 512,     // pixels: 3 KiB of codes, in both arrangements
-    UNIT = 1 << 15, // pixels that a thread takes at once, some tens of microseconds
-    MOST_OUTPUTS = 16  // from one read; more take another
+    CHUNK = 512,      // pixels: 3 KiB of codes, in both arrangements
+    MOST_OUTPUTS = 16 // from one read; more take another
 };
 
 // A job whose axes may have been joined.
 typedef struct {
     const uint8_t *pixels;
-    int64_t images, height, width;
+    batch_shape shape;
     fastnorm_strides strides;
     const normalize_kernels *kernels;
     bool streaming;
@@ -35,21 +34,7 @@ typedef struct {
     _Alignas(64) uint8_t pixel_memory[FASTNORM_CHANNELS * CHUNK];
 } chunk;
 
-typedef struct {
-    int64_t image, row, column;
-} place;
-
-static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
-
-static int64_t element_at(const fastnorm_strides *strides, place at) {
-    return at.image * strides->image + at.row * strides->row + at.column * strides->column;
-}
-
-static bool is_interleaved(const fastnorm_strides *strides) {
-    return strides->channel == 1 && strides->column == FASTNORM_CHANNELS;
-}
-
-static const normalize_kernels *kernels_of(int64_t instructions) {
+const normalize_kernels *normalize_kernels_of(int64_t instructions) {
     switch (instructions) {
     case FASTNORM_VNNI: return &normalize_vnni;
     case FASTNORM_AVX2: return &normalize_avx2;
@@ -140,59 +125,14 @@ static void write_columns(const normalize_task *task, place at, int64_t end) {
     }
 }
 
-// --- units: some rows of an image, or a part of a long row
+// --- units of work
 
-static int64_t rows_in_unit(const normalize_task *task) {
-    return task->width >= UNIT ? 1 : smaller(task->height, UNIT / task->width);
-}
-
-static int64_t units_along(int64_t length, int64_t step) { return (length + step - 1) / step; }
-
-static void write_unit(const void *argument, int64_t unit) {
+static void write_unit(const void *argument, int64_t index) {
     const normalize_task *task = argument;
-    const int64_t rows = rows_in_unit(task);
-    const int64_t across = units_along(task->width, UNIT), down = units_along(task->height, rows);
-    const int64_t first_column = unit % across * UNIT, first_row = unit / across % down * rows;
-    const int64_t end_column = smaller(first_column + UNIT, task->width);
-    const int64_t end_row = smaller(first_row + rows, task->height);
-    for (int64_t row = first_row; row < end_row; row++) {
-        const place first = {.image = unit / across / down, .row = row, .column = first_column};
-        write_columns(task, first, end_column);
-    }
+    const unit_of_work unit = unit_at(&task->shape, index);
+    place at = unit.first;
+    for (; at.row < unit.end_row; at.row++) write_columns(task, at, unit.end_column);
     if (task->streaming) _mm_sfence(); // other threads see the values once they know that the unit is done
-}
-
-// --- fewer axes where memory allows it, so that runs are long
-
-static fastnorm_strides *strides_of(normalize_task *task, int64_t tensor) {
-    return tensor == 0 ? &task->strides : &task->output[tensor - 1].strides;
-}
-
-static void join_rows(normalize_task *task) {
-    for (int64_t i = 0; i <= task->outputs && task->width > 1; i++) {
-        const fastnorm_strides *strides = strides_of(task, i);
-        if (strides->row != task->width * strides->column) return;
-    }
-    for (int64_t i = 0; i <= task->outputs && task->width == 1; i++) {
-        fastnorm_strides *strides = strides_of(task, i);
-        strides->column = strides->row;
-    }
-    task->width *= task->height;
-    task->height = 1;
-}
-
-static void join_images(normalize_task *task) {
-    if (task->height > 1) return;
-    for (int64_t i = 0; i <= task->outputs && task->width > 1; i++) {
-        const fastnorm_strides *strides = strides_of(task, i);
-        if (strides->image != task->width * strides->column) return;
-    }
-    for (int64_t i = 0; i <= task->outputs && task->width == 1; i++) {
-        fastnorm_strides *strides = strides_of(task, i);
-        strides->column = strides->image;
-    }
-    task->width *= task->images;
-    task->images = 1;
 }
 
 // --- the call
@@ -200,19 +140,17 @@ static void join_images(normalize_task *task) {
 static void normalize_some(const fastnorm_normalize_job *job, int64_t first, int64_t count) {
     normalize_task task = {
         .pixels = job->pixels,
-        .images = job->images,
-        .height = job->height,
-        .width = job->width,
+        .shape = {job->images, job->height, job->width},
         .strides = job->strides,
-        .kernels = kernels_of(job->instructions),
+        .kernels = normalize_kernels_of(job->instructions),
         .streaming = job->streaming,
         .outputs = count,
     };
     memcpy(task.output, job->output + first, sizeof(fastnorm_output) * (size_t)count);
-    join_rows(&task);
-    join_images(&task);
-    const int64_t units = task.images * units_along(task.height, rows_in_unit(&task)) * units_along(task.width, UNIT);
-    run_units(write_unit, &task, units, job->threads);
+    fastnorm_strides *tensors[1 + MOST_OUTPUTS] = {&task.strides};
+    for (int64_t i = 0; i < count; i++) tensors[1 + i] = &task.output[i].strides;
+    join_axes(&task.shape, tensors, 1 + count);
+    run_units(write_unit, &task, count_units(&task.shape), job->threads);
 }
 
 void fastnorm_normalize(const fastnorm_normalize_job *job) {

@@ -29,6 +29,8 @@ typedef struct {
 
 extern const normalize_kernels normalize_portable, normalize_avx2, normalize_vnni;
 
+const normalize_kernels *normalize_kernels_of(int64_t instructions);
+
 // Whether every kernel of the instruction sets up to the best one gives every code's value.
 bool normalize_self_test(int32_t best_instructions);
 

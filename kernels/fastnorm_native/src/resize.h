@@ -1,4 +1,4 @@
-// Resizing as Pillow does, cropping and normalising: what the library exports for it. Python's side is resize.py.
+// Resizing as Pillow or torch does, cropping and normalising: what the library exports for it. Python's side is resize.py.
 #ifndef FASTNORM_RESIZE_H
 #define FASTNORM_RESIZE_H
 
@@ -12,6 +12,12 @@ typedef enum {
     FASTNORM_LANCZOS,
     FASTNORM_FILTERS
 } fastnorm_filter;
+
+// Whose way to round the weights: nothing else differs, so that tables of both may be walked with.
+typedef enum {
+    FASTNORM_PILLOW, // to 22 fraction bits
+    FASTNORM_TORCH,  // to int16, with as many fraction bits as the largest weight of the whole axis leaves room for
+} fastnorm_arithmetic;
 
 typedef enum {
     FASTNORM_DONE,
@@ -27,8 +33,9 @@ typedef enum { FASTNORM_COLUMNS, FASTNORM_ROWS } fastnorm_axis;
 
 // Pixels `start` to `start + count` of an axis that is resized from `source` to `resized` pixels, in reverse order if
 // `mirrored` (columns only). NULL and why in `status`, if it cannot be made.
-FASTNORM_EXPORT fastnorm_table *fastnorm_table_new(fastnorm_axis axis, fastnorm_filter filter, int32_t source,
-                                                   int32_t resized, int32_t start, int32_t count, int32_t mirrored,
+FASTNORM_EXPORT fastnorm_table *fastnorm_table_new(fastnorm_axis axis, fastnorm_filter filter,
+                                                   fastnorm_arithmetic arithmetic, int32_t source, int32_t resized,
+                                                   int32_t start, int32_t count, int32_t mirrored,
                                                    int32_t instructions, int32_t *status);
 FASTNORM_EXPORT void fastnorm_table_free(fastnorm_table *table);
 // For tests: how many pixels it makes, and the weights that source pixels 0 to `width` have in each, fixed[count][width].

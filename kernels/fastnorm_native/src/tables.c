@@ -1,4 +1,5 @@
-// Which source pixels make an output pixel, and how much each counts: Pillow's double arithmetic, operation by operation.
+// Which source pixels make an output pixel, and how much each counts: Pillow's double arithmetic, operation by operation,
+// which is torch's too.
 #include "tables.h"
 
 #include <math.h>
@@ -58,6 +59,7 @@ typedef struct {
     int32_t source;
     double scale, support, inverse;
     bool identity; // an axis that keeps its size has no pass
+    int32_t bits;  // fraction bits of the weights
 } resampling;
 
 typedef struct {
@@ -67,13 +69,21 @@ typedef struct {
 static resampling resampling_of(const filter *filter, int32_t source, int32_t resized) {
     const double scale = (double)source / resized;
     const double widening = scale < 1.0 ? 1.0 : scale; // a filter widens when an image shrinks, not when it grows
-    return (resampling){filter, source, scale, filter->support * widening, 1.0 / widening, source == resized};
+    return (resampling){.filter = filter,
+                        .source = source,
+                        .scale = scale,
+                        .support = filter->support * widening,
+                        .inverse = 1.0 / widening,
+                        .identity = source == resized,
+                        .bits = FRACTION_BITS};
 }
 
 static int32_t most_taps(const resampling *r) { return r->identity ? 1 : (int32_t)ceil(r->support) * 2 + 1; }
 
-static int32_t fixed_point(double weight) {
-    return (int32_t)((weight < 0 ? -0.5 : 0.5) + weight * (double)ONE); // truncates towards zero
+// Rounded to so many fraction bits, as an integer of which ONE is 1.0.
+static int32_t fixed_point(double weight, int32_t bits) {
+    const int32_t rounded = (int32_t)((weight < 0 ? -0.5 : 0.5) + weight * (double)(1 << bits)); // truncates towards zero
+    return rounded * (1 << (FRACTION_BITS - bits));
 }
 
 // Weights that round to zero at either end are left out: they make no difference to the sum.
@@ -97,23 +107,40 @@ static window window_of(const resampling *r, int32_t pixel) {
     return (window){first, stop - first};
 }
 
+// Writes the weights of a resized pixel.
+static void weigh(const resampling *r, int32_t pixel, window w, double *exact) {
+    const double centre = centre_of(r, pixel);
+    double total = 0.0;
+    for (int32_t tap = 0; tap < w.taps; tap++) {
+        exact[tap] = r->filter->weight((tap + w.first - centre + 0.5) * r->inverse);
+        total += exact[tap];
+    }
+    for (int32_t tap = 0; tap < w.taps && total != 0.0; tap++) exact[tap] /= total;
+}
+
 // Writes the weights of a resized pixel in fixed point; `exact` has room for as many.
-static window weigh(const resampling *r, int32_t pixel, double *exact, int32_t *fixed) {
+static window weigh_fixed(const resampling *r, int32_t pixel, double *exact, int32_t *fixed) {
     const window all = window_of(r, pixel);
     if (r->identity) {
         fixed[0] = ONE;
         return all;
     }
-    const double centre = centre_of(r, pixel);
-    double total = 0.0;
-    for (int32_t tap = 0; tap < all.taps; tap++) {
-        exact[tap] = r->filter->weight((tap + all.first - centre + 0.5) * r->inverse);
-        total += exact[tap];
-    }
-    for (int32_t tap = 0; tap < all.taps; tap++) {
-        fixed[tap] = fixed_point(total != 0.0 ? exact[tap] / total : exact[tap]);
-    }
+    weigh(r, pixel, all, exact);
+    for (int32_t tap = 0; tap < all.taps; tap++) fixed[tap] = fixed_point(exact[tap], r->bits);
     return trimmed(all, fixed);
+}
+
+// The most fraction bits with which int16 holds the weights of all pixels.
+static int32_t int16_precision(const resampling *r, int32_t resized, double *exact) {
+    double largest = 0.0;
+    for (int32_t pixel = 0; pixel < resized; pixel++) {
+        const window w = window_of(r, pixel);
+        weigh(r, pixel, w, exact);
+        for (int32_t tap = 0; tap < w.taps; tap++) largest = exact[tap] > largest ? exact[tap] : largest;
+    }
+    int32_t bits = 0;
+    while (bits < FRACTION_BITS && (int32_t)(0.5 + largest * (double)(1 << (bits + 1))) < 1 << INT16_BITS) bits++;
+    return bits;
 }
 
 // --- packing
@@ -190,7 +217,8 @@ static bool set_weights(fastnorm_table *table, int64_t pixel, int32_t *fixed, in
 
 typedef struct {
     fastnorm_axis axis;
-    int32_t start, count, mirrored;
+    fastnorm_arithmetic arithmetic;
+    int32_t resized, start, count, mirrored;
 } selection;
 
 static int32_t selected(const selection *s, int32_t pixel) {
@@ -202,7 +230,7 @@ static int32_t lead_of(fastnorm_axis axis, window w) { return axis == FASTNORM_R
 
 static bool fill(fastnorm_table *table, const resampling *r, const selection *s, double *exact, int32_t *fixed) {
     for (int32_t pixel = 0; pixel < s->count; pixel++) {
-        const window w = weigh(r, selected(s, pixel), exact, fixed);
+        const window w = weigh_fixed(r, selected(s, pixel), exact, fixed);
         const int32_t lead = lead_of(s->axis, w), groups = groups_for(lead + w.taps);
         table->start[pixel] = s->axis == FASTNORM_ROWS ? w.first / GROUP : w.first;
         if (s->axis == FASTNORM_ROWS) table->length[pixel] = groups > 0 ? groups : 1;
@@ -248,12 +276,13 @@ static int32_t longest(const resampling *r, const selection *s) {
     return groups;
 }
 
-static fastnorm_status make(fastnorm_table *table, const resampling *r, const selection *s) {
+static fastnorm_status make(fastnorm_table *table, resampling *r, const selection *s) {
     const size_t taps = (size_t)most_taps(r) + 2 * GROUP, padded = ((size_t)s->count + GROUP - 1) / GROUP * GROUP;
     double *exact = malloc(sizeof *exact * taps);
     int32_t *fixed = malloc(sizeof *fixed * taps);
     fastnorm_status status = FASTNORM_NO_MEMORY;
     if (exact && fixed) {
+        if (s->arithmetic == FASTNORM_TORCH && !r->identity) r->bits = int16_precision(r, s->resized, exact);
         table->groups = longest(r, s);
         table->start = malloc(sizeof *table->start * padded);
         table->length = s->axis == FASTNORM_ROWS ? malloc(sizeof *table->length * padded) : NULL;
@@ -268,12 +297,12 @@ static fastnorm_status make(fastnorm_table *table, const resampling *r, const se
     return status;
 }
 
-fastnorm_table *fastnorm_table_new(fastnorm_axis axis, fastnorm_filter filter, int32_t source, int32_t resized,
-                                   int32_t start, int32_t count, int32_t mirrored, int32_t instructions,
-                                   int32_t *status) {
+fastnorm_table *fastnorm_table_new(fastnorm_axis axis, fastnorm_filter filter, fastnorm_arithmetic arithmetic,
+                                   int32_t source, int32_t resized, int32_t start, int32_t count, int32_t mirrored,
+                                   int32_t instructions, int32_t *status) {
     const floating_point_state before = use_ieee_arithmetic();
-    const resampling r = resampling_of(&FILTERS[filter], source, resized);
-    const selection s = {axis, start, count, mirrored};
+    resampling r = resampling_of(&FILTERS[filter], source, resized);
+    const selection s = {axis, arithmetic, resized, start, count, mirrored};
     fastnorm_table *table = calloc(1, sizeof *table);
     *status = FASTNORM_NO_MEMORY;
     if (table) {

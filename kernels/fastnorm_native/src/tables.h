@@ -1,4 +1,4 @@
-// Pillow's antialiasing tables, packed for the passes that use them.
+// Pillow's and torch's antialiasing tables, packed for the passes that use them.
 #ifndef FASTNORM_TABLES_H
 #define FASTNORM_TABLES_H
 
@@ -8,7 +8,7 @@
 #include "resize.h"
 
 // Fixed point with 22 bits behind the point, as Pillow's: an output value is clip((HALF + sum) >> FRACTION_BITS).
-enum { FRACTION_BITS = 22, ONE = 1 << FRACTION_BITS, HALF = ONE / 2 };
+enum { FRACTION_BITS = 22, INT16_BITS = 15, ONE = 1 << FRACTION_BITS, HALF = ONE / 2 };
 
 // Both passes take four source pixels at a time, a group: the bytes of one 32-bit word. The weights of a group are
 // packed into three words.

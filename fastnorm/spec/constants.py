@@ -16,16 +16,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from fastnorm.spec.options import Order
+
 # Where the constants are kept: transformers, then timm and open_clip.
 _CONSTANTS = (("image_mean", "image_std"), ("mean", "std"))
 _NESTED = ("image_processor", "pretrained_cfg", "preprocess_cfg")
 _MAX_NESTED = 8
-_FILES = ("preprocessor_config.json", "processor_config.json", "open_clip_config.json", "config.json")
+_PROCESSOR_FILE = "processor_config.json"
+_FILES = ("preprocessor_config.json", _PROCESSOR_FILE, "open_clip_config.json", "config.json")
+_HUB_NAME = r"[\w-][\w.-]*(/[\w-][\w.-]*)?"
 
 _FULL_SCALE = 255
+_NOT_NORMALIZED = (0.0, 1.0)  # mean and std
 
 # What else may happen to the values of a transformers processor, and what to do instead of it.
-_OTHER_STEPS = {
+OTHER_STEPS = {
     "do_flip_channel_order": (
         "its tensors hold B, G, R",
         "set it to false here and flip the normalised tensor: output.flip(-3)",
@@ -40,7 +45,7 @@ _OTHER_STEPS = {
     ),
     "do_grayscale": ("its tensors are gray", "set it to false here and convert the images before"),
 }
-_SWITCHES = ("do_rescale", "do_normalize", *_OTHER_STEPS)
+_SWITCHES = ("do_rescale", "do_normalize", *OTHER_STEPS)
 _KEYS = (*_SWITCHES, "rescale_factor", "image_mean", "image_std")
 
 # What transformers' classes do where a configuration leaves it out, as far as it is not the usual: rescale by 1/255,
@@ -70,15 +75,17 @@ class Constants(NamedTuple):
     mean: Any
     std: Any
     name: str
+    order: Order = "to_tensor"
 
 
 def read_constants(config: object) -> Constants:
     """The constants of `Normalization.from_config`, which documents the argument and the errors."""
     values, source = load_config(config)
+    torchvision = getattr(getattr(config, "image_processor", config), "backend", None) == "torchvision"
     for _ in range(_MAX_NESTED):  # a bound, as a dictionary may hold itself
         found = _constants(values, source)
         if found is not None:
-            return found
+            return found._replace(order=_torchvision_order(found)) if torchvision else found
         nested = next((values[key] for key in _NESTED if isinstance(values.get(key), Mapping)), None)
         if nested is None:
             break
@@ -87,6 +94,11 @@ def read_constants(config: object) -> Constants:
         f"{source}: no image_mean and image_std (nor mean and std) among its keys {sorted(map(str, values))[:12]}; "
         f"name them yourself with Normalization(mean, std), or use a preset such as fastnorm.VAE"
     )
+
+
+def _torchvision_order(found: Constants) -> Order:
+    """The order of a processor object of transformers' torchvision backend, which multiplies by the factor alone."""
+    return "to_dtype" if (found.mean, found.std) == _NOT_NORMALIZED else "fused"
 
 
 def _constants(values: Mapping[str, Any], source: str) -> Constants | None:
@@ -102,13 +114,13 @@ def _constants(values: Mapping[str, Any], source: str) -> Constants | None:
             f"{source}: do_rescale is false, so its mean and std apply to pixel values 0..255; expected ones that "
             f"apply to 0..1: divide both by 255 and call Normalization(mean, std)"
         )
-    for key, (reason, mend) in _OTHER_STEPS.items():
+    for key, (reason, mend) in OTHER_STEPS.items():
         if switches.get(key):
             raise ValueError(f"{source}: {key} is true: {reason}; expected ((x / 255) - mean) / std alone; {mend}")
     if "rescale_factor" in settings:
-        _check_factor(settings["rescale_factor"], source)
+        check_factor(settings["rescale_factor"], source)
     if switches.get("do_normalize") is False or kind in _NEVER_NORMALIZES:
-        return Constants(0.0, 1.0, name)
+        return Constants(*_NOT_NORMALIZED, name)
     for mean, std in _CONSTANTS:
         if mean in given and std in given:
             return Constants(given[mean], given[std], name)
@@ -122,7 +134,7 @@ def _switch(settings: Mapping[str, object], key: str, source: str) -> bool:
     return value
 
 
-def _check_factor(factor: object, source: str) -> None:
+def check_factor(factor: object, source: str) -> None:
     """Refuse a factor that scales any pixel value to another float32 than value / 255 is.
 
     transformers computes float32(code * factor), with the product in float64.
@@ -178,12 +190,41 @@ def _load_file(path: Path) -> tuple[Mapping[str, Any], str]:
             f"preprocessor_config.json or the folder with it; for the file's contents: from_config(json.loads(text))"
         ) from None
     if is_folder:
-        found = next((path / name for name in _FILES if (path / name).is_file()), None)
-        if found is None:
+        files = [path / name for name in _FILES if (path / name).is_file()]
+        if not files:
             raise FileNotFoundError(f"{path}: expected one of {', '.join(_FILES)} in this folder, found none")
-        path = found
-    elif not exists:
-        raise FileNotFoundError(f"{path}: no such file; expected a preprocessor_config.json or the folder with it")
+    elif exists:
+        files = [path]
+    else:
+        files = cached(path.as_posix())
+    # As transformers does: what a processor_config.json holds for images comes before the older file.
+    holder = next((file for file in files if file.name == _PROCESSOR_FILE), None)
+    if holder is not None and holder is not files[0]:
+        values = _parse(holder)
+        if isinstance(values.get("image_processor"), Mapping):
+            return values, str(holder)
+    return _parse(files[0]), str(files[0])
+
+
+def cached(name: str) -> list[Path]:
+    """The files of a model on the Hugging Face Hub, in the local cache; nothing is downloaded."""
+    if not re.fullmatch(_HUB_NAME, name):
+        raise FileNotFoundError(f"{name}: no such file; expected a preprocessor_config.json or the folder with it")
+    try:
+        from huggingface_hub import try_to_load_from_cache
+    except ImportError:
+        found = []
+    else:
+        found = [Path(file) for one in _FILES if isinstance(file := try_to_load_from_cache(name, one), str)]
+    if not found:
+        raise FileNotFoundError(
+            f"{name}: no such file or folder, and no model of this name in the local Hugging Face cache, expected one "
+            f"of them; download it once: huggingface_hub.hf_hub_download({name!r}, 'preprocessor_config.json')"
+        )
+    return found
+
+
+def _parse(path: Path) -> Mapping[str, Any]:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -192,7 +233,7 @@ def _load_file(path: Path) -> tuple[Mapping[str, Any], str]:
         raise ValueError(f"{path}: got JSON nested too deep to be read, expected a preprocessor_config.json") from None
     if not isinstance(values, dict):
         raise ValueError(f"{path}: holds a {type(values).__name__}, expected a JSON object with image_mean, image_std")
-    return values, str(path)
+    return values
 
 
 def float32(value: float) -> float:
