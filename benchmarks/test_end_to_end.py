@@ -1,10 +1,13 @@
 """Samples per second and data time of the IP-Adapter tutorial's dataset, as published and with fastnorm: see README.md.
 
-Before any is timed, every pipeline's tensors are compared with the Pillow backend's.
+Before any is timed, every pipeline's tensors are compared with the Pillow backend's; those of examples/, with theirs.
 """
 
+import collections
+import importlib
 import itertools
 import operator
+import random
 import types
 from collections.abc import Callable
 from functools import partial
@@ -21,7 +24,7 @@ import fastnorm
 from benchmarks.cells import photographs
 from benchmarks.peers import mismatches
 from benchmarks.peers.preprocess import published_chain, stacked
-from benchmarks.rows import OURS, Cell, version_of
+from benchmarks.rows import OURS, ROOT, Cell, version_of
 from benchmarks.timing import Candidate
 
 BATCH = 8
@@ -109,3 +112,34 @@ def test_end_to_end(suite, jpegs, pipelines, cell):
         candidates.append(Candidate(one.name, one.version, epoch, len(jpegs), mismatches=differing, note=note))
     columns = Cell("end to end", name_of(cell.workers), shape, "JPEG", 2, "fp32+fp32", "fresh", images=1)
     suite.compare(columns, candidates, 5, DEVICE)
+
+
+NAMES = sorted(path.parent.name for path in (ROOT / "examples").glob("*/after.py"))
+EXAMPLES = [types.SimpleNamespace(name=name, quick=False, device="cpu") for name in NAMES]
+
+
+def images_of(script, folder):
+    """An epoch's image tensors, batch by batch."""
+    torch.manual_seed(0)
+    random.seed(0)
+    for batch in script.batches(folder):
+        tensors = batch.values() if hasattr(batch, "values") else batch
+        yield [one for one in tensors if isinstance(one, torch.Tensor) and one.ndim == 4]
+
+
+@pytest.mark.parametrize("cell", EXAMPLES, ids=lambda cell: f"cpu: examples/{cell.name}")
+def test_examples(suite, jpegs, cell):
+    note, folder, candidates = "data time of one sample; workers are started for each epoch", jpegs[0].parent, []
+    ours, before = (importlib.import_module(f"examples.{cell.name}.{script}") for script in ("after", "before"))
+    counts, differing = [], []
+    for batch, expected in zip(list(images_of(ours, folder)), images_of(before, folder), strict=True):
+        counts.append(len(batch[0]))
+        differing.append(mismatches(batch, expected))
+    assert not any(differing), "not verified, not timed"
+    for script, name, version in ((ours, OURS, fastnorm.__version__), (before, "before", "")):
+
+        def epoch(script=script):
+            return collections.deque(images_of(script, folder), maxlen=0)
+
+        candidates.append(Candidate(name, version, epoch, sum(counts), mismatches=0, note=note))
+    suite.compare(Cell("end to end", f"examples/{cell.name}", f"{sum(counts)} ragged", "JPEG", images=1), candidates, 5)

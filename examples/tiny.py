@@ -54,11 +54,12 @@ def tokens(text):
 
 
 def seeded(make):
-    """What a function without arguments makes after `torch.manual_seed(0)`, in evaluation mode."""
+    """What a function without arguments makes with the same weights every time, in evaluation mode."""
 
     def made():
-        torch.manual_seed(0)
-        return make().eval()
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            return make().eval()
 
     return made
 

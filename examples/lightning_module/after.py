@@ -11,6 +11,8 @@ from torch.utils.data import DataLoader, Dataset
 import fastnorm
 from examples import tiny
 
+preprocess = fastnorm.Preprocess("image", pixel_values=fastnorm.IMAGENET_224)
+
 
 class Pictures(Dataset):
     def __init__(self, folder):
@@ -27,11 +29,10 @@ class Module(LightningModule):
     def __init__(self):
         super().__init__()
         self.model = tiny.classifier()
-        self.preprocess = fastnorm.Preprocess("image", pixel_values=fastnorm.IMAGENET_224)
         self.losses, self.fed = [], []
 
     def on_after_batch_transfer(self, batch, dataloader_idx):
-        return self.preprocess(batch)
+        return preprocess(batch)
 
     def training_step(self, batch, batch_idx):
         loss = torch.nn.functional.cross_entropy(self.model(batch["pixel_values"]), batch["label"])
@@ -49,7 +50,7 @@ def loader(folder):
 
 
 def batches(folder):
-    return map(Module().preprocess, loader(folder))
+    return map(preprocess, loader(folder))
 
 
 def main(folder, steps):
