@@ -45,6 +45,9 @@ def test_public_names():
         "Normalization",
         "PackedImages",
         "Pad",
+        "PictureError",
+        "Prefetcher",
+        "Preprocess",
         "Resize",
         "SIGLIP",
         "SIGLIP2_224",
@@ -64,6 +67,8 @@ def test_public_names():
         "VAE_512_LANCZOS",
         "VAE_IMAGE_PROCESSOR",
         "Verification",
+        "collate_image_fn",
+        "collate_images",
         "denormalize",
         "empty_host_cache",
         "fused_dual_normalize",
@@ -87,12 +92,12 @@ def test_public_names():
         (
             fastnorm.fused_dual_preprocess,
             "images, *, vae, clip, out, positions, sizes, boxes, dtype, device, layout, alpha, exif, flip, "
-            "vertical_flip, flip_before_crop, pillow_version, return_offsets",
+            "vertical_flip, flip_before_crop, generator, pillow_version, return_offsets",
         ),
         (
             fastnorm.fused_preprocess,
             "images, targets, *, out, positions, sizes, boxes, dtype, device, layout, alpha, exif, flip, "
-            "vertical_flip, flip_before_crop, pillow_version, return_offsets",
+            "vertical_flip, flip_before_crop, generator, pillow_version, return_offsets",
         ),
         (
             fastnorm.Target,
@@ -112,6 +117,16 @@ def test_public_names():
         (fastnorm.Pad, "fill, mode, value"),
         (fastnorm.Crop, "size, position"),
         (fastnorm.PackedImages, "buffer, offsets, sizes"),
+        (
+            fastnorm.Preprocess,
+            "key, *, on_error, alpha, exif, layout, dtype, device, flip, vertical_flip, flip_before_crop, "
+            "pillow_version, batch_axis, targets, named_targets",
+        ),
+        (fastnorm.Preprocess.__call__, "self, sample, *, positions, generator"),
+        (fastnorm.collate_images, "key, rest, *, layout, alpha, exif"),
+        (fastnorm.collate_image_fn, "batch, *, collate_fn_map"),
+        (fastnorm.Prefetcher, "loader, preprocess, device, *, depth"),
+        (fastnorm.PictureError, "message, index, key"),
         (fastnorm.Normalization, "mean, std, name, *, order, allow_unusual"),
         (fastnorm.Normalization.from_config, "config"),
         (fastnorm.denormalize, "tensor, normalization, *, dtype, out"),
