@@ -3,11 +3,9 @@
 Before any is timed, every pipeline's tensors are compared with the Pillow backend's; those of examples/, with theirs.
 """
 
-import collections
 import importlib
 import itertools
 import operator
-import random
 import types
 from collections.abc import Callable
 from functools import partial
@@ -26,6 +24,7 @@ from benchmarks.peers import mismatches
 from benchmarks.peers.preprocess import published_chain, stacked
 from benchmarks.rows import OURS, ROOT, Cell, version_of
 from benchmarks.timing import Candidate
+from examples import tiny
 
 BATCH = 8
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -118,28 +117,22 @@ NAMES = sorted(path.parent.name for path in (ROOT / "examples").glob("*/after.py
 EXAMPLES = [types.SimpleNamespace(name=name, quick=False, device="cpu") for name in NAMES]
 
 
-def images_of(script, folder):
-    """An epoch's image tensors, batch by batch."""
-    torch.manual_seed(0)
-    random.seed(0)
-    for batch in script.batches(folder):
-        tensors = batch.values() if hasattr(batch, "values") else batch
-        yield [one for one in tensors if isinstance(one, torch.Tensor) and one.ndim == 4]
+def _drain(script, folder):
+    for _ in tiny.epoch(script, folder):
+        pass
 
 
 @pytest.mark.parametrize("cell", EXAMPLES, ids=lambda cell: f"cpu: examples/{cell.name}")
 def test_examples(suite, jpegs, cell):
-    note, folder, candidates = "data time of one sample; workers are started for each epoch", jpegs[0].parent, []
+    folder, note = jpegs[0].parent, "data time of one sample; workers are started for each epoch"
     ours, before = (importlib.import_module(f"examples.{cell.name}.{script}") for script in ("after", "before"))
-    counts, differing = [], []
-    for batch, expected in zip(list(images_of(ours, folder)), images_of(before, folder), strict=True):
-        counts.append(len(batch[0]))
-        differing.append(mismatches(batch, expected))
-    assert not any(differing), "not verified, not timed"
-    for script, name, version in ((ours, OURS, fastnorm.__version__), (before, "before", "")):
-
-        def epoch(script=script):
-            return collections.deque(images_of(script, folder), maxlen=0)
-
-        candidates.append(Candidate(name, version, epoch, sum(counts), mismatches=0, note=note))
-    suite.compare(Cell("end to end", f"examples/{cell.name}", f"{sum(counts)} ragged", "JPEG", images=1), candidates, 5)
+    batches, expected = (list(tiny.epoch(script, folder)) for script in (ours, before))
+    differing = sum(mismatches(*pair) for pair in zip(batches, expected, strict=True))
+    assert not differing, "not verified, not timed"
+    samples = sum(len(tensors[0]) for tensors in batches)
+    del batches, expected  # gigabytes
+    candidates = [
+        Candidate(name, version, partial(_drain, script, folder), samples, mismatches=differing, note=note)
+        for name, version, script in ((OURS, fastnorm.__version__, ours), ("before", "", before))
+    ]
+    suite.compare(Cell("end to end", f"examples/{cell.name}", f"{samples} ragged", "JPEG", images=1), candidates, 5)

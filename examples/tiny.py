@@ -5,6 +5,7 @@ In your own loop, your files, `from_pretrained` and your tokenizer stand in thei
 
 import io
 import pathlib
+import random
 import sys
 import tarfile
 import tempfile
@@ -20,10 +21,10 @@ SIZES = ((600, 800), (800, 600), (513, 770), (1031, 640), (640, 640), (555, 741)
 
 def pictures(folder, count=COUNT):
     """Write JPEG files 00.jpg, 01.jpg, ... of smooth random colours; one of them is grayscale."""
-    random = np.random.default_rng(0)
+    generator = np.random.default_rng(0)
     for index in range(count):
         height, width = SIZES[index % len(SIZES)]
-        colours = random.integers(0, 256, (9, 12, 3), dtype=np.uint8)
+        colours = generator.integers(0, 256, (9, 12, 3), dtype=np.uint8)
         picture = Image.fromarray(colours).resize((width, height), Image.Resampling.BICUBIC)
         picture = picture.convert("L") if index == 3 else picture
         picture.save(pathlib.Path(folder) / f"{index:02}.jpg", quality=90)
@@ -160,6 +161,15 @@ def train(model, batches, steps):
         losses.append(loss.item())
         fed.append((images, labels))
     return losses, fed
+
+
+def epoch(script, folder):
+    """The image tensors of each batch that a script's data part gives, after the same seeds every time."""
+    torch.manual_seed(0)
+    random.seed(0)
+    for batch in script.batches(folder):
+        tensors = batch.values() if hasattr(batch, "values") else batch
+        yield [tensor for tensor in tensors if isinstance(tensor, torch.Tensor) and tensor.ndim == 4]
 
 
 def recorded(model):

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 
 from fastnorm.images.layout import is_pil_image
 from fastnorm.images.packed import PackedImages
@@ -66,6 +65,8 @@ def opened(image: Any, index: int | None = None) -> Any:
     if data is None:
         is_known = isinstance(image, (torch.Tensor, np.ndarray)) or is_pil_image(image)
         return image if is_known or not hasattr(image, "__array_interface__") else np.asarray(image)
+    from PIL import Image  # importing fastnorm does not
+
     try:
         return Image.open(data)
     except Exception as error:  # whatever a parser raises; Pillow's own for what it does not know
