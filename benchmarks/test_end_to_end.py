@@ -1,8 +1,9 @@
 """Samples per second and data time of the IP-Adapter tutorial's dataset, as published and with fastnorm: see README.md.
 
-Before any is timed, every pipeline's tensors are compared with the Pillow backend's.
+Before any is timed, every pipeline's tensors are compared with the Pillow backend's; those of examples/, with theirs.
 """
 
+import importlib
 import itertools
 import operator
 import types
@@ -21,8 +22,9 @@ import fastnorm
 from benchmarks.cells import photographs
 from benchmarks.peers import mismatches
 from benchmarks.peers.preprocess import published_chain, stacked
-from benchmarks.rows import OURS, Cell, version_of
+from benchmarks.rows import OURS, ROOT, Cell, version_of
 from benchmarks.timing import Candidate
+from examples import tiny
 
 BATCH = 8
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -109,3 +111,28 @@ def test_end_to_end(suite, jpegs, pipelines, cell):
         candidates.append(Candidate(one.name, one.version, epoch, len(jpegs), mismatches=differing, note=note))
     columns = Cell("end to end", name_of(cell.workers), shape, "JPEG", 2, "fp32+fp32", "fresh", images=1)
     suite.compare(columns, candidates, 5, DEVICE)
+
+
+NAMES = sorted(path.parent.name for path in (ROOT / "examples").glob("*/after.py"))
+EXAMPLES = [types.SimpleNamespace(name=name, quick=False, device="cpu") for name in NAMES]
+
+
+def _drain(script, folder):
+    for _ in tiny.epoch(script, folder):
+        pass
+
+
+@pytest.mark.parametrize("cell", EXAMPLES, ids=lambda cell: f"cpu: examples/{cell.name}")
+def test_examples(suite, jpegs, cell):
+    folder, note = jpegs[0].parent, "data time of one sample; workers are started for each epoch"
+    ours, before = (importlib.import_module(f"examples.{cell.name}.{script}") for script in ("after", "before"))
+    batches, expected = (list(tiny.epoch(script, folder)) for script in (ours, before))
+    differing = sum(mismatches(*pair) for pair in zip(batches, expected, strict=True))
+    assert not differing, "not verified, not timed"
+    samples = sum(len(tensors[0]) for tensors in batches)
+    del batches, expected  # gigabytes
+    candidates = [
+        Candidate(name, version, partial(_drain, script, folder), samples, mismatches=differing, note=note)
+        for name, version, script in ((OURS, fastnorm.__version__, ours), ("before", "", before))
+    ]
+    suite.compare(Cell("end to end", f"examples/{cell.name}", f"{samples} ragged", "JPEG", images=1), candidates, 5)

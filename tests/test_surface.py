@@ -117,6 +117,16 @@ def test_public_names():
         (fastnorm.Pad, "fill, mode, value"),
         (fastnorm.Crop, "size, position"),
         (fastnorm.PackedImages, "buffer, offsets, sizes"),
+        (
+            fastnorm.Preprocess,
+            "key, *, on_error, alpha, exif, layout, dtype, device, flip, vertical_flip, flip_before_crop, "
+            "pillow_version, batch_axis, targets, named_targets",
+        ),
+        (fastnorm.Preprocess.__call__, "self, sample, *, positions, generator"),
+        (fastnorm.collate_images, "key, rest, *, layout, alpha, exif"),
+        (fastnorm.collate_image_fn, "batch, *, collate_fn_map"),
+        (fastnorm.Prefetcher, "loader, preprocess, device, *, depth"),
+        (fastnorm.PictureError, "message, index, key"),
         (fastnorm.Normalization, "mean, std, name, *, order, allow_unusual"),
         (fastnorm.Normalization.from_config, "config"),
         (fastnorm.denormalize, "tensor, normalization, *, dtype, out"),

@@ -1,0 +1,66 @@
+"""`before.py` with fastnorm: each process has a Prefetcher, whose `set_epoch` reaches the sampler.
+
+Run it with `python -m examples.ddp_gloo.after [FOLDER]`.
+"""
+
+import pathlib
+import tempfile
+
+import torch
+from PIL import Image
+from torch import distributed, multiprocessing
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader, Dataset, DistributedSampler
+
+import fastnorm
+from examples import tiny
+
+
+class Pictures(Dataset):
+    def __init__(self, folder):
+        self.files = tiny.files(folder)
+
+    def __len__(self):
+        return len(self.files)
+
+    def __getitem__(self, index):
+        return {"image": Image.open(self.files[index]), "index": index}
+
+
+def batches(folder, rank=0, world=2):
+    dataset = Pictures(folder)
+    collate, sampler = fastnorm.collate_images("image"), DistributedSampler(dataset, world, rank)
+    loader = DataLoader(dataset, tiny.BATCH, sampler=sampler, num_workers=1, collate_fn=collate)
+    preprocess = fastnorm.Preprocess("image", pixel_values=fastnorm.IMAGENET_224)
+    return fastnorm.Prefetcher(loader, preprocess, "cpu")
+
+
+def train(rank, folder, steps, shared):
+    distributed.init_process_group("gloo", init_method=f"file://{shared}/rendezvous", rank=rank, world_size=2)
+    model = DistributedDataParallel(tiny.classifier())
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    losses, fed = [], []
+    loader = batches(folder, rank)
+    for epoch in range(-(-steps // len(loader))):
+        loader.set_epoch(epoch)
+        for batch in loader:
+            loss = torch.nn.functional.cross_entropy(model(batch["pixel_values"]), batch["index"] % 5)
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            losses.append(loss.item())
+            fed.append((batch["pixel_values"], batch["index"]))
+    torch.save((losses[:steps], fed[:steps]), f"{shared}/{rank}.pt")
+    distributed.destroy_process_group()
+
+
+def main(folder, steps):
+    """What both processes saw, one after the other."""
+    with tempfile.TemporaryDirectory() as shared:
+        multiprocessing.spawn(train, (folder, steps, shared), nprocs=2)
+        results = [torch.load(pathlib.Path(shared, f"{rank}.pt")) for rank in range(2)]
+    return results[0][0] + results[1][0], results[0][1] + results[1][1]
+
+
+if __name__ == "__main__":
+    tiny.run(main)

@@ -1,0 +1,43 @@
+"""`before.py` with fastnorm: torchvision's own numbers, and a view of the pixels that they name.
+
+Run it with `python -m examples.random_resized_crop.after [FOLDER]`.
+"""
+
+import numpy as np
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader, Dataset
+from torchvision.transforms import RandomResizedCrop
+
+import fastnorm
+from examples import tiny
+
+TARGET = fastnorm.Target(fastnorm.IMAGENET, size=(224, 224), resample="bilinear")
+
+
+class Pictures(Dataset):
+    def __init__(self, folder):
+        self.files = tiny.files(folder)
+
+    def __len__(self):
+        return len(self.files)
+
+    def __getitem__(self, index):
+        image = Image.open(self.files[index]).convert("RGB")
+        top, left, height, width = RandomResizedCrop.get_params(image, scale=[0.08, 1.0], ratio=[3 / 4, 4 / 3])
+        view = np.asarray(image)[top : top + height, left : left + width]
+        (pixel_values,) = fastnorm.fused_preprocess(view, [TARGET], flip=bool(torch.rand(1) < 0.5))
+        return pixel_values, index % 5
+
+
+def batches(folder):
+    return DataLoader(Pictures(folder), tiny.BATCH, shuffle=True, num_workers=2)
+
+
+def main(folder, steps):
+    torch.manual_seed(0)
+    return tiny.train(tiny.classifier(), batches(folder), steps)
+
+
+if __name__ == "__main__":
+    tiny.run(main)
