@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from fastnorm.integrations.ray.engine import TASK_RETRIES, blocks
+from fastnorm.integrations.ray.engine import TASK_RETRIES, blocks, bounded_retries
 from fastnorm.integrations.ray.sources import Item, Source, scan
 
 _PER_TASK = {"folder": 256}  # files that a task hashes; an archive takes a task of its own
@@ -60,12 +60,13 @@ def _scan_with_ray(source: Source, files: Sequence[str], show: Callable[[int], N
 
     per_task = _PER_TASK.get(source.kind, 1)
     rows = [{"file": os.fsencode(file)} for file in files]
-    hashed = ray.data.from_items(rows, override_num_blocks=blocks(len(rows), per_task)).map_batches(
-        partial(_scan_batch, Source(source.kind, source.root, (), source.column)),
-        batch_size=per_task,
-        batch_format="pyarrow",
-        max_retries=TASK_RETRIES,
-    )
+    with bounded_retries():
+        hashed = ray.data.from_items(rows, override_num_blocks=blocks(len(rows), per_task)).map_batches(
+            partial(_scan_batch, Source(source.kind, source.root, (), source.column)),
+            batch_size=per_task,
+            batch_format="pyarrow",
+            max_retries=TASK_RETRIES,
+        )
     done = 0
     for batch in hashed.iter_batches(batch_size=None, batch_format="pyarrow"):
         for row in batch.to_pylist():

@@ -19,7 +19,15 @@ from fastnorm.data.text import one_line
 from fastnorm.integrations.ray import items
 from fastnorm.integrations.ray.batches import EncodeBatch, Probe, Recipe, probe, read_batch
 from fastnorm.integrations.ray.encoders import Encoder
-from fastnorm.integrations.ray.engine import ACTOR_RESTARTS, ACTOR_RETRIES, TASK_RETRIES, Engine, blocks, engine
+from fastnorm.integrations.ray.engine import (
+    ACTOR_RESTARTS,
+    ACTOR_RETRIES,
+    TASK_RETRIES,
+    Engine,
+    blocks,
+    bounded_retries,
+    engine,
+)
 from fastnorm.integrations.ray.identity import described, fingerprint, item_id
 from fastnorm.integrations.ray.output import ITEMS, Output, read_quarantine
 from fastnorm.integrations.ray.report import write_report
@@ -190,31 +198,32 @@ def _run(
         for item in todo
     ]
     per_block = min(shard_rows, 16 * recipe.batch_size)
-    written = (
-        ray.data.from_items(rows, override_num_blocks=blocks(len(rows), per_block))
-        .map_batches(
-            partial(read_batch, source.kind, source.column),
-            batch_size=per_block,
-            batch_format="pyarrow",
-            max_retries=TASK_RETRIES,
+    with bounded_retries():
+        written = (
+            ray.data.from_items(rows, override_num_blocks=blocks(len(rows), per_block))
+            .map_batches(
+                partial(read_batch, source.kind, source.column),
+                batch_size=per_block,
+                batch_format="pyarrow",
+                max_retries=TASK_RETRIES,
+            )
+            .map_batches(
+                EncodeBatch,
+                fn_constructor_args=(recipe,),
+                batch_size=recipe.batch_size,
+                batch_format="pyarrow",
+                compute=ray.data.ActorPoolStrategy(size=pool),
+                num_gpus=1 if gpu else None,
+                max_restarts=ACTOR_RESTARTS,
+                max_task_retries=ACTOR_RETRIES,
+            )
+            .map_batches(
+                partial(write_shard, folder.unfinished.absolute(), recipe.fingerprint, dict(probed.shapes)),
+                batch_size=shard_rows,
+                batch_format="pyarrow",
+                max_retries=TASK_RETRIES,
+            )
         )
-        .map_batches(
-            EncodeBatch,
-            fn_constructor_args=(recipe,),
-            batch_size=recipe.batch_size,
-            batch_format="pyarrow",
-            compute=ray.data.ActorPoolStrategy(size=pool),
-            num_gpus=1 if gpu else None,
-            max_restarts=ACTOR_RESTARTS,
-            max_task_retries=ACTOR_RETRIES,
-        )
-        .map_batches(
-            partial(write_shard, folder.unfinished.absolute(), recipe.fingerprint, dict(probed.shapes)),
-            batch_size=shard_rows,
-            batch_format="pyarrow",
-            max_retries=TASK_RETRIES,
-        )
-    )
     for batch in written.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
         for row in batch.to_pylist():
             yield row["line"], json.loads(row["quarantined"]), row["rows"]

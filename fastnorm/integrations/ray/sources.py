@@ -131,8 +131,8 @@ def _holds_bytes(kind: Any) -> bool:
     import pyarrow as pa
 
     if pa.types.is_struct(kind):  # an image of `datasets`: its bytes, or a path
-        return kind.get_field_index("bytes") >= 0
-    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
+        return "bytes" in [field.name for field in kind]
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
 
 
 # ---- what is in a file
