@@ -22,6 +22,7 @@ def pytest_addoption(parser):
     parser.addoption("--all-configs", action="store_true", help="every published configuration, not a tenth of them")
     parser.addoption("--arch", default="sm_90", help="with --device=compiled: sm_75 to sm_120 (sm_90)")
     parser.addoption("--every-arch", action="store_true", help="judge the machine code for every architecture")
+    parser.addoption("--many-kills", type=int, metavar="IMAGES", help="kill a run over so many images, not 240")
     parser.addoption("--loops", action="store_true", help="also what needs the packages of the extra `loops`")
 
 

@@ -37,6 +37,8 @@ examples:
   fastnorm explain clip --value 17       what CLIP's normalisation does to pixel value 17
   fastnorm explain clip --order fused    the same as transformers' torchvision backend computes it
   fastnorm verify model/ photos/         a model's own image processor beside this library, and why they differ
+  fastnorm encode photos/ encoded/ --target vae=vae-512:sd/vae --target clip=clip-224:clip/
+                                         encode every photograph once by two models, on all cores or GPUs
   fastnorm bench --quick                 measure this machine, compared with other packages; needs a checkout
 """
 
@@ -63,6 +65,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_check(commands)
     _add_explain(commands)
     _add_verify(commands)
+    _add_encode(commands)
     _add_bench(commands)
     return parser
 
@@ -181,6 +184,53 @@ def _add_verify(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         help="where nothing differs, write golden vectors for ports to other languages: pixels, outputs, and how they "
         "are computed",
     )
+
+
+def _add_encode(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    encode = commands.add_parser(
+        "encode",
+        help="encode a data set once by several models, into Parquet; goes on where it was stopped",
+        description="Encode every image of a source once by several models, on Ray Data, into a folder of Parquet "
+        "shards. A row is known by the hash of the file's bytes and of all settings: the same command again encodes "
+        "what is missing. Exit status 0: every image is encoded or, with its reason, in quarantine.jsonl; 1: the run "
+        "has ended early, no image could be encoded, or --verify found something; 2: a wrong call.",
+    )
+    encode.add_argument(
+        "source",
+        nargs="?",
+        type=Path,
+        metavar="SOURCE",
+        help="a folder of images, tars of WebDataset, Parquet files with the images' bytes, or a folder of datasets' "
+        "save_to_disk; not with --status and --verify",
+    )
+    encode.add_argument("output", type=Path, metavar="OUTPUT", help="a new folder, or that of an earlier run")
+    encode.add_argument(
+        "--target",
+        action="append",
+        default=[],
+        metavar="NAME=PRESET:MODEL",
+        help="a column, a preset such as clip-224, and the folder of a transformers vision model (MODEL#OUTPUT names "
+        "another of its outputs) or of a diffusers VAE, or MODULE:FUNCTION; once for each model",
+    )
+    encode.add_argument("--add", action="store_true", help="go on in a folder with rows of other settings")
+    encode.add_argument("--status", action="store_true", help="count what OUTPUT holds and what is missing; no work")
+    encode.add_argument("--verify", action="store_true", help="count and hash every shard of OUTPUT again; no work")
+    encode.add_argument("--alpha", choices=_ALPHA_CHOICES, default="error", help="transparent pixels (default: error)")
+    encode.add_argument("--exif", choices=_EXIF_CHOICES, default="ignore", help="orientations (default: ignore)")
+    encode.add_argument("--dtype", choices=_DTYPES, default="float32", help="of the models (default: float32)")
+    _add_device(encode)
+    encode.add_argument(
+        "--batch-size", type=_at_least(1), default=16, help="images a model gets at once, always as many (default: 16)"
+    )
+    encode.add_argument("--shard-rows", type=_at_least(1), default=1024, help="rows of a shard (default: 1024)")
+    encode.add_argument(
+        "--workers", type=_at_least(1), help="processes that encode (default: one for each GPU, or CPU but one)"
+    )
+    encode.add_argument("--cpus", type=_at_least(2), help="CPUs to use (default: all)")
+    encode.add_argument("--address", help="of a Ray cluster (default: this machine, where nothing has to be started)")
+    encode.add_argument("--column", help="which column of tables holds the images (default: image, jpg, ..., bytes)")
+    encode.add_argument("--rehash", action="store_true", help="read unchanged files again too")
+    encode.add_argument("--json", action="store_true", help="print a line of JSON for each shard, as in the manifest")
 
 
 def _add_bench(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -20,6 +20,7 @@ Colour profiles are ignored, as published pipelines ignore them.
 
 from __future__ import annotations
 
+import io
 import warnings
 from pathlib import Path
 from typing import NamedTuple
@@ -61,10 +62,19 @@ def read_rgb(path: Path, alpha: str = "error", exif: str = "ignore") -> Decoded:
     Raises:
         ImageError: The file cannot be used; no other error is raised, whatever its content.
     """
+    return _decoded(path, path, alpha, exif)
+
+
+def decode_rgb(data: bytes, name: Path, alpha: str = "error", exif: str = "ignore") -> Decoded:
+    """The same of a file's bytes; `name` is what an error calls it."""
+    return _decoded(data, name, alpha, exif)
+
+
+def _decoded(source: Path | bytes, path: Path, alpha: str, exif: str) -> Decoded:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            image, notes = _read(path, alpha, exif)
+            image, notes = _read(source, path, alpha, exif)
         except ImageError:
             raise
         except UnidentifiedImageError:
@@ -87,10 +97,10 @@ def read_rgb(path: Path, alpha: str = "error", exif: str = "ignore") -> Decoded:
     return Decoded(image, tuple(dict.fromkeys(notes)))
 
 
-def _read(path: Path, alpha: str, exif: str) -> tuple[Image.Image, list[str]]:
-    if path.stat().st_size == 0:
+def _read(source: Path | bytes, path: Path, alpha: str, exif: str) -> tuple[Image.Image, list[str]]:
+    if (len(source) if isinstance(source, bytes) else source.stat().st_size) == 0:
         raise ImageError(path, "an empty file (0 bytes)", "an image", "copy or save it again")
-    with Image.open(path) as image:
+    with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
         notes = _frame_notes(image)
         try:
             rgb = pil.to_rgb(image, alpha, exif)

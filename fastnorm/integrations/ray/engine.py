@@ -1,0 +1,82 @@
+"""Ray, started in this process where nobody has started it, and what every use of it here has in common."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import warnings
+from collections.abc import Iterator
+
+# Ray's own defaults try for ever where a worker dies each time.
+TASK_RETRIES = ACTOR_RETRIES = 8
+ACTOR_RESTARTS = 8
+_QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"}
+# One for the encoder, which holds it, and one for the tasks that read and write.
+_LEAST_CPUS = 2
+
+
+class Engine:
+    """Ray, once it is needed."""
+
+    def __init__(self, address: str | None, cpus: int | None) -> None:
+        self._address, self._cpus = address, cpus
+        self.started = False
+        self._is_ours = False
+
+    def start(self) -> None:
+        if self.started:
+            return
+        # Else Ray takes the GPUs away from every worker that asks for none.
+        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        for name, value in _QUIET.items():
+            os.environ.setdefault(name, value)
+        import ray.data
+
+        if not ray.is_initialized():
+            quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
+            if self._address is not None:
+                ray.init(address=self._address, **quiet)
+            else:
+                cpus = max(_LEAST_CPUS, self._cpus or os.cpu_count() or 1)
+                ray.init(num_cpus=cpus, include_dashboard=False, **quiet)
+            self._is_ours = True
+            ray.data.DataContext.get_current().enable_progress_bars = False
+            logger = logging.getLogger("ray.data")
+            for handler in list(logger.handlers):  # what remains is written into its log files
+                if isinstance(handler, logging.StreamHandler):
+                    logger.removeHandler(handler)
+        self.started = True
+
+    @property
+    def cpus(self) -> int:
+        import ray
+
+        return int(ray.cluster_resources().get("CPU", 1))
+
+    def stop(self) -> None:
+        if self._is_ours:
+            import ray
+
+            ray.shutdown()
+
+
+@contextlib.contextmanager
+def engine(address: str | None, cpus: int | None) -> Iterator[Engine]:
+    one = Engine(address, cpus)
+    try:
+        yield one
+    finally:
+        one.stop()
+
+
+@contextlib.contextmanager
+def bounded_retries() -> Iterator[None]:
+    """Ray 2.60 announces that 2.64 takes no max_retries and max_restarts here, and has nothing instead yet."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*ray_remote_args")
+        yield
+
+
+def blocks(rows: int, per_block: int) -> int:
+    return max(1, -(-rows // per_block))

@@ -1,0 +1,183 @@
+"""`fastnorm encode`, killed again and again: the rows have to be those of a run that nothing interrupts.
+
+    python tests/kill_encode.py --images 100000 --kills 10
+
+Images are synthetic JPEGs, of which one in a hundred is cut off, damaged, empty or of another type. SIGKILL hits the
+job, or one of its workers, at random moments.
+"""
+
+import argparse
+import io
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+HERE = Path(__file__).parent
+COMMAND = [sys.executable, "-m", "fastnorm", "encode"]
+BAD = ("cut off", "damaged", "empty", "another type")
+
+
+def make_images(folder, count, one_bad_in):
+    """JPEGs, each with other pixels; returns how many of them are bad."""
+    folder.mkdir(parents=True)
+    noise = np.random.default_rng(0)
+    bad = 0
+    for index in range(count):
+        file = io.BytesIO()
+        height, width = 24 + index % 17, 24 + index % 13
+        Image.fromarray(noise.integers(0, 256, (height, width, 3), dtype=np.uint8)).save(file, "JPEG")
+        data = file.getvalue()
+        if index % one_bad_in == one_bad_in // 2:
+            how = BAD[bad % len(BAD)]
+            bad += 1
+            data = {
+                "cut off": data[: len(data) // 2],
+                "damaged": data[:2] + bytes(len(data) - 2),
+                "empty": b"",
+                "another type": b"%PDF-1.7 " + index.to_bytes(4, "big"),
+            }[how]
+        (folder / f"{index:07}.jpg").write_bytes(data)
+    return bad
+
+
+def rows_of(output):
+    """Every row by its id, and the reasons by key."""
+    import json
+
+    import pyarrow.parquet as pq
+
+    rows = {}
+    for shard in sorted((output / "shards").glob("*.parquet")):
+        for row in pq.read_table(shard).to_pylist():
+            assert row["id"] not in rows, f"twice: {row['id']}"
+            rows[row["id"]] = row
+    bad = [json.loads(line) for line in (output / "quarantine.jsonl").read_text().splitlines()]
+    return rows, sorted((one["key"], one["sha256"], one["error"]) for one in bad)
+
+
+class Job:
+    """The command in a process of its own."""
+
+    def __init__(self, source, output, options):
+        environment = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join([str(HERE), str(HERE.parent), str(HERE.parent / "kernels")]),
+            "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+            "CUDA_VISIBLE_DEVICES": "",
+        }
+        self.log = tempfile.TemporaryFile("w+")  # noqa: SIM115
+        self.process = subprocess.Popen(
+            [*COMMAND, str(source), str(output), *options], env=environment, stdout=self.log, stderr=self.log
+        )
+
+    def runs(self):
+        return self.process.poll() is None
+
+    def wait(self):
+        code = self.process.wait()
+        self.log.seek(0)
+        return code, self.log.read()
+
+    def workers(self):
+        """Process ids of Ray's workers that are below this job, which show the task they run as their name."""
+        parents, names = {}, {}
+        for folder in Path("/proc").glob("[0-9]*"):
+            try:
+                fields = (folder / "stat").read_text().rpartition(")")[2].split()
+                names[int(folder.name)] = (folder / "cmdline").read_bytes()
+            except OSError:  # it has ended meanwhile
+                continue
+            parents[int(folder.name)] = int(fields[1])
+        return [pid for pid, name in names.items() if name.startswith(b"ray::") and self._is_mine(pid, parents)]
+
+    def _is_mine(self, pid, parents):
+        while pid in parents:
+            if pid == self.process.pid:
+                return True
+            pid = parents[pid]
+        return False
+
+
+def kill_again_and_again(source, output, options, kills, of_job, longest, seed):
+    """Hit the job `of_job` times and its workers for the rest; where a job ends before, begin a new output."""
+    chance = random.Random(seed)
+    hits = ["job"] * of_job + ["worker"] * (kills - of_job)
+    chance.shuffle(hits)
+    job = Job(source, output, options)
+    done = []
+    while hits:
+        end = time.monotonic() + chance.uniform(0.1, longest if hits[-1] == "job" else longest / 4)
+        while job.runs() and (time.monotonic() < end or (hits[-1] == "worker" and not job.workers())):
+            time.sleep(0.05)
+        if job.runs():
+            target = hits.pop()
+            pid = job.process.pid if target == "job" else chance.choice(job.workers() or [job.process.pid])
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:  # it has ended meanwhile
+                hits.append(target)
+                continue
+            done.append((target, len(list((output / "shards").glob("*.parquet")))))
+            if target == "worker":
+                continue
+        code, log = job.wait()
+        assert code in (0, 1, -signal.SIGKILL), log
+        if code == 0 and hits:
+            shutil.rmtree(output)
+        job = Job(source, output, options)
+    code, log = job.wait()
+    while code == 1 and "run the same command again" in log:  # too many workers were killed for one run
+        code, log = Job(source, output, options).wait()
+    assert code == 0, log
+    return done
+
+
+def compare(work, images, one_bad_in, kills, of_job, seed, options):
+    source = work / "images"
+    bad = make_images(source, images, one_bad_in)
+    start = time.monotonic()
+    code, log = Job(source, work / "whole", options).wait()
+    assert code == 0, log
+    took = time.monotonic() - start
+    done = kill_again_and_again(source, work / "killed", options, kills, of_job, took, seed)
+    rows, reasons = rows_of(work / "whole")
+    found, found_reasons = rows_of(work / "killed")
+    assert len(rows) == images - bad, (len(rows), images, bad)
+    assert found.keys() == rows.keys()
+    differing = [key for key, row in rows.items() if found[key] != row]
+    assert not differing, f"{len(differing)} rows have other values, such as {differing[0]}"
+    assert found_reasons == reasons
+    # Files with the same bytes, such as empty ones, are one item.
+    assert len({reason[1] for reason in reasons}) == len(reasons)
+    checked = subprocess.run([*COMMAND, str(work / "killed"), "--verify"], capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    return done, len(rows), len(reasons)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=int, default=100_000)
+    parser.add_argument("--kills", type=int, default=10)
+    parser.add_argument("--of-job", type=int, default=5, help="how many of them hit the job itself")
+    parser.add_argument("--seed", type=int, default=None)
+    parser.add_argument("--shard-rows", type=int, default=1024)
+    args = parser.parse_args()
+    seed = random.randrange(1 << 30) if args.seed is None else args.seed
+    print(f"seed {seed}")
+    options = ["--target", "means=clip-224:encoders_for_tests:means", "--shard-rows", str(args.shard_rows)]
+    with tempfile.TemporaryDirectory() as work:
+        done, rows, bad = compare(Path(work), args.images, 100, args.kills, args.of_job, seed, options)
+    print(f"killed: {done}\n{rows} rows and {bad} bad items as without")
+
+
+if __name__ == "__main__":
+    main()
