@@ -172,6 +172,11 @@ def epoch(script, folder):
         yield [tensor for tensor in tensors if isinstance(tensor, torch.Tensor) and tensor.ndim == 4]
 
 
+def samples(script, folder):
+    """How many samples an epoch of a script's data part has, all of which are made."""
+    return sum(len(tensors[0]) for tensors in epoch(script, folder))
+
+
 def recorded(model):
     """Lists to which every later call of a transformers model adds: its loss, and the tensors it was fed."""
     losses, fed = [], []

@@ -1,6 +1,7 @@
 """JPEG decoders beside Pillow, on generated files: the tables of docs/decoders.md, which this prints as a script."""
 
 import importlib.metadata
+import importlib.util
 import io
 
 import numpy as np
@@ -49,8 +50,13 @@ def decoders():
     def opencv(flags):
         return lambda data: cv2.imdecode(np.frombuffer(data, np.uint8), flags)
 
+    found = {}
+    if importlib.util.find_spec("torchcodec"):  # whose releases follow torch's
+        import torchcodec.decoders
+
+        found["torchcodec `decode_jpeg`"] = lambda data: torchcodec.decoders.decode_jpeg(data).permute(1, 2, 0)
     unturned = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
-    return {
+    return found | {
         "torchvision `decode_jpeg(mode=RGB)`": torchvision_jpeg,
         "... `apply_exif_orientation=True`": lambda data: torchvision_jpeg(data, apply_exif_orientation=True),
         "simplejpeg `decode_jpeg`": simplejpeg.decode_jpeg,
@@ -66,8 +72,7 @@ def decoders():
     }
 
 
-DISTRIBUTIONS = ("pillow", "torchvision", "simplejpeg", "opencv-python-headless", "imageio", "kornia_rs")
-NOT_MEASURED = ("torchcodec", "nvImageCodec")
+DISTRIBUTIONS = ("pillow", "torchcodec", "torchvision", "simplejpeg", "opencv-python-headless", "imageio", "kornia_rs")
 
 
 def outcome(decode, data):
@@ -104,12 +109,12 @@ def table():
     kinds = list(files())
     rows = [["decoder", *kinds], ["---"] * (len(kinds) + 1)]
     rows += [[name, *(found[name][kind] for kind in kinds)] for name in found]
-    rows += [[name, *["not measured"] * len(kinds)] for name in NOT_MEASURED]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 def versions():
-    return ", ".join(f"{name} {importlib.metadata.version(name)}" for name in DISTRIBUTIONS)
+    installed = [name for name in DISTRIBUTIONS if list(importlib.metadata.distributions(name=name))]
+    return ", ".join(f"{name} {importlib.metadata.version(name)}" for name in installed)
 
 
 if __name__ == "__main__":
