@@ -1,11 +1,11 @@
 """`fastnorm.integrations.ray.encode`: what is known of an image, what is refused, the same rows whatever happens."""
 
 import dataclasses
-import errno
 import io
 import json
 import os
 import shutil
+import sys
 import tarfile
 from pathlib import Path
 
@@ -59,10 +59,13 @@ def engine():
     """One Ray for the tests of this module: each start takes seconds."""
     import ray
 
+    patch = pytest.MonkeyPatch()
+    patch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), *sys.path]))  # of the workers
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
     ray.data.DataContext.get_current().enable_progress_bars = False
     yield
     ray.shutdown()
+    patch.undo()
 
 
 def encoded(source, output, targets=MEANS, **options):
@@ -451,26 +454,18 @@ def test_other_settings_are_refused_or_kept_apart(folder, tmp_path):
     assert verify(tmp_path / "output") == []
 
 
-def full_after_two(folder, *given):
-    """A disk that takes two shards."""
-    if len(list((folder.parent.parent / "shards").iterdir())) >= 2:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    return real_write(folder, *given)
-
-
-real_write = encode_job.write_shard
-
-
 @with_ray
 def test_a_full_disk_ends_the_run_and_the_next_goes_on(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(encode_job, "write_shard", full_after_two)
-    with pytest.raises(EncodeError, match="no space left on the device; make room; what is done is kept"):
+    monkeypatch.setattr(encode_job, "write_shard", encoders_for_tests.full_after_two)
+    with pytest.raises(EncodeError, match="no space left on the device; make room; what is done is kept") as caught:
         encoded(folder, tmp_path / "output", shard_rows=1, batch_size=1)
     kept = rows_of(tmp_path / "output")
     assert 2 <= len(kept) < COUNT
     assert verify(tmp_path / "output") == []
     monkeypatch.undo()
+    # With two CPUs this would wait for ever, if the error still held the first run's worker.
     assert encoded(folder, tmp_path / "output", shard_rows=1, batch_size=1).encoded == COUNT - len(kept)
+    assert caught.value.__cause__ is not None
     assert len(rows_of(tmp_path / "output")) == COUNT
 
 

@@ -325,9 +325,13 @@ class _explained:  # noqa: N801  # used as a function
         if error is None or not isinstance(error, Exception) or isinstance(error, EncodeError):
             return
         causes = _causes(error)
+        for one in causes:
+            one.__traceback__ = None  # whose frames keep workers alive: in a notebook the next call would wait for them
         again = "what is done is kept: run the same command again to go on"
         if any(isinstance(one, OSError) and one.errno in _NO_ROOM for one in causes) or "Errno 28" in str(error):
             raise EncodeError(f"{self.folder.path}: no space left on the device; make room; {again}") from error
+        if isinstance(error, StartError):
+            raise EncodeError(f"{error}; {again}") from error
         from_ray = [one for one in causes if type(one).__module__.startswith("ray.")]
         if from_ray or isinstance(error, OSError):
             first = causes[-1]
