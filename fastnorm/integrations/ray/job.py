@@ -125,7 +125,7 @@ def encode(
         EncodeError: A full disk, or a worker that ends each time; what is done is kept.
     """
     started = time.monotonic()
-    recipe, settings = _recipe(targets, dtype, device, batch_size, alpha, exif)
+    recipe, settings = recipe_of(targets, dtype, device, batch_size, alpha, exif)
     for name, value in (("shard_rows", shard_rows), ("workers", workers), ("cpus", cpus)):
         _check_count(name, value)
     opened = open_source(Path(source), column)
@@ -235,7 +235,7 @@ def _run(
             yield row["line"], json.loads(row["quarantined"]), row["rows"]
 
 
-def _recipe(
+def recipe_of(
     targets: Mapping[str, tuple[Target, str | Path]],
     dtype: torch.dtype,
     device: str | None,
