@@ -512,7 +512,7 @@ def test_rows_of_a_run_that_is_killed_ten_times_are_those_of_one_that_is_not(tmp
     options = ["--target", "means=clip-224:encoders_for_tests:slow_means", "--batch-size", "4", "--shard-rows", "12"]
     if full:
         options = ["--target", "means=clip-224:encoders_for_tests:means"]
-    done, rows, _ = kill_encode.compare(tmp_path, full or 240, 40, 10, 3, 7, options)
+    done, rows, _ = kill_encode.compare(tmp_path, full or 240, 100 if full else 40, 10, 3, 7, options)
     assert len(done) == 10
     assert rows > 200
     assert any(shards for _, shards in done)  # some of them hit a run that had written something
