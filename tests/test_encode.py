@@ -299,6 +299,7 @@ pytestmark_ray = [pytest.mark.loops, pytest.mark.usefixtures("engine"), pytest.m
 
 
 def with_ray(test):
+    """A test of the engine's, whose own deprecations are not ours to mend."""
     for mark in pytestmark_ray:
         test = mark(test)
     return test
