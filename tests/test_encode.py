@@ -199,8 +199,14 @@ def test_one_run_at_a_time_writes(tmp_path):
     Output(tmp_path / "output", "a" * 64, {}, add=False).close()
 
 
+def test_without_the_extra_the_command_names_it(tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    assert main(["encode", str(tmp_path), "out", "--target", "clip=clip-224:x"]) == 2
+    assert 'pip install "fastnorm-triton[ray]"' in capsys.readouterr().err
+
+
+@pytest.mark.loops
 def test_the_command_says_what_is_wrong_in_one_line(folder, capsys):
-    pytest.importorskip("ray", reason="the command looks for the extra first")
     for arguments, text in [
         ([str(folder), "out"], "got no --target"),
         ([str(folder), "out", "--target", "clip"], "expected NAME=PRESET:MODEL"),
