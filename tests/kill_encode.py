@@ -107,15 +107,28 @@ class Job:
         return False
 
 
+def shards_in(output):
+    return len(list((output / "shards").glob("*.parquet")))
+
+
 def kill_again_and_again(source, output, options, kills, of_job, longest, seed):
-    """Hit the job `of_job` times and its workers for the rest; where a job ends before, begin a new output."""
+    """Hit the job `of_job` times and its workers for the rest; where a job ends before, begin a new output.
+
+    Returns what was hit, and how many shards there were then.
+    """
     chance = random.Random(seed)
     hits = ["job"] * of_job + ["worker"] * (kills - of_job)
     chance.shuffle(hits)
     job = Job(source, output, options)
     done = []
     while hits:
-        end = time.monotonic() + chance.uniform(0.1, longest if hits[-1] == "job" else longest / 4)
+        if chance.random() < 0.6:  # in the middle of the work, not while everything starts
+            wanted = shards_in(output) + 1
+            while job.runs() and shards_in(output) < wanted:
+                time.sleep(0.02)
+            end = time.monotonic() + chance.uniform(0, 1)
+        else:
+            end = time.monotonic() + chance.uniform(0, longest / 2)
         while job.runs() and (time.monotonic() < end or (hits[-1] == "worker" and not job.workers())):
             time.sleep(0.05)
         if job.runs():
@@ -126,7 +139,7 @@ def kill_again_and_again(source, output, options, kills, of_job, longest, seed):
             except ProcessLookupError:  # it has ended meanwhile
                 hits.append(target)
                 continue
-            done.append((target, len(list((output / "shards").glob("*.parquet")))))
+            done.append((target, shards_in(output)))
             if target == "worker":
                 continue
         code, log = job.wait()

@@ -53,7 +53,7 @@ def _encode(args: argparse.Namespace) -> int:
     if not args.target:
         raise CommandError("got no --target, expected at least one: --target clip=clip-224:FOLDER")
     sys.path.insert(0, str(Path.cwd()))  # for MODULE:FUNCTION, as for python -m
-    targets = _targets(args.target)
+    targets = named_targets(args.target)
     try:
         with progress(None, "encoding") as bar:
             summary = encode(
@@ -97,7 +97,7 @@ class _Shown:
         self._bar.show(done, total, f"{what}{speed}, {bad:,} bad")
 
 
-def _targets(texts: list[str]) -> dict[str, tuple[Target, str | Path]]:
+def named_targets(texts: list[str]) -> dict[str, tuple[Target, str | Path]]:
     found: dict[str, tuple[Target, str | Path]] = {}
     for text in texts:
         name, equals, rest = text.partition("=")

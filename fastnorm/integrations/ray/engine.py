@@ -8,12 +8,18 @@ import os
 import warnings
 from collections.abc import Iterator
 
+from fastnorm.data.text import one_line
+
 # Ray's own defaults try for ever where a worker dies each time.
 TASK_RETRIES = ACTOR_RETRIES = 8
 ACTOR_RESTARTS = 8
 _QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"}
 # One for the encoder, which holds it, and one for the tasks that read and write.
 _LEAST_CPUS = 2
+
+
+class StartError(RuntimeError):
+    """Ray that could not be started, or reached."""
 
 
 class Engine:
@@ -35,11 +41,12 @@ class Engine:
 
         if not ray.is_initialized():
             quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
-            if self._address is not None:
-                ray.init(address=self._address, **quiet)
-            else:
-                cpus = max(_LEAST_CPUS, self._cpus or os.cpu_count() or 1)
-                ray.init(num_cpus=cpus, include_dashboard=False, **quiet)
+            cpus = max(_LEAST_CPUS, self._cpus or os.cpu_count() or 1)
+            local = {"num_cpus": cpus, "include_dashboard": False}
+            try:
+                ray.init(**({"address": self._address} if self._address is not None else local), **quiet)
+            except Exception as error:  # it raises Exception itself where a busy machine takes long
+                raise StartError(f"Ray has not started ({type(error).__name__}: {one_line(str(error))})") from None
             self._is_ours = True
             ray.data.DataContext.get_current().enable_progress_bars = False
             logger = logging.getLogger("ray.data")

@@ -24,6 +24,7 @@ from fastnorm.integrations.ray.engine import (
     ACTOR_RETRIES,
     TASK_RETRIES,
     Engine,
+    StartError,
     blocks,
     bounded_retries,
     engine,
@@ -124,14 +125,14 @@ def encode(
         EncodeError: A full disk, or a worker that ends each time; what is done is kept.
     """
     started = time.monotonic()
-    recipe, settings = _recipe(targets, dtype, device, batch_size, alpha, exif)
+    recipe, settings = recipe_of(targets, dtype, device, batch_size, alpha, exif)
     for name, value in (("shard_rows", shard_rows), ("workers", workers), ("cpus", cpus)):
         _check_count(name, value)
     opened = open_source(Path(source), column)
     folder = Output(Path(output), recipe.fingerprint, settings, add)
     show = progress or (lambda *_: None)
     try:
-        with engine(address, cpus) as ray_engine, _explained(folder):
+        with engine(address, cpus) as ray_engine:
             total = len(opened.files)
             found = items.gather(
                 opened, folder.path / ITEMS, ray_engine.start, rehash, lambda done: show("hashing", done, total, 0)
@@ -173,6 +174,11 @@ def encode(
                 dependent=probed.dependent,
             )
             write_report(folder.path, summary, settings, bad_ones)
+    except Exception as error:
+        told = _explained(error, folder.path)
+        if told is None:
+            raise
+        raise told from error
     finally:
         folder.close()
     return summary
@@ -229,7 +235,7 @@ def _run(
             yield row["line"], json.loads(row["quarantined"]), row["rows"]
 
 
-def _recipe(
+def recipe_of(
     targets: Mapping[str, tuple[Target, str | Path]],
     dtype: torch.dtype,
     device: str | None,
@@ -312,34 +318,34 @@ def _bad_of(folder: Output, found: list[Item]) -> list[dict[str, Any]]:
     ]
 
 
-class _explained:  # noqa: N801  # used as a function
-    """Errors of the engine as one line that says what to do."""
-
-    def __init__(self, folder: Output) -> None:
-        self.folder = folder
-
-    def __enter__(self) -> None:
+def _explained(error: Exception, output: Path) -> EncodeError | None:
+    """An error of the engine or the disk as one line that says what to do; None for any other."""
+    causes = _causes(error)
+    again = "what is done is kept: run the same command again to go on"
+    if any(isinstance(one, OSError) and one.errno in _NO_ROOM for one in causes) or "Errno 28" in str(error):
+        told = EncodeError(f"{output}: no space left on the device; make room; {again}")
+    elif isinstance(error, StartError):
+        told = EncodeError(f"{error}; {again}")
+    elif isinstance(error, OSError) or any(type(one).__module__.startswith("ray.") for one in causes):
+        first = causes[-1]
+        told = EncodeError(f"the run has ended early ({type(first).__name__}: {_short(first)}); {again}")
+    else:
         return None
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if error is None or not isinstance(error, Exception) or isinstance(error, EncodeError):
-            return
-        causes = _causes(error)
-        again = "what is done is kept: run the same command again to go on"
-        if any(isinstance(one, OSError) and one.errno in _NO_ROOM for one in causes) or "Errno 28" in str(error):
-            raise EncodeError(f"{self.folder.path}: no space left on the device; make room; {again}") from error
-        from_ray = [one for one in causes if type(one).__module__.startswith("ray.")]
-        if from_ray or isinstance(error, OSError):
-            first = causes[-1]
-            raise EncodeError(f"the run has ended early ({type(first).__name__}: {_short(first)}); {again}") from error
+    for one in _causes(error, with_context=True):
+        one.__traceback__ = None  # its frames keep workers alive: in a notebook the next call would wait for them
+    return told
 
 
-def _causes(error: BaseException | None) -> list[BaseException]:
+def _causes(error: BaseException | None, with_context: bool = False) -> list[BaseException]:
     found: list[BaseException] = []
-    while error is not None and error not in found:
-        found.append(error)
-        inner = getattr(error, "cause", None)
-        error = inner if isinstance(inner, BaseException) else error.__cause__
+    pending = [error]
+    while pending:
+        one = pending.pop(0)
+        if one is not None and one not in found:
+            found.append(one)
+            inner = getattr(one, "cause", None)
+            pending += [inner if isinstance(inner, BaseException) else None, one.__cause__]
+            pending += [one.__context__] if with_context else []
     return found
 
 

@@ -65,6 +65,7 @@ class Output:
                 path / SETTINGS, json.dumps({"format": _FORMAT, "settings": {**known, fingerprint: settings}}, indent=1)
             )
         self._recover()
+        self._quarantined = set(map(_bad_item, read_quarantine(path)))
         self.unfinished = path / UNFINISHED / uuid.uuid4().hex
         self.unfinished.mkdir(parents=True)
 
@@ -91,12 +92,10 @@ class Output:
 
     def quarantine(self, lines: Iterable[Mapping[str, Any]]) -> None:
         """Bad items with the reason, once each."""
-        known = {(one["key"], one["sha256"], one["fingerprint"]) for one in read_quarantine(self.path)}
         new = [{**line, "fingerprint": self.fingerprint} for line in lines]
-        _append(
-            self.path / QUARANTINE,
-            [line for line in new if (line["key"], line["sha256"], line["fingerprint"]) not in known],
-        )
+        new = [line for line in new if _bad_item(line) not in self._quarantined]
+        _append(self.path / QUARANTINE, new)
+        self._quarantined.update(map(_bad_item, new))
 
     def _check(self, add: bool) -> None:
         shown = printable(str(self.path))
@@ -236,6 +235,10 @@ def _text(path: Path) -> str:
 
 
 # ---- writing
+
+
+def _bad_item(line: Mapping[str, Any]) -> tuple[Any, ...]:
+    return line["key"], line["sha256"], line["fingerprint"]
 
 
 def _append(path: Path, lines: Iterable[Mapping[str, Any]]) -> None:
