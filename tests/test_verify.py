@@ -217,7 +217,8 @@ def test_what_no_target_does_has_no_target(kinds):
 @pytest.mark.parametrize("name", FURTHER)
 def test_further_mistakes(name):
     processor, target, text = FURTHER[name]
-    cause = fastnorm.verify(processor, PICTURES, target).cause
+    pictures = PICTURES[1:2] if text.count(" and ") > 1 else PICTURES  # a search for several changes takes long
+    cause = fastnorm.verify(processor, pictures, target).cause
     assert text in " and ".join(cause.texts)
     assert cause.explains == "all"
 
