@@ -1,10 +1,12 @@
 """What several tests need: pixels to feed, poisoned memory to write to, bits to compare, both paths to run."""
 
 import contextlib
+import functools
 import os
 
 import numpy as np
 import torch
+from PIL import Image
 
 import fastnorm
 import fastnorm_native
@@ -153,3 +155,13 @@ def as_padded_rows(pixels):
     wide = torch.full((height + 2, width + 5, 3), 99, dtype=torch.uint8)
     wide[1:-1, 2 : 2 + width] = pixels
     return wide[1:-1, 2 : 2 + width]
+
+
+@functools.cache
+def transformers_alpha():
+    """What the installed transformers makes of transparent pixels: since 5.2x white, before that what is hidden."""
+    from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+
+    image = Image.new("RGBA", (8, 8), (0, 0, 0, 0))
+    processor = CLIPImageProcessorPil(do_resize=False, do_center_crop=False, do_rescale=False, do_normalize=False)
+    return "white" if processor(image, return_tensors="np").pixel_values.max() else "drop"

@@ -51,6 +51,12 @@ MODULES = [
 
 # What is public under a longer name than fastnorm.NAME, because it needs another library, or is asked for rarely.
 OF_ROOMS = {
+    "integrations.ray.job.EncodeError",
+    "integrations.ray.job.Summary",
+    "integrations.ray.job.encode",
+    "integrations.ray.output.Status",
+    "integrations.ray.output.status",
+    "integrations.ray.output.verify",
     "integrations.torchvision.ToTarget",
     "integrations.transformers.image_processor",
     "verification.Cause",

@@ -14,7 +14,7 @@ from fastnorm import CLIP, CLIP_224, SIGLIP_224, Crop, Pad, Target
 from fastnorm.spec.describe import fields
 from fastnorm.spec.normalization import PRESETS
 from fastnorm.verification.golden import FORMAT, save_golden
-from helpers import random_pixels
+from helpers import random_pixels, transformers_alpha
 
 FUSED = dataclasses.replace(CLIP, order="fused")
 
@@ -41,7 +41,7 @@ CASES = {
     "CLIP": (CLIPImageProcessorPil(), CLIP_224, PICTURES),
     "SigLIP": (SiglipImageProcessorPil(), SIGLIP_224, PICTURES),
     "torch": (CLIPImageProcessor(), dataclasses.replace(CLIP_224, normalization=FUSED, arithmetic="torch"), PICTURES),
-    "alpha": (CLIPImageProcessorPil(), dataclasses.replace(CLIP_224, alpha="white"), [*PICTURES, glass()]),
+    "alpha": (CLIPImageProcessorPil(), dataclasses.replace(CLIP_224, alpha=transformers_alpha()), [*PICTURES, glass()]),
     "padded": (
         CLIPImageProcessorPil(do_resize=False),
         Target(CLIP, crop=Crop(224, "transformers")),

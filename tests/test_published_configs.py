@@ -12,6 +12,7 @@ import pytest
 import timm
 import timm.data
 import torch
+import torchvision
 from diffusers import VaeImageProcessor
 from diffusers.image_processor import (
     InpaintProcessor,
@@ -35,6 +36,8 @@ from fastnorm import Crop, Normalization, Pad, Sides, Target
 from helpers import assert_same_bits, random_pixels
 
 pytestmark = [pytest.mark.compat, pytest.mark.pillow]
+
+TORCHVISION = tuple(map(int, torchvision.__version__.split(".")[:2]))
 
 # Whose rows of the table may say "refused"; the reasons stand there.
 MAY_BE_REFUSED = {
@@ -134,13 +137,14 @@ OF_PIL = {
     "cut off": [transforms.Pad(-3), transforms.Resize(40), transforms.ToTensor(), OLD],
     "nearest": [transforms.Resize(40, InterpolationMode.NEAREST), transforms.ToTensor(), OLD],
     "nearest, exact": [v2.Resize(40, InterpolationMode.NEAREST_EXACT), v2.ToImage(), TO_FLOAT, NEW],
-    "a word": [v2.Resize(40, "bicubic"), v2.ToImage(), TO_FLOAT, NEW],
     "a number": [v2.Resize(40, Image.Resampling.LANCZOS), v2.ToImage(), TO_FLOAT, NEW],
     "not antialiased, which PIL ignores": [v2.Resize(40, antialias=None), v2.ToImage(), TO_FLOAT, NEW],
     "a Compose in it": [transforms.Compose([v2.RGB(), transforms.Resize(40)]), transforms.ToTensor(), OLD],
     "steps that do nothing": [torch.nn.Identity(), v2.Identity(), v2.Resize(40), v2.ToImage(), TO_FLOAT, NEW],
     "timm's": [ResizeKeepRatio((40, 30), longest=1), CenterCropOrPad((40, 30), padding_mode="edge"), MaybeToTensor()],
 }
+if TORCHVISION >= (0, 26):  # before, torchvision did not know filters by their names
+    OF_PIL["a word"] = [v2.Resize(40, "bicubic"), v2.ToImage(), TO_FLOAT, NEW]
 OF_PIXELS = {
     "ToImage first": [v2.ToImage(), v2.Resize((40, 40), antialias=True), TO_FLOAT, NEW],
     "as torchvision recommends": [

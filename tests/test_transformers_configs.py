@@ -25,7 +25,7 @@ from transformers.models.timm_wrapper.image_processing_timm_wrapper import TimmW
 import fastnorm
 from conformance import transformers_rows
 from fastnorm import CLIP, Area, Crop, Normalization, Pad, Target
-from helpers import assert_same_bits, random_pixels
+from helpers import assert_same_bits, random_pixels, transformers_alpha
 
 pytestmark = pytest.mark.compat
 
@@ -40,7 +40,7 @@ CLIP_CONFIG = {  # openai/clip-vit-large-patch14, as it was published
     "resample": 3,
     "size": 224,
 }
-PILLOWS = Target(CLIP, 224, "bicubic", Crop(224, "transformers"), alpha="white")
+PILLOWS = Target(CLIP, 224, "bicubic", Crop(224, "transformers"), alpha=transformers_alpha())
 
 
 def write(folder, values, name="preprocessor_config.json"):
@@ -109,7 +109,9 @@ AS_PUBLISHED = {  # with the names that older versions wrote
             "image_processor_type": "Qwen2VLImageProcessor",
             "processor_class": "Qwen2VLProcessor",
         },
-        Target(CLIP, Area(28, min_pixels=3136, max_pixels=12845056), "bicubic", alpha="white", batch=False),
+        Target(
+            CLIP, Area(28, min_pixels=3136, max_pixels=12845056), "bicubic", alpha=transformers_alpha(), batch=False
+        ),
     ),
     "nvidia/segformer-b0-finetuned-ade-512-512": (
         {

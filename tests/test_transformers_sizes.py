@@ -1,5 +1,7 @@
 """The size rules of single transformers models, on any sides, against the functions of the installed package."""
 
+import inspect
+
 import numpy as np
 import pytest
 import torch
@@ -29,6 +31,8 @@ from fastnorm.spec.size import Size
 pytestmark = pytest.mark.compat
 
 LFM2, MINICPM, DONUT = Lfm2VlImageProcessor(), MiniCPMV4_6ImageProcessor(), DonutImageProcessor()
+HAS_MODES = "downsample_mode" in inspect.signature(MINICPM.find_best_resize).parameters  # transformers 5.24, not 5.20
+MODE = {"downsample_mode": "16x"} if HAS_MODES else {}
 
 
 def planes(height, width):
@@ -109,7 +113,7 @@ RULES = {
     "LFM2-VL": (sizes.TokenArea(32, 64, 256), lfm2),
     "MiniCPM-V": (
         sizes.SquareOfArea(448, 56),
-        lambda h, w: MINICPM.find_best_resize((h, w), 448, 14, "16x", allow_upscale=True),
+        lambda h, w: MINICPM.find_best_resize((h, w), 448, 14, allow_upscale=True, **MODE),
     ),
     "Donut": (sizes.Thumbnail(Size(60, 45)), thumbnail),
 }

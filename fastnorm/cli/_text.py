@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 import sys
 import textwrap
@@ -26,10 +27,12 @@ def print_table(rows: Sequence[Sequence[str]], align: str, head: bool = True) ->
         grid.add_column(Text(name), justify="right" if side == "r" else "left", overflow="fold")
     for row in body:
         grid.add_row(*map(Text, row))
-    console = Console(file=sys.stdout, width=_terminal_width(_UNLIMITED), height=len(rows))
-    with console.capture() as captured:
-        console.print(grid)
-    print("\n".join(line.rstrip() for line in captured.get().splitlines()), end="\n\n")
+    text = io.StringIO()  # rich would end the process where stdout takes no more
+    console = Console(
+        file=text, force_terminal=sys.stdout.isatty(), width=_terminal_width(_UNLIMITED), height=len(rows)
+    )
+    console.print(grid)
+    print("\n".join(line.rstrip() for line in text.getvalue().splitlines()), end="\n\n")
 
 
 def paragraph(text: str, first: str = "", rest: str | None = None) -> str:

@@ -47,7 +47,7 @@ def check(kind, settings):
     except (TypeError, ValueError) as error:
         return f"refused: {error}"
     try:
-        compare(target, published(processor), [*IMAGES, *transparent()] if target.alpha == "white" else IMAGES)
+        compare(target, published(processor), [*IMAGES, *transparent()] if target.alpha is not None else IMAGES)
     except AssertionError as error:
         if "refused every image" in str(error):
             return "the class itself refuses every image"

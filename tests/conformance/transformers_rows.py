@@ -147,7 +147,7 @@ def row(package, kind, images, **settings):
         return Row(LIBRARY, name, backend, f"refused: {reason.removesuffix(BY_HAND)}")
     # Of a single line, Perceiver crops nothing and makes black of that.
     images = [image for image in images if "Perceiver" not in name or min(image.size) > 8]
-    if target.alpha == "white":
+    if target.alpha is not None:
         images = [*images, *transparent()]
     compare(target, published(processor), images)
     return Row(LIBRARY, name + note(processor), backend, "identical")

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from fastnorm.spec.configs.transformers.settings import HAND_WRITTEN, Arguments, Settings
 from fastnorm.spec.constants import check_factor, float32
 from fastnorm.spec.normalization import Normalization
+from fastnorm.spec.options import Alpha
 
 _FULL_SCALE = 255
+# Classes with a conversion of their own, to white: as later versions have it, or rounded in another way.
+_OWN_WHITE = {"Idefics2ImageProcessor": "white", "ChameleonImageProcessor": None}
 # Classes that do not convert pictures to RGB, whatever their do_convert_rgb says: it is for what comes with them.
 _NEVER_CONVERTED = ("PromptDepthAnythingImageProcessor", "SegGptImageProcessor")
 
@@ -21,8 +27,21 @@ def pixels(settings: Settings, normalization: Normalization | None = None) -> Ar
     if settings.backend == "torchvision":
         arguments["arithmetic"] = "torch"
     if settings.on("do_convert_rgb") and settings.kind not in _NEVER_CONVERTED:
-        arguments["alpha"] = "white"
+        alpha = _alpha()
+        arguments["alpha"] = _OWN_WHITE.get(settings.kind, alpha) if alpha == "drop" else alpha
     return arguments
+
+
+@functools.cache
+def _alpha() -> Alpha:
+    """What the installed transformers makes of transparent pixels: up to 5.20 it dropped alpha, as `convert("RGB")`."""
+    from PIL import Image
+    from transformers.image_transforms import convert_to_rgb
+
+    has_option = "return_numpy" in inspect.signature(convert_to_rgb).parameters
+    options: dict[str, Any] = {"return_numpy": True} if has_option else {}
+    shown = np.asarray(convert_to_rgb(Image.new("RGBA", (1, 1), (0, 0, 0, 0)), **options))
+    return "white" if shown.max() else "drop"
 
 
 def _normalization(settings: Settings) -> Normalization:
