@@ -193,12 +193,30 @@ def test_a_name_on_the_hub_is_looked_up_in_the_cache_and_never_downloaded(tmp_pa
 
 
 class Own(CLIPImageProcessorPil):
-    """Somebody's class, which might do anything."""
+    """Somebody's class, which does something else to tall pictures."""
+
+    def __call__(self, images, **options):
+        turned = images.rotate(180) if images.height > images.width else images
+        return super().__call__(turned, **options)
+
+
+class Same(CLIPImageProcessor):
+    """Somebody's class, which adds nothing that pixels show."""
+
+    def describe(self):
+        return f"resizes to {self.size}"
+
+
+def test_a_class_of_ones_own_that_does_as_its_ancestor():
+    settings = {"size": {"shortest_edge": 40}, "crop_size": {"height": 32, "width": 32}}
+    processor = Same(**settings)
+    assert Target.from_config(processor) == Target.from_config(CLIPImageProcessor(**settings))
+    assert type(processor) is Same
 
 
 CONVNEXT = {"image_processor_type": "ConvNextImageProcessor", "size": {"shortest_edge": 224}}
 REFUSED = {
-    "a class of one's own": (Own(), "a class of your own", "fastnorm.verify"),
+    "a class of one's own": (Own(), "a class of your own, which gives other values than CLIPImage", "fastnorm.verify"),
     "a class that is not known": (
         {"image_processor_type": "MagicImageProcessor"},
         "is not reproduced",

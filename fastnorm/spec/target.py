@@ -194,7 +194,9 @@ class Target:
             FileNotFoundError: No such file, or not in the local cache.
             ImportError: A transformers file without transformers.
             TypeError: Something else than the above.
-            ValueError: A class or a setting that is not reproduced: which, why, and what to do instead.
+            ValueError: A class or a setting that is not reproduced: which, why, and what to do instead. A class of your
+                own is read as the one of transformers that it descends from, if both give the same values of pictures
+                that are tried on the spot.
         """
         arguments: dict[str, Any] = {**read_target(source, backend), **changes}
         return cls(**arguments)

@@ -1,10 +1,10 @@
 """What transformers' image processors do to an image, as the arguments of a `Target`.
 
 `loading` turns what was passed into a processor object of one of the library's own classes, whose attributes are the
-settings with all defaults filled in. `classes` is the allowlist: the classes whose pixels `docs/conformance.md` proves,
-each with the function that reads its settings. `readers` and `patches` are these functions, made of what many share,
-`values` and `geometry`; `sizes` are the size rules that single models have. A setting that a reader did not ask for is
-refused by `settings`.
+settings with all defaults filled in; `own_classes` does so for a class of a user's. `classes` is the allowlist: the
+classes whose pixels `docs/conformance.md` proves, each with the function that reads its settings. `readers` and
+`patches` are these functions, made of what many share, `values` and `geometry`; `sizes` are the size rules that single
+models have. A setting that a reader did not ask for is refused by `settings`.
 """
 
 from __future__ import annotations

@@ -28,12 +28,11 @@ def load(source: object, name: str, backend: str | None) -> Settings:
     if isinstance(source, Mapping):
         return _of_dictionary(source, name, backend)
     processor: Any = getattr(source, "image_processor", source)
+    if type(processor).__module__.partition(".")[0] != "transformers":
+        from fastnorm.spec.configs.transformers.own_classes import ancestor_of  # which needs PIL
+
+        processor = ancestor_of(processor, name)
     kind = type(processor)
-    if kind.__module__.partition(".")[0] != "transformers":
-        raise ValueError(
-            f"{name}: got {kind.__module__}.{kind.__name__}, a class of your own, which may do anything, expected one "
-            f"of transformers'; write a Target(...) and hold it to the processor with fastnorm.verify"
-        )
     own = _backend_of(kind)
     if backend not in (None, own):
         return _of_dictionary(processor.to_dict(), kind.__name__, backend)
