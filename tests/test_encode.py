@@ -514,12 +514,14 @@ def test_what_a_killed_run_leaves_is_taken_up(folder, tmp_path):
 
 
 @pytest.mark.loops
-def test_rows_of_a_run_that_is_killed_ten_times_are_those_of_one_that_is_not(tmp_path, pytestconfig):
+def test_rows_of_a_run_that_is_killed_are_those_of_one_that_is_not(tmp_path, pytestconfig):
+    """Three times here, the job once and workers twice; ten times with --many-kills. Each restart takes long."""
     full = pytestconfig.option.many_kills
     options = ["--target", "means=clip-224:encoders_for_tests:slow_means", "--batch-size", "4", "--shard-rows", "12"]
     if full:
         options = ["--target", "means=clip-224:encoders_for_tests:means"]
-    done, rows, _ = kill_encode.compare(tmp_path, full or 240, 100 if full else 40, 10, 3, 7, options)
-    assert len(done) == 10
+    images, one_bad_in, kills, of_job = (full, 100, 10, 3) if full else (240, 40, 3, 1)
+    done, rows, _ = kill_encode.compare(tmp_path, images, one_bad_in, kills, of_job, 7, options)
+    assert len(done) == kills
     assert rows > 200
     assert any(shards for _, shards in done)  # some of them hit a run that had written something
