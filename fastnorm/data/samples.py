@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from fastnorm.images.batch import image_name
 from fastnorm.images.layout import is_pil_image
 from fastnorm.images.packed import PackedImages
 from fastnorm.spec.errors import PictureError
@@ -58,7 +59,7 @@ def opened(image: Any, index: int | None = None) -> Any:
     Raises:
         PictureError: A file that cannot be opened, or nothing.
     """
-    name = "the image" if index is None else f"images[{index}]"
+    name = image_name(index)
     if image is None:
         raise PictureError(f"{name}: got None, expected an image", index)
     data = _encoded(image)

@@ -54,7 +54,7 @@ class Images(abc.ABC):
 
     def name(self, index: int) -> str:
         """What messages call an image."""
-        return _name(self.number(index))
+        return image_name(self.number(index))
 
     def number(self, index: int) -> int | None:
         """Which of the call's images it is; None where it was given by itself."""
@@ -163,22 +163,18 @@ def read_images(images: object, layout: str, alpha: str, exif: str) -> Images:
     return found
 
 
-def _name(index: int | None) -> str:
+def image_name(index: int | None) -> str:
     """What messages call an image; None: it was given by itself."""
     return "the image" if index is None else f"images[{index}]"
 
 
 def _check_size(size: Size, index: int | None) -> None:
-    if size.height < 1 or size.width < 1:
-        raise PictureError(
-            f"{_name(index)}: got {size.height} x {size.width} pixels, expected at least one on each side; remove it "
-            f"from the list",
-            index,
-        )
-    if size.height * size.width > MAX_SOURCE_PIXELS:
-        raise PictureError(
-            f"{_name(index)}: got {size.height} x {size.width} pixels, expected at most {MAX_SOURCE_PIXELS:,}", index
-        )
+    if size.height >= 1 and size.width >= 1 and size.height * size.width <= MAX_SOURCE_PIXELS:
+        return
+    came = f"{image_name(index)}: got {size.height} x {size.width} pixels, expected"
+    if min(size) < 1:
+        raise PictureError(f"{came} at least one on each side; remove it from the list", index)
+    raise PictureError(f"{came} at most {MAX_SOURCE_PIXELS:,}", index)
 
 
 def _of_batch(planes: torch.Tensor) -> Images:
@@ -235,7 +231,7 @@ def _with_private_files(images: Sequence[Any]) -> list[int]:
 
 
 def _of_tensor(image: object, layout: str, index: int | None) -> torch.Tensor:
-    name = _name(index)
+    name = image_name(index)
     if not isinstance(image, (torch.Tensor, np.ndarray)):
         hint = file_hint(image, name)
         raise TypeError(f"{name}: got {type(image).__name__}, expected a PIL image, or a uint8 tensor or array{hint}")
@@ -257,7 +253,7 @@ def _of_pil(image: object, index: int | None, alpha: str, exif: str) -> Image.Im
 
     from fastnorm.images import pil
 
-    name = _name(index)
+    name = image_name(index)
     if not isinstance(image, Image.Image):
         raise TypeError(f"{name}: got {type(image).__name__}, expected a PIL.Image.Image, a uint8 tensor or an array")
     _check_size(_size_of(image), index)  # before it is decoded
