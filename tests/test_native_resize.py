@@ -3,6 +3,7 @@
 Equality throughout, on every instruction set that this machine has.
 """
 
+import ctypes
 import functools
 import subprocess
 import sys
@@ -25,7 +26,7 @@ from fastnorm.backends.eager import resize_and_crop
 from fastnorm.spec.filters import BICUBIC, BILINEAR, FILTERS, LANCZOS, TORCH_FILTERS, coefficients
 from fastnorm.spec.geometry import CropRule, Geometry, PassOrder, Size, Span, geometry
 from fastnorm_native import Instructions, arrow, resize
-from fastnorm_native.normalize import prepared
+from fastnorm_native.normalize import PreparedNormalization, prepared
 from fastnorm_native.resize import Axis
 from helpers import (
     DTYPES,
@@ -436,12 +437,28 @@ def test_the_native_code_refuses_such_windows_too():
         resize.columns_table(LIBRARY, instructions, kernel, columns),
         resize.rows_table(LIBRARY, instructions, kernel, rows),
         False, False, 0, 1, 0, 1,
-        [resize.Output(output.data_ptr(), prepared(LIBRARY, (0.0,) * 3, (1.0,) * 3).address, 0, 0, 1, 1, 1)],
+        [resize.Output(output.data_ptr(), prepared(LIBRARY, (0.0,) * 3, (1.0,) * 3), 0, 0, 1, 1, 1)],
     )  # fmt: skip
     place = resize.Pixels(pixels.data_ptr(), 3, 3, 1, 0, 1 << 19, 0, 1)
     with pytest.raises(ValueError, match="can_resize"):
         resize.resize(LIBRARY, instructions, place, [crop])
     assert output.isnan().all()
+
+
+class ErasedWhenFreed(PreparedNormalization):
+    def __del__(self):
+        ctypes.memset(self.address, 0xFF, ctypes.sizeof(self.record))
+
+
+@pytest.mark.parametrize("blocks", [1, 2], ids=["in one block", "by strips"])
+def test_constants_live_as_long_as_the_walk(monkeypatch, blocks):
+    """The cache may not keep them: of two threads that prepare the same constants, one is given its own copy."""
+    monkeypatch.setattr(resizing, "prepared", ErasedWhenFreed)
+    if blocks == 2:
+        monkeypatch.setattr(resizing.arrow, "lent_bytes", lambda _: None)
+    pixels, one = random_pixels(40, 30, 3), job(Size(40, 30), Size(20, 15))
+    write(INSTRUCTIONS[-1], Image.fromarray(pixels.numpy()), [one])
+    assert_same_bits(one.output, expected(pixels, one))
 
 
 def test_axes_beyond_32_bit_arithmetic_go_to_pillow():
@@ -480,7 +497,7 @@ def test_what_the_host_lets_through_the_native_code_takes(axis, other, kernel, v
     """can_resize is a bound on what src/walk.c allocates; few of these sizes lie beyond it."""
     instructions, kernel = INSTRUCTIONS[-1], resizing.kernel_of(kernel)
     assume(resize.can_resize(kernel, axis, other, vertical_first))
-    output = resize.Output(0, 0, 0, 0, 0, 0, 0)
+    output = resize.Output(0, prepared(LIBRARY, (0.0,) * 3, (1.0,) * 3), 0, 0, 0, 0, 0)
     crop = resize.Crop(
         resize.columns_table(LIBRARY, instructions, kernel, axis),
         resize.rows_table(LIBRARY, instructions, kernel, other),

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .loading import Library
+from .normalize import PreparedNormalization
 from .records import Instructions
 
 # As src/resize.h numbers them, with the distance from which a filter is zero, in output pixels.
@@ -100,7 +101,7 @@ class Output(NamedTuple):
     """A tensor to write, of one image; strides in elements."""
 
     address: int
-    normalization: int  # address of a prepared one
+    normalization: PreparedNormalization  # not its address alone: a cache may drop it while an image is walked
     dtype: int
     image_stride: int  # not looked at
     channel_stride: int
@@ -242,7 +243,7 @@ def _packed_outputs(crops: Iterable[Crop]) -> bytes:
     words: list[int] = []
     for crop in crops:
         for output in crop.outputs:
-            words += output
+            words += (output.address, output.normalization.address, *output[2:])
     return _words(len(words)).pack(*words)
 
 

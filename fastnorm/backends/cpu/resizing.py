@@ -173,7 +173,7 @@ def _output(engine: Engine, job: TargetJob, index: int) -> Output:
     dtype, size = DTYPES[job.output.dtype]
     strides = job.output.stride()
     normalization = prepared(engine.library, job.normalization.mean, job.normalization.std, job.normalization.order)
-    return Output(job.output.data_ptr() + size * index * strides[0], normalization.address, dtype, *strides)
+    return Output(job.output.data_ptr() + size * index * strides[0], normalization, dtype, *strides)
 
 
 def _axes(geometry: Geometry) -> tuple[Axis, Axis]:
