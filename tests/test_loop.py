@@ -456,6 +456,16 @@ def test_packed_images_out_of_workers(context, strategy):
         torch.multiprocessing.set_sharing_strategy(before)
 
 
+def pixels_are_shared(samples):
+    return PackedImages.pack([sample["image"] for sample in samples]).buffer.is_shared()
+
+
+def test_a_worker_packs_into_the_memory_that_it_sends():
+    """Else the loader copies all pixels once more."""
+    assert list(DataLoader(SAMPLES, 4, collate_fn=pixels_are_shared, num_workers=1)) == [True] * 3
+    assert list(DataLoader(SAMPLES, 4, collate_fn=pixels_are_shared)) == [False] * 3
+
+
 def test_packed_images_are_cut_and_joined():
     images = [picture(index) for index in range(4)]
     packed = PackedImages.pack(images)

@@ -11,6 +11,7 @@ from typing import overload
 import torch
 
 from fastnorm.images.batch import Batch, Images, Place, read_images
+from fastnorm.runtime.torch_internals import empty_to_send
 from fastnorm.spec.geometry import Size
 from fastnorm.spec.normalization import CHANNELS
 from fastnorm.spec.options import Alpha, Exif, Layout
@@ -154,7 +155,10 @@ def _pack(views: Sequence[torch.Tensor], pinned: bool = False) -> PackedImages:
     """Copies of uint8 views (H, W, 3) in one new buffer on the CPU."""
     sizes = [Size(*view.shape[:2]) for view in views]
     ends = list(itertools.accumulate((CHANNELS * size.height * size.width for size in sizes), initial=0))
-    buffer = torch.empty(ends[-1], dtype=torch.uint8, device="cpu", pin_memory=pinned)
+    if pinned:
+        buffer = torch.empty(ends[-1], dtype=torch.uint8, device="cpu", pin_memory=True)
+    else:
+        buffer = empty_to_send(ends[-1])
     packed = PackedImages(buffer, ends[:-1], sizes)
     for index, view in enumerate(views):
         packed[index].copy_(view)

@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import Any, TypeVar, cast
 
 import torch
+from torch.utils.data import get_worker_info
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -76,6 +77,14 @@ def allocator(device: str) -> Callable[[tuple[int, ...], tuple[int, ...], torch.
     """
     quick = getattr(_guards, f"_empty_strided_{device}", None)
     return quick or (lambda shape, stride, dtype: torch.empty_strided(shape, stride, dtype=dtype, device=device))
+
+
+def empty_to_send(n_bytes: int) -> torch.Tensor:
+    """New uint8 memory for a tensor that a `DataLoader`'s worker sends: shared at once, else the loader copies it."""
+    new_shared = getattr(torch.UntypedStorage, "_new_shared", None)
+    if new_shared is None or get_worker_info() is None or n_bytes == 0:
+        return torch.empty(n_bytes, dtype=torch.uint8, device="cpu")
+    return torch.empty(0, dtype=torch.uint8, device="cpu").set_(new_shared(n_bytes))
 
 
 @contextlib.contextmanager
