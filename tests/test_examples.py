@@ -90,6 +90,22 @@ def test_a_target_is_not_what_repa_feeds_its_encoder(folder):
 
 
 @pytest.mark.loops
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize("device", ["cuda", "cpu"])
+def test_lightning_preprocesses_in_the_hook_for_a_gpu_and_in_the_workers_without_one(device, folder):
+    from examples.lightning_module import after, before
+
+    torch.manual_seed(0)
+    published = list(before.batches(folder))
+    torch.manual_seed(0)
+    for batch, theirs in zip(after.loader(folder, torch.device(device)), published, strict=True):
+        assert isinstance(batch.get("image"), fastnorm.PackedImages) == (device == "cuda")
+        ready = after.Module().on_after_batch_transfer(batch, 0)
+        assert sorted(ready) == ["label", "pixel_values"]
+        assert all(torch.equal(ready[key], theirs[key]) for key in ready)
+
+
+@pytest.mark.loops
 def test_an_example_runs_from_the_command_line(folder):
     for given in ((), (folder,)):
         command = [sys.executable, "-m", "examples.random_resized_crop.after", *map(str, given)]

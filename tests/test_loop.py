@@ -3,6 +3,7 @@
 What comes out is compared with `fused_preprocess` of the same images, which other tests hold to the published code.
 """
 
+import functools
 import gc
 import io
 import multiprocessing
@@ -279,6 +280,7 @@ def test_an_error_survives_a_process():
         (lambda: Preprocess("image", x=SMALL)({"image": picture(0)}, generator=3), TypeError, "torch.Generator"),
         (lambda: fastnorm.collate_images(3), TypeError, "key: got int"),
         (lambda: fastnorm.collate_images("image", rest=3), TypeError, "rest: got int"),
+        (lambda: fastnorm.collate_images("image", preprocess=3), TypeError, "preprocess: got int"),
         (lambda: fastnorm.collate_images("image")([{"x": 1}]), TypeError, r"samples\[0\]: got \['x'\]"),
         (lambda: Prefetcher(3, print, "cpu"), TypeError, "loader: got int"),
         (lambda: Prefetcher([], 3, "cpu"), TypeError, "preprocess: got int"),
@@ -313,6 +315,48 @@ def test_a_bad_image_in_collate_is_named():
     with pytest.raises(PictureError, match=r"image: images\[1\]: got a file that cannot be opened") as caught:
         fastnorm.collate_images("image")(samples)
     assert (caught.value.index, caught.value.key) == (1, "image")
+
+
+# One transparent image, and one that its EXIF orientation turns.
+UNUSUAL = [Image.new("RGBA", (40, 30), (200, 10, 10, 0)), picture(0)]
+UNUSUAL[1].getexif()[0x0112] = 6
+
+
+@pytest.mark.parametrize("how", ["of collate_images", "of a Prefetcher"])
+@pytest.mark.parametrize("options", [{}, {"alpha": "white", "exif": "apply"}], ids=["unlike", "alike"])
+def test_images_that_the_worker_preprocesses_are_those_that_it_would_pack(how, options):
+    preprocess = Preprocess("image", **options, **PAIR)
+    samples = [{"image": image, "id": index} for index, image in enumerate(UNUSUAL)]
+    collate = functools.partial(fastnorm.collate_images, "image", alpha="white", exif="apply")
+    if how == "of collate_images":
+        batch = collate(preprocess=preprocess)(samples)
+    else:
+        (batch,) = Prefetcher(DataLoader(samples, 2, collate_fn=collate()), preprocess, "cpu")
+
+    assert list(batch) == ["id", *PAIR]
+    assert_equal(batch, expected(UNUSUAL, alpha="white", exif="apply"))
+    assert not torch.equal(batch["images"], expected(UNUSUAL, alpha="white")["images"])
+
+
+def test_a_worker_that_preprocesses_copies_no_image(monkeypatch):
+    preprocess = Preprocess("image", **PAIR)
+    wanted = expected([sample["image"] for sample in SAMPLES[:4]])
+    monkeypatch.setattr(PackedImages, "pack", None)
+
+    assert_equal(fastnorm.collate_images("image", concatenated, preprocess=preprocess)(SAMPLES[:4]), wanted)
+    assert_equal(next(iter(Prefetcher(loader(), preprocess, "cpu"))), wanted)
+
+
+@pytest.mark.parametrize("on_error", ["raise", "skip"])
+def test_a_bad_image_is_named_wherever_it_is_preprocessed(on_error):
+    preprocess = Preprocess("image", on_error=on_error, **PAIR)
+    samples = [SAMPLES[0], {**SAMPLES[1], "image": b"no image"}]
+    errors = []
+    for collate in (fastnorm.collate_images("image"), fastnorm.collate_images("image", preprocess=preprocess)):
+        with pytest.raises(PictureError, match=r"^image: images\[1\]: got a file that cannot be opened") as caught:
+            collate(samples)
+        errors.append((caught.value.index, caught.value.key))
+    assert errors == [(1, "image")] * 2
 
 
 def loader(dataset=SAMPLES, **options):

@@ -158,8 +158,30 @@ except RuntimeError as error:
 """
 
 
-def test_each_process_of_accelerate_gets_its_share(tmp_path):
-    (tmp_path / "script.py").write_text(SHARDED)
+STREAMED = """
+import torch
+from accelerate import Accelerator
+from accelerate.utils import DataLoaderConfiguration
+import fastnorm
+class Stream(torch.utils.data.IterableDataset):
+    def __iter__(self):
+        return iter([{"image": torch.full((8, 9, 3), index, dtype=torch.uint8), "id": index} for index in range(8)])
+accelerator = Accelerator(cpu=True, dataloader_config=DataLoaderConfiguration(dispatch_batches=False))
+loader = torch.utils.data.DataLoader(Stream(), batch_size=2, collate_fn=fastnorm.collate_images("image"))
+target = fastnorm.Target(fastnorm.CLIP)
+batches = fastnorm.Prefetcher(accelerator.prepare(loader), fastnorm.Preprocess("image", pixel_values=target), "cpu")
+found = []
+for batch in batches:
+    images = [torch.full((8, 9, 3), index, dtype=torch.uint8) for index in batch["id"].tolist()]
+    assert torch.equal(batch["pixel_values"], fastnorm.fused_preprocess(images, [target])[0])
+    found += batch["id"].tolist()
+print("process", accelerator.process_index, found, flush=True)
+"""
+
+
+@pytest.mark.parametrize("script", [SHARDED, STREAMED], ids=["of a dataset", "of a stream"])
+def test_each_process_of_accelerate_gets_its_share(tmp_path, script):
+    (tmp_path / "script.py").write_text(script)
     command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "script.py"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(

@@ -123,7 +123,7 @@ def test_public_names():
             "pillow_version, batch_axis, targets, named_targets",
         ),
         (fastnorm.Preprocess.__call__, "self, sample, *, positions, generator"),
-        (fastnorm.collate_images, "key, rest, *, layout, alpha, exif"),
+        (fastnorm.collate_images, "key, rest, *, layout, alpha, exif, preprocess"),
         (fastnorm.collate_image_fn, "batch, *, collate_fn_map"),
         (fastnorm.Prefetcher, "loader, preprocess, device, *, depth"),
         (fastnorm.PictureError, "message, index, key"),

@@ -11,6 +11,7 @@ from examples import tiny
 
 
 def batches(folder):
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, ignore_reinit_error=True)
     rows = ray.data.read_binary_files([str(path) for path in tiny.files(folder)], include_paths=True)
     preprocess = fastnorm.Preprocess("bytes", pixel_values=fastnorm.IMAGENET_224)
     rows = rows.map_batches(preprocess, batch_size=tiny.BATCH).sort("path")
@@ -19,7 +20,6 @@ def batches(folder):
 
 
 def main(folder, steps):
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, ignore_reinit_error=True)
     return tiny.train(tiny.classifier(), batches(folder), steps)
 
 

@@ -29,6 +29,7 @@ class Transform:
 
 
 def batches(folder):
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, ignore_reinit_error=True)
     rows = ray.data.read_images([str(path) for path in tiny.files(folder)], mode="RGB", include_paths=True)
     rows = rows.map_batches(Transform(), batch_size=tiny.BATCH).sort("path")
     for batch in rows.iter_batches(batch_size=tiny.BATCH):
@@ -36,7 +37,6 @@ def batches(folder):
 
 
 def main(folder, steps):
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, ignore_reinit_error=True)
     return tiny.train(tiny.classifier(), batches(folder), steps)
 
 

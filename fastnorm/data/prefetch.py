@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch.utils.data import DataLoader
 
+from fastnorm.data.collate import then_preprocess
 from fastnorm.images.packed import PackedImages
 from fastnorm.ops.preprocess_arguments import resolve_device
 from fastnorm.spec.size import at_least
@@ -130,8 +131,7 @@ class Prefetcher:
         while hasattr(inner, "base_dataloader"):  # accelerate's, which hold the one that has the workers
             inner.base_dataloader = copy.copy(inner.base_dataloader)
             inner = inner.base_dataloader
-        collate = inner.collate_fn
-        inner.collate_fn = functools.partial(_collate_and_preprocess, collate, self.preprocess)
+        inner.collate_fn = functools.partial(_marked, then_preprocess(inner.collate_fn, self.preprocess))
         return source
 
     def _in_workers(self) -> Iterator[Batch]:
@@ -155,10 +155,8 @@ class _Preprocessed(dict[str, Any]):
     """A batch that a worker has preprocessed, by which it is known from one that no worker has."""
 
 
-def _collate_and_preprocess(
-    collate: Callable[[Any], Batch], preprocess: Callable[[Batch], Batch], samples: object
-) -> _Preprocessed:
-    return _Preprocessed(preprocess(collate(samples)))
+def _marked(collate: Callable[[Any], Batch], samples: object) -> _Preprocessed:
+    return _Preprocessed(collate(samples))
 
 
 class _Ahead:
