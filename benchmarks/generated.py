@@ -38,7 +38,8 @@ LINES = [
     (f"host time of one call, new outputs (CPU: {NO_DRIVER})", _OWN_CALL, _OWN_CALL, "p50_ms"),
     ("host time of torch.compile over ours", None, _COMPILED_CALL, "ratio"),
 ]
-for pipeline in (*goals.BEFORE, "fastnorm, in workers", "fastnorm, in main", "decode, and send as much", "decode alone"):
+_OWN, _FLOORS = ("fastnorm, in workers", "fastnorm, in main"), ("decode, and send as much", "decode alone")
+for pipeline in (*goals.BEFORE, *_OWN, *_FLOORS):
     where = f"{_TWO_WORKERS} and name == '{pipeline}'"
     LINES.append((f"samples/s from JPEG files, 2 workers: {pipeline}", where, where, "images_per_s"))
 
