@@ -79,6 +79,7 @@ def test_this_machine_has_the_native_code():
         assert native.engine() is not None
 
 
+@pytest.mark.once
 def test_a_bare_checkout_compiles_once(fresh, monkeypatch):
     small_build(monkeypatch)
     first = loading.library()
@@ -236,6 +237,7 @@ def test_a_library_that_is_wrong_warns_and_is_not_used(file, text, changed, why,
     assert_torch_computes()
 
 
+@pytest.mark.once
 def test_a_library_of_other_sources_beside_the_package_gives_way_to_the_cache(fresh, monkeypatch, tmp_path):
     """An editable install whose C sources have changed since it was made."""
     small_build(monkeypatch)
@@ -304,6 +306,7 @@ def test_native_code_that_is_asked_for_and_missing_is_an_error(monkeypatch):
 
 
 @pytest.mark.usefixtures("fresh")
+@pytest.mark.once
 def test_nothing_is_compiled_or_loaded_at_import():
     program = "import sys, fastnorm; m = sys.modules['fastnorm_native.loading']; print(m._found.cache_info().currsize)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
