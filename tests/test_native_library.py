@@ -1,9 +1,11 @@
 """The native library: found, compiled once, refused where it is wrong; and FASTNORM_CPU, which chooses a path."""
 
+import functools
 import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import warnings
 from pathlib import Path
 
@@ -15,6 +17,8 @@ from fastnorm_native import Instructions, building, loading
 from helpers import assert_same_bits, available_instructions, cpu_path, random_pixels
 
 pytestmark = pytest.mark.compat
+
+OBJECTS = tempfile.TemporaryDirectory()
 
 
 @pytest.fixture
@@ -31,9 +35,33 @@ def fresh(monkeypatch, tmp_path):
 
 
 def small_build(monkeypatch):
-    """Compiles without optimising, which is quicker."""
-    build = building.build
-    monkeypatch.setattr(building, "build", lambda output: build(output, ["-O0"]))
+    """Compiles without optimising, which is quicker, and each file once for all tests that do not change it."""
+    monkeypatch.setattr(
+        building, "build", lambda output: link(output, [object_of(path) for path in building.sources()])
+    )
+
+
+def object_of(path):
+    headers = tuple(header.read_text() for header in sorted(building.SOURCES.glob("*.h")))
+    code = path.read_text()
+    return compiled(path.name, code, headers, building.fingerprint() if "FASTNORM_FINGERPRINT" in code else "")
+
+
+@functools.cache
+def compiled(name, code, headers, identity):
+    """The object file of a source, whose text and headers tell it from one that a test has changed."""
+    del code, headers
+    output = Path(tempfile.mkdtemp(dir=OBJECTS.name), name).with_suffix(".o")
+    run("-c", f'-DFASTNORM_FINGERPRINT="{identity}"', "-o", str(output), str(building.SOURCES / name))
+    return str(output)
+
+
+def link(output, objects):
+    run("-shared", "-o", str(output), *objects, "-lm")
+
+
+def run(*arguments):
+    subprocess.run([*building.compiler(), *building.FLAGS, "-O0", *arguments], check=True)
 
 
 def warned():
