@@ -12,6 +12,7 @@ import fastnorm
 import fastnorm_native
 from fastnorm.backends.cpu import native
 from fastnorm.images.layout import as_planes
+from fastnorm.spec.geometry import Geometry, Span
 from fastnorm.verification.oracle import bits
 
 PRESETS = (fastnorm.VAE, fastnorm.CLIP, fastnorm.IMAGENET, fastnorm.DINOV2, fastnorm.SIGLIP)
@@ -25,6 +26,17 @@ def dtype_name(dtype):
 def random_pixels(*shape, device="cpu", seed=0):
     generator = torch.Generator("cpu").manual_seed(seed)
     return torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator, device="cpu").to(device)
+
+
+def noise(size, seed=0):
+    """Black, white and everything between: filters that go below zero overshoot at both ends."""
+    pixels = random_pixels(*size, 3, seed=seed)
+    return torch.where(random_pixels(*size, 1, seed=seed + 1) > 127, pixels, (pixels > 127).to(torch.uint8) * 255)
+
+
+def whole(source, target, vertical_first=False):
+    rows, columns = Span(0, target.height, 0, target.height), Span(0, target.width, 0, target.width)
+    return Geometry(source, target, rows, columns, vertical_first)
 
 
 def every_code(layout, device="cpu"):

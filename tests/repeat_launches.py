@@ -236,9 +236,9 @@ def main():
                 "versions": versions_of_outputs(),
                 "hooks": hooks_are_called(),
                 "knobs": knobs_are_heeded(),
-                "code": a_repeated_call_keeps_its_code_loaded(),
-                "device": another_current_device_takes_the_ordinary_way(driver),
                 "threads": threads_do_not_disturb_each_other(),
+                "code": a_repeated_call_keeps_its_code_loaded(),  # Triton forgets its kernels
+                "device": another_current_device_takes_the_ordinary_way(driver),
                 "bound": the_memory_of_calls_is_bounded(),
             }
         )

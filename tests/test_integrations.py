@@ -378,7 +378,7 @@ def test_a_feature_extraction_pipeline_takes_it(calls):
 def test_workers_of_a_loader_take_it(small):
     original, made = small
     loader = torch.utils.data.DataLoader(
-        PICTURES, batch_size=3, num_workers=1, collate_fn=made, multiprocessing_context="spawn"
+        PICTURES, batch_size=3, num_workers=1, collate_fn=made, multiprocessing_context="fork"
     )
     (batch,) = list(loader)
     assert_same_bits(

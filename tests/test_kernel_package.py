@@ -55,6 +55,7 @@ def test_kernels_load_a_record_s_fields_in_the_order_in_which_the_host_packs_the
     assert names_unpacked(kernel, loader) == list(record._fields)
 
 
+@pytest.mark.once
 def test_the_package_loads_under_another_name():
     """As the Hugging Face Hub loads kernels: from a folder, under a name that it makes up."""
     program = f"""

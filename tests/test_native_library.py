@@ -1,9 +1,11 @@
 """The native library: found, compiled once, refused where it is wrong; and FASTNORM_CPU, which chooses a path."""
 
+import functools
 import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import warnings
 from pathlib import Path
 
@@ -15,6 +17,8 @@ from fastnorm_native import Instructions, building, loading
 from helpers import assert_same_bits, available_instructions, cpu_path, random_pixels
 
 pytestmark = pytest.mark.compat
+
+OBJECTS = tempfile.TemporaryDirectory()
 
 
 @pytest.fixture
@@ -31,9 +35,33 @@ def fresh(monkeypatch, tmp_path):
 
 
 def small_build(monkeypatch):
-    """Compiles without optimising, which is quicker."""
-    build = building.build
-    monkeypatch.setattr(building, "build", lambda output: build(output, ["-O0"]))
+    """Compiles without optimising, which is quicker, and each file once for all tests that do not change it."""
+    monkeypatch.setattr(
+        building, "build", lambda output: link(output, [object_of(path) for path in building.sources()])
+    )
+
+
+def object_of(path):
+    headers = tuple(header.read_text() for header in sorted(building.SOURCES.glob("*.h")))
+    code = path.read_text()
+    return compiled(path.name, code, headers, building.fingerprint() if "FASTNORM_FINGERPRINT" in code else "")
+
+
+@functools.cache
+def compiled(name, code, headers, identity):
+    """The object file of a source, whose text and headers tell it from one that a test has changed."""
+    del code, headers
+    output = Path(tempfile.mkdtemp(dir=OBJECTS.name), name).with_suffix(".o")
+    run("-c", f'-DFASTNORM_FINGERPRINT="{identity}"', "-o", str(output), str(building.SOURCES / name))
+    return str(output)
+
+
+def link(output, objects):
+    run("-shared", "-o", str(output), *objects, "-lm")
+
+
+def run(*arguments):
+    subprocess.run([*building.compiler(), *building.FLAGS, "-O0", *arguments], check=True)
 
 
 def warned():
@@ -79,6 +107,7 @@ def test_this_machine_has_the_native_code():
         assert native.engine() is not None
 
 
+@pytest.mark.once
 def test_a_bare_checkout_compiles_once(fresh, monkeypatch):
     small_build(monkeypatch)
     first = loading.library()
@@ -236,6 +265,7 @@ def test_a_library_that_is_wrong_warns_and_is_not_used(file, text, changed, why,
     assert_torch_computes()
 
 
+@pytest.mark.once
 def test_a_library_of_other_sources_beside_the_package_gives_way_to_the_cache(fresh, monkeypatch, tmp_path):
     """An editable install whose C sources have changed since it was made."""
     small_build(monkeypatch)
@@ -304,6 +334,7 @@ def test_native_code_that_is_asked_for_and_missing_is_an_error(monkeypatch):
 
 
 @pytest.mark.usefixtures("fresh")
+@pytest.mark.once
 def test_nothing_is_compiled_or_loaded_at_import():
     program = "import sys, fastnorm; m = sys.modules['fastnorm_native.loading']; print(m._found.cache_info().currsize)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)

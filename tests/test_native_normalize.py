@@ -222,7 +222,7 @@ class Normalized(torch.utils.data.Dataset):
         return fastnorm.fused_dual_normalize(random_pixels(40, 50, 3, seed=index)).clip
 
 
-@pytest.mark.parametrize("start", ["fork", "spawn"])
+@pytest.mark.parametrize("start", ["fork", pytest.param("spawn", marks=pytest.mark.once)])
 def test_in_a_loader_s_workers(start):
     fastnorm.fused_dual_normalize(random_pixels(40, 50, 3))  # the library is loaded before the fork
     loader = torch.utils.data.DataLoader(Normalized(), num_workers=2, multiprocessing_context=start)

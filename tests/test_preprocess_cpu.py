@@ -24,7 +24,16 @@ from fastnorm.backends.cpu.preprocessing import preprocess
 from fastnorm.backends.eager import resize_and_crop, source_range
 from fastnorm.spec.filters import BICUBIC, BILINEAR, BOX, FILTERS, FRACTION_BITS, HALF, LANCZOS, coefficients
 from fastnorm.spec.geometry import CropRule, Geometry, PassOrder, Size, Span, geometry
-from helpers import DTYPES, as_padded_rows, as_planar, assert_same_bits, dtype_name, poisoned, random_pixels
+from helpers import (
+    DTYPES,
+    as_padded_rows,
+    as_planar,
+    assert_same_bits,
+    dtype_name,
+    noise,
+    poisoned,
+    whole,
+)
 
 pytestmark = [pytest.mark.compat, pytest.mark.pillow]
 
@@ -68,12 +77,6 @@ FORMS = {
 every_form = pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
 
 
-def noise(size, seed=0):
-    """Black, white and everything between: filters that go below zero overshoot at both ends."""
-    pixels = random_pixels(*size, 3, seed=seed)
-    return torch.where(random_pixels(*size, 1, seed=seed + 1) > 127, pixels, (pixels > 127).to(torch.uint8) * 255)
-
-
 def resized(image, plan, kernel):
     output = np.full((*plan.output, 3), 77, np.uint8)
     resize_into(output, image, plan, kernel)
@@ -107,11 +110,6 @@ def multiples(source):
 def plans(draw):
     (height, new_height, rows), (width, new_width, columns) = draw(axes()), draw(axes())
     return Geometry(Size(height, width), Size(new_height, new_width), rows, columns, draw(st.booleans()))
-
-
-def whole(source, target, vertical_first=False):
-    rows, columns = Span(0, target.height, 0, target.height), Span(0, target.width, 0, target.width)
-    return Geometry(source, target, rows, columns, vertical_first)
 
 
 @every_filter

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from fastnorm_kernels import division
-from ptx import Counts, Fault, Kernel, Memory, arithmetic
+from ptx import Counts, Fault, Kernel, Memory, arithmetic, interpreter
 
 pytestmark = pytest.mark.compat
 
@@ -239,7 +239,8 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("message", FAULTS)
-def test_a_fault(message):
+def test_a_fault(message, monkeypatch):
+    monkeypatch.setattr(interpreter, "MOST_STEPS", 1000)
     with pytest.raises(Fault) as fault:
         run(FAULTS[message], shared=128)
     assert message in str(fault.value)

@@ -150,31 +150,23 @@ def test_signatures(function, parameters):
     assert ", ".join(shown) == parameters
 
 
-def test_importing_loads_neither_triton_nor_the_command_line_nor_cuda():
-    program = (
-        "import sys, fastnorm, torch; "
-        "loaded = {name.partition('.')[0] for name in sys.modules}; "
-        "assert not loaded & {'triton', 'fastnorm_kernels', 'torchvision', 'transformers', 'PIL'}, loaded; "
-        "assert 'fastnorm.cli' not in sys.modules; "
-        "assert not torch.cuda.is_initialized()"
-    )
+def test_importing_and_calls_on_the_cpu_load_neither_triton_nor_the_command_line_nor_cuda():
+    program = """
+import sys, fastnorm, torch
+
+def loaded():
+    assert not torch.cuda.is_initialized()
+    return {name.partition(".")[0] for name in sys.modules}
+
+found = loaded()
+assert not found & {"triton", "fastnorm_kernels", "torchvision", "transformers", "PIL"}, found
+assert "fastnorm.cli" not in sys.modules
+fastnorm.fused_dual_normalize(torch.zeros(1, 2, 2, 3, dtype=torch.uint8))
+assert "triton" not in loaded(), "by fused_dual_normalize"
+fastnorm.fused_dual_preprocess(torch.zeros(1, 2, 2, 3, dtype=torch.uint8))
+assert not loaded() & {"triton", "torchvision", "transformers"}, "by fused_dual_preprocess"
+"""
     subprocess.run([sys.executable, "-W", "error", "-c", program], check=True, cwd=ROOT)
-
-
-def test_a_cpu_call_does_not_load_triton():
-    program = (
-        "import sys, fastnorm, torch; fastnorm.fused_dual_normalize(torch.zeros(1, 2, 2, 3, dtype=torch.uint8)); "
-        "assert 'triton' not in sys.modules"
-    )
-    subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT)
-
-
-def test_preprocessing_on_the_cpu_does_not_load_triton():
-    program = (
-        "import sys, fastnorm, torch; fastnorm.fused_dual_preprocess(torch.zeros(1, 2, 2, 3, dtype=torch.uint8)); "
-        "assert not {name.partition('.')[0] for name in sys.modules} & {'triton', 'torchvision', 'transformers'}"
-    )
-    subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT)
 
 
 def test_kernels_is_a_source_root_and_not_a_package():

@@ -26,8 +26,9 @@ from fastnorm.backends.eager import resize_and_crop
 from fastnorm.spec.filters import FRACTION_BITS, HALF, TORCH_FILTERS, coefficients, int16_precision, weights
 from fastnorm.spec.geometry import Size
 from fastnorm.spec.options import FILTER_NAMES
-from helpers import PREPROCESS, assert_same_bits, cpu_path, preprocess_by_kernel, random_pixels
-from test_preprocess_cpu import FORMS, noise, plans, whole
+from helpers import PREPROCESS, assert_same_bits, cpu_path, noise, preprocess_by_kernel, random_pixels, whole
+from test_preprocess_cpu import FORMS, plans
+from torch_interpolation import HAS, MEMORY, interpolated
 
 pytestmark = pytest.mark.compat
 
@@ -36,16 +37,6 @@ ROOT = Path(__file__).resolve().parents[1]
 IDENTITY = Normalization(0, 1 / 255)  # outputs are close enough to pixel values for a message to be read
 
 
-def torch_has(name):
-    pixels = torch.zeros(1, 2, 2, 3, dtype=torch.uint8).permute(0, 3, 1, 2)
-    try:
-        torch.nn.functional.interpolate(pixels, (1, 2), mode=name, antialias=True)
-    except ValueError:
-        return False
-    return True
-
-
-HAS = {name: kernel for name, kernel in TORCH_FILTERS.items() if torch_has(name)}
 every_filter = pytest.mark.parametrize("kernel", HAS.values(), ids=HAS)
 
 
@@ -53,21 +44,6 @@ def test_torch_has_the_filters_that_it_is_known_to_have():
     version = tuple(map(int, torch.__version__.split(".")[:2]))
     assert set(HAS) == ({"bilinear", "bicubic", "lanczos"} if version >= (2, 12) else {"bilinear", "bicubic"})
 
-
-def interpolated(pixels, size, kernel, memory="NHWC"):
-    """What torch makes of (H, W, 3) pixels."""
-    batch = pixels.permute(2, 0, 1)[None]
-    if memory == "NCHW":
-        batch = batch.contiguous()
-    elif memory == "a batch of NHWC":
-        batch = torch.cat([batch.flip(2), batch]).contiguous(memory_format=torch.channels_last)
-    elif memory == "a batch of NCHW":
-        batch = torch.cat([batch.flip(2), batch]).contiguous()
-    assert batch.is_contiguous(memory_format=torch.channels_last if "NHWC" in memory else torch.contiguous_format)
-    return torch.nn.functional.interpolate(batch, size, mode=kernel.name, antialias=True)[-1].permute(1, 2, 0)
-
-
-MEMORY = ("NHWC", "NCHW", "a batch of NHWC", "a batch of NCHW")
 
 # --- the reference
 
@@ -164,36 +140,6 @@ def test_the_largest_reduction_is_the_largest_that_is_taken():
 # --- torch's other code
 
 
-DISPATCH = """
-import sys
-import torch
-from torchvision.transforms.v2.functional import resize
-
-from fastnorm.backends.eager import resize_and_crop
-from fastnorm.spec.filters import TORCH_FILTERS
-from fastnorm.spec.geometry import Size
-from test_torch_arithmetic import HAS, MEMORY, interpolated, torchvision_resize
-from test_preprocess_cpu import noise, whole
-
-capability, cases = sys.argv[1], int(sys.argv[2])
-assert torch.backends.cpu.get_cpu_capability().lower() == capability, torch.backends.cpu.get_cpu_capability()
-draw = torch.Generator().manual_seed(0)
-values = differing = torchvisions = 0
-for case in range(cases):
-    height, width, h, w = torch.randint(2, 400 if case % 2 else 90, (4,), generator=draw).tolist()
-    pixels = noise((height, width), seed=case)
-    for kernel in HAS.values():
-        ours = resize_and_crop(pixels, whole(Size(height, width), Size(h, w)), kernel)
-        memory = MEMORY[case % len(MEMORY)]
-        theirs = interpolated(pixels, (h, w), kernel, memory)
-        values += ours.numel()
-        differing += int((ours != theirs).sum())
-        if kernel.name == "bilinear":
-            torchvisions += int((resize(pixels.permute(2, 0, 1), [h, w]).permute(1, 2, 0) != ours).sum())
-print(values, differing, torchvisions)
-"""
-
-
 @pytest.mark.parametrize("capability", ["default", "avx2", "avx512"])
 def test_each_of_torchs_instruction_sets_gives_these_pixels(capability):
     """In processes of their own; `torch.backends.cpu` names the one that a CPU has."""
@@ -203,7 +149,7 @@ def test_each_of_torchs_instruction_sets_gives_these_pixels(capability):
     cases = settings().max_examples // 5  # 16, or 400 in the nightly run: sizes of two kinds, each in every memory
     path = os.pathsep.join([str(ROOT), str(ROOT / "kernels"), str(ROOT / "tests")])
     environment = os.environ | {"ATEN_CPU_CAPABILITY": capability, "PYTHONPATH": path}
-    command = [sys.executable, "-c", DISPATCH, capability, str(cases)]
+    command = [sys.executable, str(ROOT / "tests" / "torch_interpolation.py"), capability, str(cases)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     values, differing, torchvisions = map(int, done.stdout.split())

@@ -31,8 +31,9 @@ def python(*command):
 
 
 def test_chosen_tests_pass_in_it():
-    # Of the tests that run on every path, those of the kernels' path: the interpreter changes no other.
-    options = ["-q", "--device=interpreter", "-p", "no:cacheprovider", "-k", "kernel"]
+    # Of the tests that run on every path, those of the kernels' path: the interpreter changes no other. It computes one
+    # operation after the other, whatever stands beside it.
+    options = ["-q", "--device=interpreter", "-p", "no:cacheprovider", "-k", "kernel", "--pairs"]
     result = python("-m", "pytest", *options, *CHOSEN)
     assert result.returncode == 0, result.stdout
     assert " passed" in result.stdout

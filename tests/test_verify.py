@@ -203,6 +203,7 @@ def test_a_planted_mistake_is_named(kinds):
     assert f"cause: the processor {found.cause.texts[0]}"[:60] in str(found)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("kinds", [kinds for kinds in PLANTED if kinds not in ("channels", "rescale", "normalize")])
 def test_the_target_of_a_cause_is_the_processor(kinds):
     processor, target, images = PLANTED[kinds]
@@ -215,6 +216,7 @@ def test_what_no_target_does_has_no_target(kinds):
     assert fastnorm.verify(*PLANTED[kinds][::2], PLANTED[kinds][1]).cause.target is None
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("name", FURTHER)
 def test_further_mistakes(name):
     processor, target, text = FURTHER[name]
@@ -224,6 +226,7 @@ def test_further_mistakes(name):
     assert cause.explains == "all"
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("kinds", PLANTED)
 def test_rounding_is_told_from_other_pixels(kinds):
     processor, target, images = PLANTED[kinds]

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import functools
+import hashlib
+import json
 import re
 import subprocess
 import tempfile
@@ -12,6 +15,7 @@ from typing import Any
 
 import triton
 from triton.compiler import CompiledKernel
+from triton.runtime.cache import get_cache_manager
 
 # An instruction of nvdisasm's listing: its address in a comment, a predicate, then the operation.
 _SASS = re.compile(r"/\*[0-9a-f]{4,5}\*/\s+(?:@!?U?P\d+\s+)?([A-Z][A-Z0-9_.]*)")
@@ -166,11 +170,23 @@ def _count_amd(compiled: CompiledKernel) -> dict[str, Any]:
     }
 
 
+@functools.lru_cache
 def _disassemble(cubin: bytes) -> tuple[str, str]:
+    """The listing of the code, and what it uses. Kept beside the code in Triton's cache: the tools take longer than
+    a compilation that is read from there."""
+    kept = get_cache_manager(hashlib.sha256(f"{triton.__version__} listing".encode() + cubin).hexdigest())
+    path = kept.get_file("listing.json")
+    if path is not None:
+        sass, usage = json.loads(Path(path).read_text())
+        return sass, usage
     tools = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "kernel.cubin")
-        path.write_bytes(cubin)
-        sass = subprocess.run([tools / "nvdisasm", "-c", path], capture_output=True, text=True, check=True)
-        usage = subprocess.run([tools / "cuobjdump", "-res-usage", path], capture_output=True, text=True, check=True)
-    return sass.stdout, usage.stdout + usage.stderr
+        file = Path(folder, "kernel.cubin")
+        file.write_bytes(cubin)
+        sass, usage = (
+            subprocess.run([tools / command, *options, file], capture_output=True, text=True, check=True)
+            for command, *options in (("nvdisasm", "-c"), ("cuobjdump", "-res-usage"))
+        )
+    found = sass.stdout, usage.stdout + usage.stderr
+    kept.put(json.dumps(found), "listing.json", binary=False)
+    return found
