@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -156,14 +157,31 @@ def kill_again_and_again(source, output, options, kills, of_job, longest, seed):
     return done
 
 
+class Compared(NamedTuple):
+    done: list  # what was hit, and how many shards there were then
+    rows: int
+    bad: int
+    whole: float  # seconds of the run that nothing interrupted
+    killed: float  # seconds of the other, with every restart
+
+    def __str__(self):
+        hits = ", ".join(f"{what} at {shards} shards" for what, shards in self.done)
+        return (
+            f"{self.rows:,} rows and {self.bad:,} bad items as without the {len(self.done)} kills ({hits}); "
+            f"{self.whole:.0f} s without, {self.killed:.0f} s with them"
+        )
+
+
 def compare(work, images, one_bad_in, kills, of_job, seed, options):
+    """Run the command once in peace and once under kills; an AssertionError where the rows or reasons differ."""
     source = work / "images"
     bad = make_images(source, images, one_bad_in)
     start = time.monotonic()
     code, log = Job(source, work / "whole", options).wait()
     assert code == 0, log
-    took = time.monotonic() - start
-    done = kill_again_and_again(source, work / "killed", options, kills, of_job, took, seed)
+    whole = time.monotonic() - start
+    done = kill_again_and_again(source, work / "killed", options, kills, of_job, whole, seed)
+    killed = time.monotonic() - start - whole
     rows, reasons = rows_of(work / "whole")
     found, found_reasons = rows_of(work / "killed")
     assert len(rows) == images - bad, (len(rows), images, bad)
@@ -175,7 +193,7 @@ def compare(work, images, one_bad_in, kills, of_job, seed, options):
     assert len({reason[1] for reason in reasons}) == len(reasons)
     checked = subprocess.run([*COMMAND, str(work / "killed"), "--verify"], capture_output=True, text=True, check=False)
     assert checked.returncode == 0, checked.stdout + checked.stderr
-    return done, len(rows), len(reasons)
+    return Compared(done, len(rows), len(reasons), whole, killed)
 
 
 def main():
@@ -190,8 +208,7 @@ def main():
     print(f"seed {seed}")
     options = ["--target", "means=clip-224:encoders_for_tests:means", "--shard-rows", str(args.shard_rows)]
     with tempfile.TemporaryDirectory() as work:
-        done, rows, bad = compare(Path(work), args.images, 100, args.kills, args.of_job, seed, options)
-    print(f"killed: {done}\n{rows} rows and {bad} bad items as without")
+        print(compare(Path(work), args.images, 100, args.kills, args.of_job, seed, options))
 
 
 if __name__ == "__main__":

@@ -517,11 +517,15 @@ def test_what_a_killed_run_leaves_is_taken_up(folder, tmp_path):
 def test_rows_of_a_run_that_is_killed_are_those_of_one_that_is_not(tmp_path, pytestconfig):
     """Three times here, the job once and workers twice; ten times with --many-kills. Each restart takes long."""
     full = pytestconfig.option.many_kills
-    options = ["--target", "means=clip-224:encoders_for_tests:slow_means", "--batch-size", "4", "--shard-rows", "12"]
     if full:
-        options = ["--target", "means=clip-224:encoders_for_tests:means"]
-    images, one_bad_in, kills, of_job = (full, 100, 10, 3) if full else (240, 40, 3, 1)
-    done, rows, _ = kill_encode.compare(tmp_path, images, one_bad_in, kills, of_job, 7, options)
-    assert len(done) == kills
-    assert rows > 200
-    assert any(shards for _, shards in done)  # some of them hit a run that had written something
+        images, one_bad_in, kills, of_job = full, 100, 10, 3
+        options = ["--target", "means=clip-224:encoders_for_tests:means", "--shard-rows", "256"]
+    else:
+        images, one_bad_in, kills, of_job = 240, 40, 3, 1
+        options = ["--target", "means=clip-224:encoders_for_tests:slow_means", "--batch-size", "4"]
+        options += ["--shard-rows", "12"]
+    found = kill_encode.compare(tmp_path, images, one_bad_in, kills, of_job, 7, options)
+    print(found)
+    assert len(found.done) == kills
+    assert found.rows > 200
+    assert any(shards for _, shards in found.done)  # some of them hit a run that had written something
