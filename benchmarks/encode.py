@@ -7,6 +7,7 @@ counted. Run it on an idle machine with at least three cores: one for the encode
 """
 
 import argparse
+import os
 import tempfile
 import time
 from pathlib import Path
@@ -17,8 +18,9 @@ import torch
 
 from fastnorm.cli.encode import named_targets
 from fastnorm.integrations.ray import encode
-from fastnorm.integrations.ray.batches import EncodeBatch, read_batch
+from fastnorm.integrations.ray.batches import EncodeBatch
 from fastnorm.integrations.ray.job import recipe_of
+from fastnorm.integrations.ray.reading import Reading
 from fastnorm.integrations.ray.sources import open_source, scan
 
 
@@ -28,11 +30,12 @@ def bare_loop(source, targets, batch_size):
     items = [item for file in opened.files for item in scan(opened, file) if item.sha256]
     recipe, _ = recipe_of(targets, torch.float32, "cpu", batch_size, "error", "ignore")
     encoder = EncodeBatch(recipe)
+    reading = Reading(opened.kind, opened.column, batch_size, recipe.alpha, recipe.exif, recipe.decoded_pixels)
+    rows = [item._asdict() | {"file": os.fsencode(item.file)} for item in items]
+    places = pa.Table.from_pylist(rows).select(["file", "place", "row", "key", "sha256"])
     start = time.perf_counter()
-    for first in range(0, len(items), batch_size):
-        rows = [item._asdict() | {"file": item.file.encode()} for item in items[first : first + batch_size]]
-        table = pa.Table.from_pylist(rows).select(["file", "place", "row", "key", "sha256"])
-        encoder(read_batch(opened.kind, opened.column, table))
+    for batch in reading(places):
+        encoder(batch)
     return len(items) / (time.perf_counter() - start)
 
 

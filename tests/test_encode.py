@@ -20,9 +20,11 @@ import kill_encode
 from fastnorm.cli import main
 from fastnorm.integrations.ray import EncodeError, encode, status, verify
 from fastnorm.integrations.ray import job as encode_job
+from fastnorm.integrations.ray.batches import EncodeBatch, Recipe
 from fastnorm.integrations.ray.encoders import Encoder
 from fastnorm.integrations.ray.identity import described, fingerprint
 from fastnorm.integrations.ray.output import Output
+from fastnorm.integrations.ray.reading import Reading, unpack
 from fastnorm.integrations.ray.sources import open_source, read, scan
 
 TARGET = fastnorm.Target(fastnorm.CLIP, size=24, resample="bicubic", crop=fastnorm.Crop())
@@ -270,7 +272,7 @@ def test_a_source_gives_the_bytes_that_its_scan_has_hashed(folder, tmp_path, kin
         assert [item.key for item in items] == [f"a.tar/{file.stem}.jpg" for file in sorted(folder.rglob("*.jpg"))]
     assert len({item.key for item in items}) == len(items) == COUNT + 2
     backwards = [(item.file, item.place, item.row) for item in reversed(items)]
-    assert read(source.kind, source.column, backwards) == expected[::-1]
+    assert list(read(source.kind, source.column, backwards)) == expected[::-1]
 
 
 @pytest.mark.loops
@@ -297,6 +299,96 @@ def test_a_file_that_cannot_be_read_is_an_item_with_the_reason(folder):
     (folder / "cut.jpg").unlink()
     (item,) = scan(source, str(folder / "cut.jpg"))
     assert (item.key, item.sha256, item.error) == ("cut.jpg", None, "cannot be read (No such file or directory)")
+
+
+# ---- what travels from the tasks that read to the workers that encode
+
+
+def places(folder):
+    import pyarrow as pa
+
+    source = open_source(folder)
+    items = [item._asdict() for file in source.files for item in scan(source, file)]
+    return pa.Table.from_pylist([one | {"file": os.fsencode(one["file"])} for one in items])
+
+
+def recipe(target=TARGET, batch_size=5, batch_pixels=1 << 28, alpha="error", exif="ignore"):
+    encoders = {"means": Encoder.of("encoders_for_tests:means", "means")}
+    return Recipe({"means": target}, encoders, torch.float32, batch_size, alpha, exif, "f" * 64, "cpu", batch_pixels)
+
+
+def table_of(folder, recipe, decoded_pixels=0):
+    import pyarrow as pa
+
+    reading = Reading("folder", None, recipe.batch_size, recipe.alpha, recipe.exif, decoded_pixels)
+    encoder = EncodeBatch(recipe)
+    found = [encoder(batch) for batch in reading(places(folder))]
+    return pa.concat_tables(found, promote_options="default").to_pylist()
+
+
+@pytest.fixture
+def odd_ones(folder):
+    """Besides: gray ones, one of 3 rows, one that EXIF turns, one with transparent pixels, an empty file, a text."""
+    gray = Image.fromarray(np.arange(600, dtype=np.uint8).reshape(20, 30))
+    gray.save(folder / "gray.png")
+    gray.resize((40, 3)).save(folder / "low.png")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    gray.save(folder / "turned.jpg", exif=exif)
+    Image.new("RGBA", (20, 20), (9, 200, 30, 128)).save(folder / "clear.png")
+    (folder / "empty.jpg").write_bytes(b"")
+    (folder / "text.jpg").write_bytes(b"text")
+    return folder
+
+
+@pytest.mark.loops
+@pytest.mark.parametrize(("alpha", "exif"), [("error", "ignore"), ("white", "apply")])
+def test_pixels_that_travel_become_the_rows_of_files_that_do(odd_ones, alpha, exif):
+    chosen = recipe(alpha=alpha, exif=exif)
+    expected = table_of(odd_ones, chosen)
+    assert sum(bool(row["error"]) for row in expected) == (4 if alpha == "error" else 3)
+    assert table_of(odd_ones, chosen, decoded_pixels=1 << 20) == expected
+    # Between them: images of more than 1,400 pixels travel as files.
+    reading = Reading("folder", None, 100, alpha, exif, 1400)
+    (batch,) = reading(places(odd_ones))
+    assert {bool(one.height) for one in unpack(batch) if not one.error} == {True, False}
+    assert all(one.height * one.width <= 1400 for one in unpack(batch))
+    assert table_of(odd_ones, chosen, decoded_pixels=1400) == expected
+
+
+@pytest.mark.loops
+def test_a_worker_holds_no_more_pixels_than_allowed_and_one_image(folder, monkeypatch):
+    from fastnorm.integrations.ray import batches
+
+    expected = table_of(folder, recipe())
+    held = []
+    preprocess = batches.fused_preprocess
+
+    def counted(images, *given, **options):
+        held.append([image.height * image.width for image in images])
+        return preprocess(images, *given, **options)
+
+    monkeypatch.setattr(batches, "fused_preprocess", counted)
+    assert table_of(folder, recipe(batch_pixels=3000)) == expected
+    assert all(sum(pixels[:-1]) < 3000 for pixels in held)
+    assert max(map(len, held)) == 3  # of up to 1,600 pixels each
+
+
+@pytest.mark.loops
+def test_a_reading_task_holds_one_batch(folder):
+    reading = Reading("folder", None, 5, "error", "ignore", 0)
+    batches = reading(places(folder))
+    assert not any(one.error for one in unpack(next(batches)))
+    shutil.rmtree(folder)
+    assert all("cannot be read" in one.error for batch in batches for one in unpack(batch))
+
+
+@pytest.mark.loops
+def test_the_reason_for_a_bad_image_does_not_name_its_place_in_a_batch(folder):
+    strict = dataclasses.replace(TARGET, size=None, crop=fastnorm.Crop(33), pad=False)
+    alone = {row["key"]: row["error"] for row in table_of(folder, recipe(strict, batch_size=1))}
+    assert sum("33" in error for error in alone.values()) == 3
+    assert {row["key"]: row["error"] for row in table_of(folder, recipe(strict))} == alone
 
 
 # ---- rows
@@ -413,6 +505,15 @@ def test_rows_do_not_depend_on_neighbours_order_or_workers(folder, tmp_path, mod
         shutil.copy(file, tmp_path / "shuffled" / f"{index:02}.jpg")
     encoded(tmp_path / "shuffled", tmp_path / "two", of_models(models), shard_rows=3, workers=1)
     assert by_hash(tmp_path / "one") == by_hash(tmp_path / "two")
+
+
+@with_ray
+def test_tasks_that_decode_give_the_same_rows(odd_ones, tmp_path, monkeypatch):
+    """As for a GPU: images of more than 1,400 pixels travel as files, smaller ones as pixels."""
+    encoded(odd_ones, tmp_path / "one")
+    monkeypatch.setattr(Recipe, "decoded_pixels", 1400)
+    encoded(odd_ones, tmp_path / "two")
+    assert kill_encode.rows_of(tmp_path / "one") == kill_encode.rows_of(tmp_path / "two")
 
 
 @with_ray
