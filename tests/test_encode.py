@@ -22,6 +22,7 @@ from fastnorm.integrations.ray import EncodeError, encode, status, verify
 from fastnorm.integrations.ray import job as encode_job
 from fastnorm.integrations.ray.batches import EncodeBatch, Recipe
 from fastnorm.integrations.ray.encoders import Encoder
+from fastnorm.integrations.ray.engine import Engine, StartError
 from fastnorm.integrations.ray.identity import described, fingerprint
 from fastnorm.integrations.ray.output import Output
 from fastnorm.integrations.ray.reading import Reading, unpack
@@ -529,6 +530,52 @@ def test_values_that_are_not_finite_are_no_rows(folder, tmp_path):
     summary = encoded(folder, tmp_path / "output", {"one": (TARGET, "encoders_for_tests:not_finite")})
     assert (summary.encoded, summary.bad) == (COUNT, 2)
     assert "NaN or infinity" in (tmp_path / "output" / "quarantine.jsonl").read_text()
+
+
+# ---- the start of Ray
+
+
+@pytest.mark.loops
+@pytest.mark.filterwarnings("default")
+def test_a_start_that_takes_too_long_is_tried_again(monkeypatch):
+    import ray
+
+    environment = dict(os.environ)
+    monkeypatch.setattr(os, "environ", environment)
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    tried = []
+
+    def init(**options):
+        tried.append(options)
+        if len(tried) < 3:
+            raise Exception("The current node timed out during startup.")  # as Ray does
+
+    monkeypatch.setattr(ray, "init", init)
+    environment["RAY_health_check_failure_threshold"] = "7"  # a user's own
+    Engine(None, 2).start()
+    assert [options["num_cpus"] for options in tried] == [2, 2, 2]
+    assert environment["RAY_worker_register_timeout_seconds"] == "300"
+    assert environment["RAY_health_check_failure_threshold"] == "7"
+
+
+@pytest.mark.loops
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize(("address", "times"), [(None, 3), ("somewhere:1", 1)])
+def test_a_start_that_fails_each_time_is_an_error(monkeypatch, address, times):
+    import ray
+
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    tried = []
+
+    def init(**options):
+        tried.append(options)
+        raise ConnectionError("nobody answers")
+
+    monkeypatch.setattr(ray, "init", init)
+    with pytest.raises(StartError, match=r"Ray has not started \(ConnectionError: nobody answers\)"):
+        Engine(address, None).start()
+    assert len(tried) == times
 
 
 # ---- going on
