@@ -625,6 +625,14 @@ def test_a_full_disk_ends_the_run_and_the_next_goes_on(folder, tmp_path, monkeyp
 
 
 @with_ray
+def test_shards_are_written_while_there_is_something_to_read(folder, tmp_path, monkeypatch):
+    """Else a killed run loses whatever it has encoded until it has read everything."""
+    output = tmp_path / "output"
+    monkeypatch.setattr(encode_job, "Reading", lambda *given: encoders_for_tests.PatientReading(*given, output))
+    assert encoded(folder, output).encoded == COUNT
+
+
+@with_ray
 def test_verifying_finds_what_has_changed_and_a_run_mends_it(folder, tmp_path):
     encoded(folder, tmp_path / "output")
     expected = rows_of(tmp_path / "output")

@@ -233,6 +233,9 @@ def _run(
                 partial(write_shard, folder.unfinished.absolute(), recipe.fingerprint, dict(probed.shapes)),
                 batch_size=shard_rows,
                 batch_format="pyarrow",
+                # Of no CPU: else it waits while there is something to read, and a killed run loses what is encoded.
+                num_cpus=0,
+                compute=ray.data.TaskPoolStrategy(size=1 + pool // 8),
                 max_retries=TASK_RETRIES,
             )
         )
