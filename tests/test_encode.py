@@ -1,5 +1,6 @@
 """`fastnorm.integrations.ray.encode`: what is known of an image, what is refused, the same rows whatever happens."""
 
+import base64
 import dataclasses
 import io
 import json
@@ -425,7 +426,9 @@ def test_rows_hold_what_the_encoder_makes_of_the_published_pixels(folder, tmp_pa
     assert bad["key"] == "cut.jpg"
     assert "expected a complete image" in bad["error"]
     assert "cut.jpg" in (tmp_path / "output" / "report.md").read_text()
-    assert "cut.jpg" in (tmp_path / "output" / "report.html").read_text()
+    page = (tmp_path / "output" / "report.html").read_text()
+    assert "cut.jpg" in page
+    assert "Samples" not in page  # of VAEs alone
 
 
 @with_ray
@@ -495,6 +498,54 @@ def test_models_rows_are_those_of_the_models_themselves(folder, tmp_path, models
 
     schema = pq.read_schema(next((tmp_path / "output" / "shards").iterdir()))
     assert json.loads(schema.field("vae_mean").metadata[b"shape"]) == [4, 16, 16]
+
+
+@with_ray
+def test_the_report_shows_images_beside_their_decoded_latents(folder, tmp_path, models):
+    from diffusers import AutoencoderKL
+
+    output = tmp_path / "output"
+    targets = {"vae": (VAE, models / "vae"), "clip": (TARGET, models / "clip")}
+    encoded(folder, output, targets, shard_rows=16)
+    rows = {row["key"]: row for row in rows_of(output).values()}
+    samples = json.loads((output / "samples.json").read_text())
+    assert [one["target"] for one in samples] == ["vae"] * 4
+    vae = AutoencoderKL.from_pretrained(models / "vae").eval()
+    for one in samples:
+        mean = torch.tensor(rows[one["key"]]["vae_mean"]).reshape(1, 4, 16, 16)
+        with torch.inference_mode():
+            decoded = vae.decode(mean).sample
+        (seen,) = fastnorm.fused_preprocess([opened((folder / one["key"]).read_bytes())], [VAE])
+        for picture, values in ((one["image"], seen), (one["decoded"], decoded)):
+            shown = np.asarray(opened(base64.b64decode(picture.removeprefix("data:image/jpeg;base64,"))))
+            pixels = fastnorm.denormalize(values, fastnorm.VAE)[0].movedim(0, -1)
+            file = io.BytesIO()
+            Image.fromarray(pixels.numpy()).save(file, "JPEG", quality=85)
+            assert np.array_equal(shown, np.asarray(opened(file.getvalue())))
+
+    def check():
+        text = (output / "report.md").read_text()
+        page = (output / "report.html").read_text()
+        for one in samples:
+            assert f"- vae: `{one['key']}`\n" in text
+            assert one["image"] in page
+            assert one["decoded"] in page
+
+    check()
+    assert encoded(folder, output, targets).encoded == 0
+    check()  # a run that has nothing to do does not lose them
+
+
+@with_ray
+def test_a_decoder_that_fails_costs_the_pictures_alone(folder, tmp_path, models, monkeypatch):
+    def fail(*_):
+        raise RuntimeError("not enough memory")
+
+    monkeypatch.setattr(Encoder, "decoder", fail)
+    assert encoded(folder, tmp_path / "output", {"vae": (VAE, models / "vae")}, shard_rows=16).encoded == COUNT
+    for report in ("report.md", "report.html"):
+        text = (tmp_path / "output" / report).read_text()
+        assert text.lower().count("not decoded: runtimeerror: not enough memory") == 4
 
 
 @with_ray

@@ -131,6 +131,11 @@ class Encoder:
         model = self._model().to(device=device, dtype=dtype).eval()
         return _posterior(model) if self.kind == "diffusers" else _embedding(model, self.output)
 
+    def decoder(self, device: torch.device, dtype: torch.dtype) -> Callable[[torch.Tensor], torch.Tensor]:
+        """Of a diffusers VAE: from the posterior's mean, as it is in the shards, to normalised pixels."""
+        model = self._model().to(device=device, dtype=dtype).eval()
+        return lambda latents: torch.as_tensor(model.decode(latents).sample)
+
     def _function(self) -> Callable[[torch.Tensor], Any]:
         if self.search not in sys.path:
             sys.path.insert(0, self.search)

@@ -16,7 +16,7 @@ import torch
 
 from fastnorm._version import __version__
 from fastnorm.data.text import one_line
-from fastnorm.integrations.ray import items
+from fastnorm.integrations.ray import items, samples
 from fastnorm.integrations.ray.batches import EncodeBatch, Probe, Recipe, probe
 from fastnorm.integrations.ray.encoders import Encoder
 from fastnorm.integrations.ray.engine import (
@@ -30,7 +30,7 @@ from fastnorm.integrations.ray.engine import (
     engine,
 )
 from fastnorm.integrations.ray.identity import described, fingerprint, item_id
-from fastnorm.integrations.ray.output import ITEMS, Output, read_quarantine
+from fastnorm.integrations.ray.output import ITEMS, SAMPLES, SHARDS, Output, read_quarantine
 from fastnorm.integrations.ray.reading import Reading
 from fastnorm.integrations.ray.report import write_report
 from fastnorm.integrations.ray.shards import Shard, write_shard
@@ -163,6 +163,10 @@ def encode(
                             on_shard(shards[-1])
                     finished, bad = finished + rows, bad + len(quarantined)
                     show("encoding", finished, len(todo), bad)
+            if shards:
+                show("samples", 0, 1, 0)
+                first = folder.path / SHARDS / shards[0].file
+                samples.save(folder.path / SAMPLES, samples.samples(recipe, opened, unique, first))
             bad_ones = _bad_of(folder, found)
             summary = Summary(
                 source=str(source),
@@ -178,7 +182,7 @@ def encode(
                 seconds=time.monotonic() - started,
                 dependent=probed.dependent,
             )
-            write_report(folder.path, summary, settings, bad_ones)
+            write_report(folder.path, summary, settings, bad_ones, samples.load(folder.path / SAMPLES))
     except Exception as error:
         told = _explained(error, folder.path)
         if told is None:
