@@ -569,6 +569,23 @@ def test_tasks_that_decode_give_the_same_rows(odd_ones, tmp_path, monkeypatch):
 
 
 @with_ray
+def test_the_benchmark_writes_rows(tmp_path, monkeypatch):
+    """With few images and Ray's start left out: that it runs, and what a row says of it."""
+    import ray
+
+    from benchmarks import encode as benchmark
+    from benchmarks.rows import load
+
+    monkeypatch.setattr(ray, "init", lambda **_: None)
+    monkeypatch.setattr(ray, "shutdown", lambda: None)
+    assert benchmark.main(["--only", "tiny", "--images", "40", "--output", str(tmp_path)]) == 0
+    rows = load(tmp_path)
+    assert list(rows["name"]) == [benchmark.OWN, benchmark.UNDER_WAY, benchmark.BARE]
+    assert (rows[["images_per_s", "cpu_ms"]] > 0).all(axis=None)
+    assert rows["note"].str.fullmatch(r"40 images of [\d,]+ bytes; [\d,]+ bytes a row").all()
+
+
+@with_ray
 def test_an_encoder_that_mixes_its_batch_is_named(folder, tmp_path):
     summary = encoded(folder, tmp_path / "output", {"mixed": (TARGET, "encoders_for_tests:of_batch")})
     assert summary.dependent == ("mixed",)

@@ -46,6 +46,7 @@ def write_report(
 
 def _rows(summary: Summary) -> list[tuple[str, str]]:
     speed = summary.encoded / summary.seconds if summary.seconds else 0.0
+    shown = f"{speed:,.0f}" if speed >= 100 else f"{speed:.2g}"
     return [
         ("images in the source", f"{summary.items:,}"),
         ("with different bytes", f"{summary.unique:,}"),
@@ -53,6 +54,6 @@ def _rows(summary: Summary) -> list[tuple[str, str]]:
         ("encoded by this run", f"{summary.encoded:,}"),
         ("not encodable", f"{summary.bad:,}"),
         ("shards written", f"{summary.shards:,}, {summary.bytes / 1e6:,.1f} MB"),
-        ("time", f"{summary.seconds:,.1f} s, {speed:,.1f} images/s, with everything that begins and ends a run"),
+        ("time", f"{summary.seconds:,.1f} s, {shown} images/s, with everything that begins and ends a run"),
         ("fingerprint", summary.fingerprint),
     ]
