@@ -19,7 +19,7 @@ import encoders_for_tests
 import fastnorm
 import kill_encode
 from fastnorm.cli import main
-from fastnorm.integrations.ray import EncodeError, encode, status, verify
+from fastnorm.integrations.ray import EncodeError, encode, items, status, verify
 from fastnorm.integrations.ray import job as encode_job
 from fastnorm.integrations.ray.batches import EncodeBatch, Recipe
 from fastnorm.integrations.ray.encoders import Encoder
@@ -301,6 +301,50 @@ def test_a_file_that_cannot_be_read_is_an_item_with_the_reason(folder):
     (folder / "cut.jpg").unlink()
     (item,) = scan(source, str(folder / "cut.jpg"))
     assert (item.key, item.sha256, item.error) == ("cut.jpg", None, "cannot be read (No such file or directory)")
+
+
+@pytest.mark.loops
+def test_files_that_a_killed_run_has_hashed_are_not_read_again(folder, tmp_path, monkeypatch):
+    source = open_source(folder)
+    asked = []
+
+    def scanned(files, stop):
+        asked.append(len(files))
+        for count, file in enumerate(files):
+            if count == stop:
+                raise KeyboardInterrupt
+            yield {file: list(scan(source, file))}
+
+    monkeypatch.setattr(items, "_SAVE_EVERY", 0)
+    for stop in (4, 5, None):
+        monkeypatch.setattr(items, "_scan_with_ray", lambda *given, stop=stop: scanned(given[1], stop))
+        try:
+            found = items.gather(source, tmp_path / "items.parquet", print, False, print)
+        except KeyboardInterrupt:
+            found = []
+    assert asked == [COUNT + 2, COUNT + 2 - 4, COUNT + 2 - 9]
+    assert found == [item for file in source.files for item in scan(source, file)]
+
+
+@pytest.mark.loops
+def test_an_archive_counts_as_hashed_when_all_of_it_is(folder, tmp_path, monkeypatch):
+    """Ray may hand over a large one in pieces."""
+    import pyarrow as pa
+
+    make_tar(folder, tmp_path)
+    source = open_source(tmp_path / "a.tar")
+    whole = items._scan_batch(source, {"file": pa.array([os.fsencode(source.files[0])])})
+
+    class Pieces:
+        def __init__(self, *_, **__):
+            self.map_batches = Pieces
+
+        def iter_batches(self, **_):
+            return iter([whole.slice(0, 5), whole.slice(5)])
+
+    monkeypatch.setattr("ray.data.from_items", Pieces)
+    found = list(items._scan_with_ray(source, source.files, print))
+    assert found == [{}, {source.files[0]: list(scan(source, source.files[0]))}]
 
 
 # ---- what travels from the tasks that read to the workers that encode
