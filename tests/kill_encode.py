@@ -113,10 +113,11 @@ def shards_in(output):
     return len(list((output / "shards").glob("*.parquet")))
 
 
-def kill_again_and_again(source, output, options, kills, of_job, longest, seed):
+def kill_again_and_again(source, output, options, kills, of_job, longest, shards, seed):
     """Hit the job `of_job` times and its workers for the rest; where a job ends before, begin a new output.
 
-    Returns what was hit, and how many shards there were then.
+    `longest` and `shards` are the seconds and shards of a run that is not killed. Returns what was hit, and how many
+    shards there were then.
     """
     chance = random.Random(seed)
     hits = ["job"] * of_job + ["worker"] * (kills - of_job)
@@ -125,7 +126,7 @@ def kill_again_and_again(source, output, options, kills, of_job, longest, seed):
     done = []
     while hits:
         if chance.random() < 0.6:  # in the middle of the work, not while everything starts
-            wanted = shards_in(output) + 1
+            wanted = shards_in(output) + chance.randint(1, max(1, shards // kills))
             while job.runs() and shards_in(output) < wanted:
                 time.sleep(0.02)
             end = time.monotonic() + chance.uniform(0, 1)
@@ -180,7 +181,8 @@ def compare(work, images, one_bad_in, kills, of_job, seed, options):
     code, log = Job(source, work / "whole", options).wait()
     assert code == 0, log
     whole = time.monotonic() - start
-    done = kill_again_and_again(source, work / "killed", options, kills, of_job, whole, seed)
+    shards = shards_in(work / "whole")
+    done = kill_again_and_again(source, work / "killed", options, kills, of_job, whole, shards, seed)
     killed = time.monotonic() - start - whole
     rows, reasons = rows_of(work / "whole")
     found, found_reasons = rows_of(work / "killed")
