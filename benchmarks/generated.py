@@ -82,6 +82,42 @@ def readme_table(folder: Path = RESULTS) -> str:
     return "\n".join([*lines, "", " ".join(notes)] if notes[1:] else lines)
 
 
+CORES, DISK = 64, 2e9  # of a node, and bytes a second that it reads: assumed
+NODES, BILLION, MANY = (1, 10, 100), 1e9, 100_000
+
+
+def encode_table(folder: Path = RESULTS) -> str:
+    """What encoding a billion images takes, by encoder, from the rows of `benchmarks.encode`."""
+    rows = load(folder)
+    head = [
+        "encoder",
+        "images",
+        "images/s, a core",
+        f"engine at {MANY:,}",
+        "a row",
+        "all rows",
+        "read, twice",
+        "bound by",
+    ]
+    head += [plural(count, "node") for count in NODES]
+    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    for (device, cell), own in rows[rows["suite"] == "encode"].groupby(["device", "cell"], sort=False):
+        by_name = own.groupby("name")[["p50_ms", "cpu_ms"]].median()
+        whole, loop = by_name.loc["fastnorm encode"], by_name.loc["bare loop"]
+        steady = by_name.loc["fastnorm encode, under way"] if "fastnorm encode, under way" in by_name.index else whole
+        count, size, row = (int(one.replace(",", "")) for one in re.findall(r"[\d,]+", own["note"].iloc[-1]))
+        begins = count * (whole["p50_ms"] - steady["p50_ms"])
+        engine = (begins / MANY + steady["p50_ms"]) / loop["p50_ms"] - 1
+        rates = {"cores": CORES * 1e3 / steady["cpu_ms"], "disk": DISK / (2 * size)}
+        bound = min(rates, key=lambda name: rates[name])
+        hours = " | ".join(f"{BILLION / (count * rates[bound]) / 3600:,.1f} h" for count in NODES)
+        lines.append(
+            f"| {cell.removeprefix('encode: ')} | {count:,}, {device} | {1e3 / steady['cpu_ms']:,.3g} | {engine:+.0%} "
+            f"| {row:,} B | {row * BILLION / 1e12:,.2f} TB | {2 * size * BILLION / 1e12:,.0f} TB | {bound} | {hours} |"
+        )
+    return "\n".join(lines) if lines[2:] else "Not yet measured."
+
+
 def worked_example(given: dict[str, Any] | None = None) -> str:
     """What the program in SCALING.md prints; the names that it uses are left in `given`."""
     program = re.search(r"^```python\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)[1]

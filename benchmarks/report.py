@@ -19,9 +19,10 @@ from fastnorm.cli._ending import quietly
 from fastnorm.cli._text import plural, print_table, significant
 
 NORMALIZE, PREPROCESS, HOST, END_TO_END, BANDWIDTH = "normalize", "preprocess", "host", "end to end", "bandwidth"
+ENCODE = "encode"
 SUITES = {
     NORMALIZE: "Normalising", PREPROCESS: "Resizing and normalising", "contended": "Beside busy processes",
-    HOST: "Host time of one call", END_TO_END: "End to end", BANDWIDTH: "Bandwidth",
+    HOST: "Host time of one call", END_TO_END: "End to end", ENCODE: "A data set encoded once", BANDWIDTH: "Bandwidth",
 }  # fmt: skip
 HEADLINES = (CPU_PAIR_OUT, CPU_PAIR_FRESH, GPU_PAIR_OUT, GPU_PAIR_FRESH, GPU_VARYING)
 STEADY = 2.0  # rounds further apart than this factor do not measure the code alone
@@ -76,7 +77,7 @@ def chart(lines: pd.DataFrame, figure: str, axis: str, limit: float | None = Non
 
 def _cell(cell: pd.DataFrame, title: str) -> dict[str, Any]:
     """What the page says of one cell: what it is, its lines, and its chart: the closest peers first."""
-    if (suite := cell["suite"].iloc[0]) == END_TO_END:
+    if (suite := cell["suite"].iloc[0]) in (END_TO_END, ENCODE):
         drawn = chart(cell, "images_per_s", f"{title}, samples per second: more is better")
     else:
         ratios = cell.sort_values("ratio", kind="stable")

@@ -1,11 +1,14 @@
-"""Encoders of a few lines, which workers load as module:function, and a writer whose disk is full."""
+"""Encoders of a few lines, which workers load as module:function, a writer whose disk is full, a reader that waits."""
 
 import errno
 import os
 import time
+from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
+from fastnorm.integrations.ray.reading import Reading
 from fastnorm.integrations.ray.shards import write_shard
 
 
@@ -38,3 +41,21 @@ def full_after_two(folder, *given):
     if len(list((folder.parent.parent / "shards").iterdir())) >= 2:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     return write_shard(folder, *given)
+
+
+@dataclass(frozen=True)
+class PatientReading(Reading):
+    """After the first task the others wait until a shard is there."""
+
+    output: Path
+
+    def __call__(self, places):
+        try:
+            (self.output / "unfinished" / "read").touch(exist_ok=False)
+        except FileExistsError:
+            end = time.monotonic() + 60
+            while not any((self.output / "shards").iterdir()):
+                if time.monotonic() > end:
+                    raise TimeoutError("no shard while there is something to read") from None
+                time.sleep(0.05)
+        yield from super().__call__(places)

@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -112,10 +113,11 @@ def shards_in(output):
     return len(list((output / "shards").glob("*.parquet")))
 
 
-def kill_again_and_again(source, output, options, kills, of_job, longest, seed):
+def kill_again_and_again(source, output, options, kills, of_job, longest, shards, seed):
     """Hit the job `of_job` times and its workers for the rest; where a job ends before, begin a new output.
 
-    Returns what was hit, and how many shards there were then.
+    `longest` and `shards` are the seconds and shards of a run that is not killed. Returns what was hit, and how many
+    shards there were then.
     """
     chance = random.Random(seed)
     hits = ["job"] * of_job + ["worker"] * (kills - of_job)
@@ -124,7 +126,7 @@ def kill_again_and_again(source, output, options, kills, of_job, longest, seed):
     done = []
     while hits:
         if chance.random() < 0.6:  # in the middle of the work, not while everything starts
-            wanted = shards_in(output) + 1
+            wanted = shards_in(output) + chance.randint(1, max(1, shards // kills))
             while job.runs() and shards_in(output) < wanted:
                 time.sleep(0.02)
             end = time.monotonic() + chance.uniform(0, 1)
@@ -156,14 +158,32 @@ def kill_again_and_again(source, output, options, kills, of_job, longest, seed):
     return done
 
 
+class Compared(NamedTuple):
+    done: list  # what was hit, and how many shards there were then
+    rows: int
+    bad: int
+    whole: float  # seconds of the run that nothing interrupted
+    killed: float  # seconds of the other, with every restart
+
+    def __str__(self):
+        hits = ", ".join(f"{what} at {shards} shards" for what, shards in self.done)
+        return (
+            f"{self.rows:,} rows and {self.bad:,} bad items as without the {len(self.done)} kills ({hits}); "
+            f"{self.whole:.0f} s without, {self.killed:.0f} s with them"
+        )
+
+
 def compare(work, images, one_bad_in, kills, of_job, seed, options):
+    """Run the command once in peace and once under kills; an AssertionError where the rows or reasons differ."""
     source = work / "images"
     bad = make_images(source, images, one_bad_in)
     start = time.monotonic()
     code, log = Job(source, work / "whole", options).wait()
     assert code == 0, log
-    took = time.monotonic() - start
-    done = kill_again_and_again(source, work / "killed", options, kills, of_job, took, seed)
+    whole = time.monotonic() - start
+    shards = shards_in(work / "whole")
+    done = kill_again_and_again(source, work / "killed", options, kills, of_job, whole, shards, seed)
+    killed = time.monotonic() - start - whole
     rows, reasons = rows_of(work / "whole")
     found, found_reasons = rows_of(work / "killed")
     assert len(rows) == images - bad, (len(rows), images, bad)
@@ -175,7 +195,7 @@ def compare(work, images, one_bad_in, kills, of_job, seed, options):
     assert len({reason[1] for reason in reasons}) == len(reasons)
     checked = subprocess.run([*COMMAND, str(work / "killed"), "--verify"], capture_output=True, text=True, check=False)
     assert checked.returncode == 0, checked.stdout + checked.stderr
-    return done, len(rows), len(reasons)
+    return Compared(done, len(rows), len(reasons), whole, killed)
 
 
 def main():
@@ -190,8 +210,7 @@ def main():
     print(f"seed {seed}")
     options = ["--target", "means=clip-224:encoders_for_tests:means", "--shard-rows", str(args.shard_rows)]
     with tempfile.TemporaryDirectory() as work:
-        done, rows, bad = compare(Path(work), args.images, 100, args.kills, args.of_job, seed, options)
-    print(f"killed: {done}\n{rows} rows and {bad} bad items as without")
+        print(compare(Path(work), args.images, 100, args.kills, args.of_job, seed, options))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """`fastnorm.integrations.ray.encode`: what is known of an image, what is refused, the same rows whatever happens."""
 
+import base64
 import dataclasses
 import io
 import json
@@ -18,11 +19,14 @@ import encoders_for_tests
 import fastnorm
 import kill_encode
 from fastnorm.cli import main
-from fastnorm.integrations.ray import EncodeError, encode, status, verify
+from fastnorm.integrations.ray import EncodeError, encode, items, status, verify
 from fastnorm.integrations.ray import job as encode_job
+from fastnorm.integrations.ray.batches import EncodeBatch, Recipe
 from fastnorm.integrations.ray.encoders import Encoder
+from fastnorm.integrations.ray.engine import Engine, StartError
 from fastnorm.integrations.ray.identity import described, fingerprint
 from fastnorm.integrations.ray.output import Output
+from fastnorm.integrations.ray.reading import Reading, unpack
 from fastnorm.integrations.ray.sources import open_source, read, scan
 
 TARGET = fastnorm.Target(fastnorm.CLIP, size=24, resample="bicubic", crop=fastnorm.Crop())
@@ -270,7 +274,7 @@ def test_a_source_gives_the_bytes_that_its_scan_has_hashed(folder, tmp_path, kin
         assert [item.key for item in items] == [f"a.tar/{file.stem}.jpg" for file in sorted(folder.rglob("*.jpg"))]
     assert len({item.key for item in items}) == len(items) == COUNT + 2
     backwards = [(item.file, item.place, item.row) for item in reversed(items)]
-    assert read(source.kind, source.column, backwards) == expected[::-1]
+    assert list(read(source.kind, source.column, backwards)) == expected[::-1]
 
 
 @pytest.mark.loops
@@ -297,6 +301,140 @@ def test_a_file_that_cannot_be_read_is_an_item_with_the_reason(folder):
     (folder / "cut.jpg").unlink()
     (item,) = scan(source, str(folder / "cut.jpg"))
     assert (item.key, item.sha256, item.error) == ("cut.jpg", None, "cannot be read (No such file or directory)")
+
+
+@pytest.mark.loops
+def test_files_that_a_killed_run_has_hashed_are_not_read_again(folder, tmp_path, monkeypatch):
+    source = open_source(folder)
+    asked = []
+
+    def scanned(files, stop):
+        asked.append(len(files))
+        for count, file in enumerate(files):
+            if count == stop:
+                raise KeyboardInterrupt
+            yield {file: list(scan(source, file))}
+
+    monkeypatch.setattr(items, "_SAVE_EVERY", 0)
+    for stop in (4, 5, None):
+        monkeypatch.setattr(items, "_scan_with_ray", lambda *given, stop=stop: scanned(given[1], stop))
+        try:
+            found = items.gather(source, tmp_path / "items.parquet", print, False, print)
+        except KeyboardInterrupt:
+            found = []
+    assert asked == [COUNT + 2, COUNT + 2 - 4, COUNT + 2 - 9]
+    assert found == [item for file in source.files for item in scan(source, file)]
+
+
+@pytest.mark.loops
+def test_an_archive_counts_as_hashed_when_all_of_it_is(folder, tmp_path, monkeypatch):
+    """Ray may hand over a large one in pieces."""
+    import pyarrow as pa
+
+    make_tar(folder, tmp_path)
+    source = open_source(tmp_path / "a.tar")
+    whole = items._scan_batch(source, {"file": pa.array([os.fsencode(source.files[0])])})
+
+    class Pieces:
+        def __init__(self, *_, **__):
+            self.map_batches = Pieces
+
+        def iter_batches(self, **_):
+            return iter([whole.slice(0, 5), whole.slice(5)])
+
+    monkeypatch.setattr("ray.data.from_items", Pieces)
+    found = list(items._scan_with_ray(source, source.files, print))
+    assert found == [{}, {source.files[0]: list(scan(source, source.files[0]))}]
+
+
+# ---- what travels from the tasks that read to the workers that encode
+
+
+def places(folder):
+    import pyarrow as pa
+
+    source = open_source(folder)
+    items = [item._asdict() for file in source.files for item in scan(source, file)]
+    return pa.Table.from_pylist([one | {"file": os.fsencode(one["file"])} for one in items])
+
+
+def recipe(target=TARGET, batch_size=5, batch_pixels=1 << 28, alpha="error", exif="ignore"):
+    encoders = {"means": Encoder.of("encoders_for_tests:means", "means")}
+    return Recipe({"means": target}, encoders, torch.float32, batch_size, alpha, exif, "f" * 64, "cpu", batch_pixels)
+
+
+def table_of(folder, recipe, decoded_pixels=0):
+    import pyarrow as pa
+
+    reading = Reading("folder", None, recipe.batch_size, recipe.alpha, recipe.exif, decoded_pixels)
+    encoder = EncodeBatch(recipe)
+    found = [encoder(batch) for batch in reading(places(folder))]
+    return pa.concat_tables(found, promote_options="default").to_pylist()
+
+
+@pytest.fixture
+def odd_ones(folder):
+    """Besides: gray ones, one of 3 rows, one that EXIF turns, one with transparent pixels, an empty file, a text."""
+    gray = Image.fromarray(np.arange(600, dtype=np.uint8).reshape(20, 30))
+    gray.save(folder / "gray.png")
+    gray.resize((40, 3)).save(folder / "low.png")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    gray.save(folder / "turned.jpg", exif=exif)
+    Image.new("RGBA", (20, 20), (9, 200, 30, 128)).save(folder / "clear.png")
+    (folder / "empty.jpg").write_bytes(b"")
+    (folder / "text.jpg").write_bytes(b"text")
+    return folder
+
+
+@pytest.mark.loops
+@pytest.mark.parametrize(("alpha", "exif"), [("error", "ignore"), ("white", "apply")])
+def test_pixels_that_travel_become_the_rows_of_files_that_do(odd_ones, alpha, exif):
+    chosen = recipe(alpha=alpha, exif=exif)
+    expected = table_of(odd_ones, chosen)
+    assert sum(bool(row["error"]) for row in expected) == (4 if alpha == "error" else 3)
+    assert table_of(odd_ones, chosen, decoded_pixels=1 << 20) == expected
+    # Between them: images of more than 1,400 pixels travel as files.
+    reading = Reading("folder", None, 100, alpha, exif, 1400)
+    (batch,) = reading(places(odd_ones))
+    assert {bool(one.height) for one in unpack(batch) if not one.error} == {True, False}
+    assert all(one.height * one.width <= 1400 for one in unpack(batch))
+    assert table_of(odd_ones, chosen, decoded_pixels=1400) == expected
+
+
+@pytest.mark.loops
+def test_a_worker_holds_no_more_pixels_than_allowed_and_one_image(folder, monkeypatch):
+    from fastnorm.integrations.ray import batches
+
+    expected = table_of(folder, recipe())
+    held = []
+    preprocess = batches.fused_preprocess
+
+    def counted(images, *given, **options):
+        held.append([image.height * image.width for image in images])
+        return preprocess(images, *given, **options)
+
+    monkeypatch.setattr(batches, "fused_preprocess", counted)
+    assert table_of(folder, recipe(batch_pixels=3000)) == expected
+    assert all(sum(pixels[:-1]) < 3000 for pixels in held)
+    assert max(map(len, held)) == 3  # of up to 1,600 pixels each
+
+
+@pytest.mark.loops
+def test_a_reading_task_holds_one_batch(folder):
+    reading = Reading("folder", None, 5, "error", "ignore", 0)
+    batches = reading(places(folder))
+    assert not any(one.error for one in unpack(next(batches)))
+    shutil.rmtree(folder)
+    assert all("cannot be read" in one.error for batch in batches for one in unpack(batch))
+
+
+@pytest.mark.loops
+def test_the_reason_for_a_bad_image_does_not_name_its_place_in_a_batch(folder):
+    strict = dataclasses.replace(TARGET, size=None, crop=fastnorm.Crop(33), pad=False)
+    alone = {row["key"]: row["error"] for row in table_of(folder, recipe(strict, batch_size=1))}
+    assert sum("33" in error for error in alone.values()) == 3
+    assert {row["key"]: row["error"] for row in table_of(folder, recipe(strict))} == alone
 
 
 # ---- rows
@@ -332,7 +470,9 @@ def test_rows_hold_what_the_encoder_makes_of_the_published_pixels(folder, tmp_pa
     assert bad["key"] == "cut.jpg"
     assert "expected a complete image" in bad["error"]
     assert "cut.jpg" in (tmp_path / "output" / "report.md").read_text()
-    assert "cut.jpg" in (tmp_path / "output" / "report.html").read_text()
+    page = (tmp_path / "output" / "report.html").read_text()
+    assert "cut.jpg" in page
+    assert "Samples" not in page  # of VAEs alone
 
 
 @with_ray
@@ -405,6 +545,54 @@ def test_models_rows_are_those_of_the_models_themselves(folder, tmp_path, models
 
 
 @with_ray
+def test_the_report_shows_images_beside_their_decoded_latents(folder, tmp_path, models):
+    from diffusers import AutoencoderKL
+
+    output = tmp_path / "output"
+    targets = {"vae": (VAE, models / "vae"), "clip": (TARGET, models / "clip")}
+    encoded(folder, output, targets, shard_rows=16)
+    rows = {row["key"]: row for row in rows_of(output).values()}
+    samples = json.loads((output / "samples.json").read_text())
+    assert [one["target"] for one in samples] == ["vae"] * 4
+    vae = AutoencoderKL.from_pretrained(models / "vae").eval()
+    for one in samples:
+        mean = torch.tensor(rows[one["key"]]["vae_mean"]).reshape(1, 4, 16, 16)
+        with torch.inference_mode():
+            decoded = vae.decode(mean).sample
+        (seen,) = fastnorm.fused_preprocess([opened((folder / one["key"]).read_bytes())], [VAE])
+        for picture, values in ((one["image"], seen), (one["decoded"], decoded)):
+            shown = np.asarray(opened(base64.b64decode(picture.removeprefix("data:image/jpeg;base64,"))))
+            pixels = fastnorm.denormalize(values, fastnorm.VAE)[0].movedim(0, -1)
+            file = io.BytesIO()
+            Image.fromarray(pixels.numpy()).save(file, "JPEG", quality=85)
+            assert np.array_equal(shown, np.asarray(opened(file.getvalue())))
+
+    def check():
+        text = (output / "report.md").read_text()
+        page = (output / "report.html").read_text()
+        for one in samples:
+            assert f"- vae: `{one['key']}`\n" in text
+            assert one["image"] in page
+            assert one["decoded"] in page
+
+    check()
+    assert encoded(folder, output, targets).encoded == 0
+    check()  # a run that has nothing to do does not lose them
+
+
+@with_ray
+def test_a_decoder_that_fails_costs_the_pictures_alone(folder, tmp_path, models, monkeypatch):
+    def fail(*_):
+        raise RuntimeError("not enough memory")
+
+    monkeypatch.setattr(Encoder, "decoder", fail)
+    assert encoded(folder, tmp_path / "output", {"vae": (VAE, models / "vae")}, shard_rows=16).encoded == COUNT
+    for report in ("report.md", "report.html"):
+        text = (tmp_path / "output" / report).read_text()
+        assert text.lower().count("not decoded: runtimeerror: not enough memory") == 4
+
+
+@with_ray
 def test_rows_do_not_depend_on_neighbours_order_or_workers(folder, tmp_path, models):
     encoded(folder, tmp_path / "one", of_models(models))
     files = sorted(folder.rglob("*.jpg"))
@@ -413,6 +601,32 @@ def test_rows_do_not_depend_on_neighbours_order_or_workers(folder, tmp_path, mod
         shutil.copy(file, tmp_path / "shuffled" / f"{index:02}.jpg")
     encoded(tmp_path / "shuffled", tmp_path / "two", of_models(models), shard_rows=3, workers=1)
     assert by_hash(tmp_path / "one") == by_hash(tmp_path / "two")
+
+
+@with_ray
+def test_tasks_that_decode_give_the_same_rows(odd_ones, tmp_path, monkeypatch):
+    """As for a GPU: images of more than 1,400 pixels travel as files, smaller ones as pixels."""
+    encoded(odd_ones, tmp_path / "one")
+    monkeypatch.setattr(Recipe, "decoded_pixels", 1400)
+    encoded(odd_ones, tmp_path / "two")
+    assert kill_encode.rows_of(tmp_path / "one") == kill_encode.rows_of(tmp_path / "two")
+
+
+@with_ray
+def test_the_benchmark_writes_rows(tmp_path, monkeypatch):
+    """With few images and Ray's start left out: that it runs, and what a row says of it."""
+    import ray
+
+    from benchmarks import encode as benchmark
+    from benchmarks.rows import load
+
+    monkeypatch.setattr(ray, "init", lambda **_: None)
+    monkeypatch.setattr(ray, "shutdown", lambda: None)
+    assert benchmark.main(["--only", "tiny", "--images", "40", "--output", str(tmp_path)]) == 0
+    rows = load(tmp_path)
+    assert list(rows["name"]) == [benchmark.OWN, benchmark.UNDER_WAY, benchmark.BARE]
+    assert (rows[["images_per_s", "cpu_ms"]] > 0).all(axis=None)
+    assert rows["note"].str.fullmatch(r"40 images of [\d,]+ bytes; [\d,]+ bytes a row").all()
 
 
 @with_ray
@@ -428,6 +642,52 @@ def test_values_that_are_not_finite_are_no_rows(folder, tmp_path):
     summary = encoded(folder, tmp_path / "output", {"one": (TARGET, "encoders_for_tests:not_finite")})
     assert (summary.encoded, summary.bad) == (COUNT, 2)
     assert "NaN or infinity" in (tmp_path / "output" / "quarantine.jsonl").read_text()
+
+
+# ---- the start of Ray
+
+
+@pytest.mark.loops
+@pytest.mark.filterwarnings("default")
+def test_a_start_that_takes_too_long_is_tried_again(monkeypatch):
+    import ray
+
+    environment = dict(os.environ)
+    monkeypatch.setattr(os, "environ", environment)
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    tried = []
+
+    def init(**options):
+        tried.append(options)
+        if len(tried) < 3:
+            raise Exception("The current node timed out during startup.")  # as Ray does
+
+    monkeypatch.setattr(ray, "init", init)
+    environment["RAY_health_check_failure_threshold"] = "7"  # a user's own
+    Engine(None, 2).start()
+    assert [options["num_cpus"] for options in tried] == [2, 2, 2]
+    assert environment["RAY_worker_register_timeout_seconds"] == "300"
+    assert environment["RAY_health_check_failure_threshold"] == "7"
+
+
+@pytest.mark.loops
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize(("address", "times"), [(None, 3), ("somewhere:1", 1)])
+def test_a_start_that_fails_each_time_is_an_error(monkeypatch, address, times):
+    import ray
+
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    tried = []
+
+    def init(**options):
+        tried.append(options)
+        raise ConnectionError("nobody answers")
+
+    monkeypatch.setattr(ray, "init", init)
+    with pytest.raises(StartError, match=r"Ray has not started \(ConnectionError: nobody answers\)"):
+        Engine(address, None).start()
+    assert len(tried) == times
 
 
 # ---- going on
@@ -477,6 +737,14 @@ def test_a_full_disk_ends_the_run_and_the_next_goes_on(folder, tmp_path, monkeyp
 
 
 @with_ray
+def test_shards_are_written_while_there_is_something_to_read(folder, tmp_path, monkeypatch):
+    """Else a killed run loses whatever it has encoded until it has read everything."""
+    output = tmp_path / "output"
+    monkeypatch.setattr(encode_job, "Reading", lambda *given: encoders_for_tests.PatientReading(*given, output))
+    assert encoded(folder, output).encoded == COUNT
+
+
+@with_ray
 def test_verifying_finds_what_has_changed_and_a_run_mends_it(folder, tmp_path):
     encoded(folder, tmp_path / "output")
     expected = rows_of(tmp_path / "output")
@@ -517,11 +785,15 @@ def test_what_a_killed_run_leaves_is_taken_up(folder, tmp_path):
 def test_rows_of_a_run_that_is_killed_are_those_of_one_that_is_not(tmp_path, pytestconfig):
     """Three times here, the job once and workers twice; ten times with --many-kills. Each restart takes long."""
     full = pytestconfig.option.many_kills
-    options = ["--target", "means=clip-224:encoders_for_tests:slow_means", "--batch-size", "4", "--shard-rows", "12"]
     if full:
-        options = ["--target", "means=clip-224:encoders_for_tests:means"]
-    images, one_bad_in, kills, of_job = (full, 100, 10, 3) if full else (240, 40, 3, 1)
-    done, rows, _ = kill_encode.compare(tmp_path, images, one_bad_in, kills, of_job, 7, options)
-    assert len(done) == kills
-    assert rows > 200
-    assert any(shards for _, shards in done)  # some of them hit a run that had written something
+        images, one_bad_in, kills, of_job = full, 100, 10, 3
+        options = ["--target", "means=clip-224:encoders_for_tests:means", "--shard-rows", "256"]
+    else:
+        images, one_bad_in, kills, of_job = 240, 40, 3, 1
+        options = ["--target", "means=clip-224:encoders_for_tests:slow_means", "--batch-size", "4"]
+        options += ["--shard-rows", "12"]
+    found = kill_encode.compare(tmp_path, images, one_bad_in, kills, of_job, 7, options)
+    print(found)
+    assert len(found.done) == kills
+    assert found.rows > 200
+    assert any(shards for _, shards in found.done)  # some of them hit a run that had written something

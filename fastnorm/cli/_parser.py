@@ -222,6 +222,12 @@ def _add_encode(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     encode.add_argument(
         "--batch-size", type=_at_least(1), default=16, help="images a model gets at once, always as many (default: 16)"
     )
+    encode.add_argument(
+        "--batch-pixels",
+        type=_at_least(1),
+        default=1 << 28,
+        help="pixels of decoded images that a worker holds at once (default: 268435456, 0.8 GB)",
+    )
     encode.add_argument("--shard-rows", type=_at_least(1), default=1024, help="rows of a shard (default: 1024)")
     encode.add_argument(
         "--workers", type=_at_least(1), help="processes that encode (default: one for each GPU, or CPU but one)"

@@ -66,6 +66,7 @@ def _encode(args: argparse.Namespace) -> int:
                 dtype=getattr(torch, args.dtype),
                 device=args.device,
                 batch_size=args.batch_size,
+                batch_pixels=args.batch_pixels,
                 shard_rows=args.shard_rows,
                 workers=args.workers,
                 cpus=args.cpus,

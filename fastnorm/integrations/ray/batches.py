@@ -1,21 +1,19 @@
-"""A batch of files' bytes to rows of a table: decoded, preprocessed for every target, encoded."""
+"""A batch of images to rows of a table: preprocessed for every target, encoded."""
 
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from fastnorm.data.decode import ImageError, decode_rgb
+from fastnorm.data.decode import ImageError
 from fastnorm.integrations.ray.encoders import Encoder, Run
-from fastnorm.integrations.ray.identity import hash_bytes, item_id
-from fastnorm.integrations.ray.sources import Kind, read
+from fastnorm.integrations.ray.identity import item_id
+from fastnorm.integrations.ray.reading import Loaded, unpack
 from fastnorm.ops.preprocess import fused_preprocess
 from fastnorm.spec.errors import PictureError
 from fastnorm.spec.options import Alpha, Exif
@@ -26,7 +24,7 @@ PLAIN = ("id", "key", "sha256", "height", "width", "error")  # of every row, wha
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything about a run that its rows depend on, and the device."""
+    """Everything about a run that its rows depend on, and what the machine allows: the device, and pixels at once."""
 
     targets: Mapping[str, Target]
     encoders: Mapping[str, Encoder]
@@ -36,22 +34,16 @@ class Recipe:
     exif: Exif
     fingerprint: str
     device: str
+    batch_pixels: int
 
+    @property
+    def on_gpu(self) -> bool:
+        return torch.device(self.device).type == "cuda"
 
-def read_batch(kind: Kind, column: str | None, batch: Any) -> Any:
-    """A table of places, with the bytes at each, or why there are none."""
-    import pyarrow as pa
-
-    rows = batch.to_pylist()
-    data: list[bytes | None] = []
-    errors: list[str] = []
-    places = [(os.fsdecode(row["file"]), row["place"], row["row"]) for row in rows]
-    for row, found in zip(rows, read(kind, column, places), strict=True):
-        good = isinstance(found, bytes) and hash_bytes(found) == row["sha256"]
-        data.append(found if good else None)  # type: ignore[arg-type]
-        errors.append("" if good else found if isinstance(found, str) else "has changed since its bytes were hashed")
-    table = batch.append_column("data", pa.array(data, pa.large_binary()))
-    return table.append_column("error", pa.array(errors, pa.string()))
+    @property
+    def decoded_pixels(self) -> int:
+        """Of an image that is decoded by the task that reads it: a batch of such images has at most `batch_pixels`."""
+        return self.batch_pixels // self.batch_size if self.on_gpu else 0
 
 
 class EncodeBatch:
@@ -67,87 +59,120 @@ class EncodeBatch:
         }
 
     def __call__(self, batch: Any) -> Any:
-        """A table with `data` to one with the targets' columns; rows that failed have their reason in `error`."""
+        """A batch of a reading task to a table with the targets' columns; failed rows have the reason in `error`."""
         import pyarrow as pa
 
-        rows = batch.to_pylist()
-        images, errors = _decode(rows, self.recipe)
-        kept, tensors, offsets = self._preprocess(images, errors)
-        columns = self.encode(tensors) if kept else {}
+        loaded = unpack(batch)
+        errors = [one.error for one in loaded]
+        inputs = self.inputs()
+        kept: list[tuple[int, int, int]] = []  # number in the batch, height, width
+        offsets: dict[str, list[Any]] = {name: [] for name in inputs}
+        for group in self._groups(loaded, errors):
+            places = self._preprocess(group, inputs, len(kept), errors)
+            kept += [(index, *_size_of(image)) for index, image in group]
+            for name, of_group in places.items():
+                offsets[name] += of_group.tolist()
+        columns = self.encode(inputs, len(kept)) if kept else {}
         for name, values in columns.items():
             finite = np.isfinite(values.reshape(len(kept), -1)).all(axis=1) if values.dtype.kind == "f" else None
-            for at, index in enumerate(kept):
+            for at, (index, *_) in enumerate(kept):
                 if finite is not None and not finite[at]:
                     errors[index] = errors[index] or f"{name}: got NaN or infinity from the encoder, expected numbers"
+        where = [index for index, *_ in kept]
+        sizes = _spread(np.array([size for _, *size in kept], np.int32).reshape(-1, 2), where, len(loaded))
         found = {
-            "id": pa.array([item_id(row["sha256"], self.recipe.fingerprint) for row in rows]),
-            "key": pa.array([row["key"] for row in rows]),
-            "sha256": pa.array([row["sha256"] for row in rows]),
-            "height": pa.array([0 if image is None else image.height for image in images], pa.int32()),
-            "width": pa.array([0 if image is None else image.width for image in images], pa.int32()),
+            "id": pa.array([item_id(one.sha256, self.recipe.fingerprint) for one in loaded]),
+            "key": pa.array([one.key for one in loaded]),
+            "sha256": pa.array([one.sha256 for one in loaded]),
+            "height": pa.array(sizes[:, 0]),
+            "width": pa.array(sizes[:, 1]),
             "error": pa.array(errors, pa.string()),
         }
-        for name, values in columns.items():
-            found[name] = _fixed_lists(_spread(values, kept, len(rows)))
-        for name, of_target in offsets.items():
-            spread = _spread(of_target, kept, len(rows))
-            for axis, what in enumerate(("top", "left")):
-                found[f"{name}_{what}"] = pa.array(spread[:, axis].astype(np.int32))
         if not kept:  # nothing to learn the columns' types from: the writer sees the errors alone
-            found = {name: found[name] for name in PLAIN}
+            return pa.table(found)
+        for name, values in columns.items():
+            found[name] = _fixed_lists(_spread(values, where, len(loaded)))
+        for name, crops in offsets.items():
+            spread = _spread(np.array(crops, np.int32), where, len(loaded))
+            for axis, what in enumerate(("top", "left")):
+                found[f"{name}_{what}"] = pa.array(spread[:, axis])
         return pa.table(found)
 
-    def encode(self, tensors: Mapping[str, torch.Tensor]) -> dict[str, np.ndarray[Any, Any]]:
-        """The encoders' outputs of up to `batch_size` images, by column."""
+    def inputs(self) -> dict[str, torch.Tensor]:
+        """What the encoders get: always the same shapes, zeros where there is no image."""
+        found = {}
+        for name, target in self.recipe.targets.items():
+            assert target.fixed_size is not None
+            found[name] = torch.zeros(
+                (self.recipe.batch_size, 3, *target.fixed_size), dtype=self.recipe.dtype, device=self.device
+            ).contiguous(memory_format=target.memory_format or torch.contiguous_format)
+        return found
+
+    def encode(self, inputs: Mapping[str, torch.Tensor], count: int) -> dict[str, np.ndarray[Any, Any]]:
+        """The encoders' outputs of the first `count` images, by column."""
         columns = {}
-        for name, tensor in tensors.items():
-            padded = tensor.new_zeros((self.recipe.batch_size, *tensor.shape[1:]))
-            padded[: len(tensor)] = tensor
+        for name, tensor in inputs.items():
             with torch.inference_mode():
-                outputs = self.runs[name](padded)
+                outputs = self.runs[name](tensor)
             for suffix, values in outputs.items():
                 column = f"{name}_{suffix}" if suffix else name
-                columns[column] = _as_numpy(values[: len(tensor)])
+                columns[column] = _as_numpy(values[:count])
         return columns
 
-    def _preprocess(
-        self, images: list[Any], errors: list[str]
-    ) -> tuple[list[int], dict[str, torch.Tensor], dict[str, np.ndarray[Any, Any]]]:
-        recipe = self.recipe
-        kept = [index for index, image in enumerate(images) if image is not None]
-        while kept:
+    def _groups(self, loaded: Sequence[Loaded], errors: list[str]) -> Iterator[list[tuple[int, Any]]]:
+        """Images with their numbers in the batch; a group ends with the one that reaches the limit of pixels."""
+        group: list[tuple[int, Any]] = []
+        pixels = 0
+        for index, one in enumerate(loaded):
+            if errors[index]:
+                continue
             try:
-                tensors, offsets = fused_preprocess(
-                    [images[index] for index in kept],
-                    list(recipe.targets.values()),
-                    dtype=recipe.dtype,
-                    device=self.device,
-                    return_offsets=True,
+                image = one.image(self.recipe.alpha, self.recipe.exif)
+            except ImageError as error:
+                errors[index] = str(error)
+                continue
+            group.append((index, image))
+            height, width = _size_of(image)
+            pixels += height * width
+            if pixels >= self.recipe.batch_pixels:
+                yield group
+                group, pixels = [], 0
+        if group:
+            yield group
+
+    def _preprocess(
+        self, group: list[tuple[int, Any]], inputs: Mapping[str, torch.Tensor], first: int, errors: list[str]
+    ) -> dict[str, torch.Tensor]:
+        """Write the group into the inputs from `first` on, and take out of it what cannot be; the crops' places."""
+        targets = list(self.recipe.targets.values())
+        while group:
+            out = [tensor[first : first + len(group)] for tensor in inputs.values()]
+            images = [image for _, image in group]
+            try:
+                _, places = fused_preprocess(
+                    images, targets, out=out, device=self.device, layout="HWC", return_offsets=True
                 )
-            except PictureError as error:  # noqa: PERF203
+            except PictureError as error:
                 if error.index is None:
                     raise
-                errors[kept.pop(error.index)] = str(error)
+                index, image = group.pop(error.index)
+                errors[index] = self._reason(image, error)
             else:
-                places = [np.asarray(torch.as_tensor(one).cpu()) for one in offsets]
-                names = list(recipe.targets)
-                return kept, dict(zip(names, tensors, strict=True)), dict(zip(names, places, strict=True))
-        return [], {}, {}
+                return dict(zip(inputs, places, strict=True))
+        return {}
+
+    def _reason(self, image: Any, error: PictureError) -> str:
+        """As of this image alone: its number in the batch says nothing, and would be another with other neighbours."""
+        try:
+            fused_preprocess(image, list(self.recipe.targets.values()), device=self.device, layout="HWC")
+        except PictureError as alone:
+            return str(alone)
+        return str(error)
 
 
-def _decode(rows: Sequence[Mapping[str, Any]], recipe: Recipe) -> tuple[list[Any], list[str]]:
-    images: list[Any] = []
-    errors: list[str] = []
-    for row in rows:
-        image, error = None, row["error"]
-        if not error:
-            try:
-                image = decode_rgb(row["data"], Path(row["key"]), recipe.alpha, recipe.exif).image
-            except ImageError as one:
-                error = str(one)
-        images.append(image)
-        errors.append(error)
-    return images, errors
+def _size_of(image: Any) -> tuple[int, int]:
+    height, width = image.shape[:2] if isinstance(image, np.ndarray) else (image.height, image.width)
+    return height, width
 
 
 def _as_numpy(values: torch.Tensor) -> np.ndarray[Any, Any]:
@@ -187,14 +212,13 @@ def probe(recipe: Recipe) -> Probe:
         one = EncodeBatch(recipe)
         count = recipe.batch_size
         generator = torch.Generator().manual_seed(0)
-        inputs = {}
-        for name, target in recipe.targets.items():
-            assert target.fixed_size is not None
-            shape = (count, 3, *target.fixed_size)
-            inputs[name] = torch.randn(shape, generator=generator).to(one.device, recipe.dtype)
-        forwards = one.encode(inputs)
-        backwards = one.encode({name: values.flip(0) for name, values in inputs.items()})
-        alone = one.encode({name: values[:1] for name, values in inputs.items()})
+        inputs, single = one.inputs(), one.inputs()
+        for name, values in inputs.items():
+            values.copy_(torch.randn(values.shape, generator=generator))
+            single[name][:1] = values[:1]
+        forwards = one.encode(inputs, count)
+        backwards = one.encode({name: values.flip(0) for name, values in inputs.items()}, count)
+        alone = one.encode(single, 1)
     dependent = tuple(
         name
         for name, values in forwards.items()

@@ -128,8 +128,13 @@ class Encoder:
         """The model on its device, as a function from a batch to its outputs; their names are "" or suffixes."""
         if self.kind == "function":
             return _of_anything(self._function())
-        model = self._model().to(device=device, dtype=dtype).eval()
+        model = self._model(device, dtype)
         return _posterior(model) if self.kind == "diffusers" else _embedding(model, self.output)
+
+    def decoder(self, device: torch.device, dtype: torch.dtype) -> Callable[[torch.Tensor], torch.Tensor]:
+        """Of a diffusers VAE: from the posterior's mean, as it is in the shards, to normalised pixels."""
+        model = self._model(device, dtype)
+        return lambda latents: torch.as_tensor(model.decode(latents).sample)
 
     def _function(self) -> Callable[[torch.Tensor], Any]:
         if self.search not in sys.path:
@@ -138,12 +143,15 @@ class Encoder:
         found: Callable[[torch.Tensor], Any] = getattr(importlib.import_module(module), function)
         return found
 
-    def _model(self) -> Any:
+    def _model(self, device: torch.device, dtype: torch.dtype) -> Any:
         package = importlib.import_module(self.kind)
         made = getattr(package, self.model_class, None)
         if made is None:
             raise ValueError(f"{self.source}: got the class {self.model_class}, which this {self.kind} does not have")
-        return made.from_pretrained(self.source, local_files_only=True)
+        # diffusers keeps some modules of some models in float32, unless they are cast afterwards.
+        options = {"torch_dtype": dtype} if self.kind == "diffusers" else {}
+        model = made.from_pretrained(self.source, local_files_only=True, **options).to(device).eval()
+        return model if options else model.to(dtype)
 
 
 def _posterior(model: Any) -> Run:

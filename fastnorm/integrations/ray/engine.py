@@ -7,6 +7,7 @@ import logging
 import os
 import warnings
 from collections.abc import Iterator
+from typing import Any
 
 from fastnorm.data.text import one_line
 
@@ -14,6 +15,16 @@ from fastnorm.data.text import one_line
 TASK_RETRIES = ACTOR_RETRIES = 8
 ACTOR_RESTARTS = 8
 _QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"}
+# A machine whose cores are all busy answers late, and is not dead: Ray's own limits are 30 to 60 seconds.
+_PATIENT = {
+    "RAY_gcs_rpc_server_reconnect_timeout_s": "300",
+    "RAY_gcs_server_port_wait_time_s": "300",
+    "RAY_gcs_server_request_timeout_seconds": "300",
+    "RAY_health_check_failure_threshold": "30",  # checks in a row, each of up to 10 seconds
+    "RAY_raylet_start_wait_time_s": "300",
+    "RAY_worker_register_timeout_seconds": "300",
+}
+_STARTS = 3  # two limits of Ray 2.60's start, of 15 and 30 seconds, are fixed in its code
 # One for the encoder, which holds it, and one for the tasks that read and write.
 _LEAST_CPUS = 2
 
@@ -35,18 +46,12 @@ class Engine:
             return
         # Else Ray takes the GPUs away from every worker that asks for none.
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-        for name, value in _QUIET.items():
+        for name, value in (_QUIET | _PATIENT).items():  # before Ray is imported, which reads them then
             os.environ.setdefault(name, value)
         import ray.data
 
         if not ray.is_initialized():
-            quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
-            cpus = max(_LEAST_CPUS, self._cpus or os.cpu_count() or 1)
-            local = {"num_cpus": cpus, "include_dashboard": False}
-            try:
-                ray.init(**({"address": self._address} if self._address is not None else local), **quiet)
-            except Exception as error:  # it raises Exception itself where a busy machine takes long
-                raise StartError(f"Ray has not started ({type(error).__name__}: {one_line(str(error))})") from None
+            self._init()
             self._is_ours = True
             ray.data.DataContext.get_current().enable_progress_bars = False
             logger = logging.getLogger("ray.data")
@@ -54,6 +59,23 @@ class Engine:
                 if isinstance(handler, logging.StreamHandler):
                     logger.removeHandler(handler)
         self.started = True
+
+    def _init(self) -> None:
+        import ray
+
+        options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+        if self._address is not None:
+            options |= {"address": self._address}
+        else:
+            cpus = max(_LEAST_CPUS, self._cpus or os.cpu_count() or 1)
+            options |= {"num_cpus": cpus, "include_dashboard": False}
+        for left in reversed(range(_STARTS if self._address is None else 1)):
+            try:
+                ray.init(**options)
+                return
+            except Exception as error:  # noqa: PERF203  # it raises Exception itself where a busy machine takes long
+                if not left:
+                    raise StartError(f"Ray has not started ({type(error).__name__}: {one_line(str(error))})") from None
 
     @property
     def cpus(self) -> int:

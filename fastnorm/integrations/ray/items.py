@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from fastnorm.integrations.ray.engine import TASK_RETRIES, blocks, bounded_retri
 from fastnorm.integrations.ray.sources import Item, Source, scan
 
 _PER_TASK = {"folder": 256}  # files that a task hashes; an archive takes a task of its own
+_SAVE_EVERY = 300  # seconds of hashing that a killed run loses at most
 Stamp = tuple[int, int]
 
 
@@ -41,21 +43,32 @@ def gather(
             known.setdefault(item.file, []).append(item)
     known = {file: items for file, items in known.items() if all(item.error is None for item in items)}
     new = [file for file in source.files if file not in known]
-    if new:
-        start_ray()
-        for item in _scan_with_ray(source, new, show):
-            known.setdefault(item.file, []).append(item)
-    items = [item for file in source.files for item in sorted(known.get(file, []), key=_in_file)]
-    if new:
-        save(table, items, now)
-    return items
+    if not new:
+        return _in_order(source, known)
+    start_ray()
+    saved = time.monotonic()
+    for whole in _scan_with_ray(source, new, show):
+        known |= whole
+        if time.monotonic() - saved > _SAVE_EVERY:
+            save(table, _in_order(source, known), now)
+            saved = time.monotonic()
+    found = _in_order(source, known)
+    save(table, found, now)
+    return found
+
+
+def _in_order(source: Source, known: Mapping[str, Sequence[Item]]) -> list[Item]:
+    return [item for file in source.files for item in sorted(known.get(file, []), key=_in_file)]
 
 
 def _in_file(item: Item) -> tuple[int, int]:
     return (item.place, item.row) if item.error is None else (1 << 62, item.row)
 
 
-def _scan_with_ray(source: Source, files: Sequence[str], show: Callable[[int], None]) -> Iterable[Item]:
+def _scan_with_ray(
+    source: Source, files: Sequence[str], show: Callable[[int], None]
+) -> Iterable[dict[str, list[Item]]]:
+    """The images of whole files, as they come: what Ray gives at once may end within a large archive."""
     import ray
 
     per_task = _PER_TASK.get(source.kind, 1)
@@ -68,9 +81,16 @@ def _scan_with_ray(source: Source, files: Sequence[str], show: Callable[[int], N
             max_retries=TASK_RETRIES,
         )
     done = 0
+    pieces: dict[str, list[Item]] = {}
     for batch in hashed.iter_batches(batch_size=None, batch_format="pyarrow"):
+        whole = {}
         for row in batch.to_pylist():
-            yield Item(**{**row, "file": os.fsdecode(row["file"])})
+            last = row.pop("last")
+            item = Item(**{**row, "file": os.fsdecode(row["file"])})
+            pieces.setdefault(item.file, []).append(item)
+            if last:
+                whole[item.file] = pieces.pop(item.file)
+        yield whole
         done += len(batch)
         show(done)
 
@@ -78,8 +98,11 @@ def _scan_with_ray(source: Source, files: Sequence[str], show: Callable[[int], N
 def _scan_batch(source: Source, batch: Any) -> Any:
     import pyarrow as pa
 
-    found = [item for file in batch["file"].to_pylist() for item in scan(source, os.fsdecode(file))]
-    return pa.Table.from_pylist([_row(item) for item in found], schema=_schema())
+    rows = []
+    for file in batch["file"].to_pylist():
+        of_file = [{**_row(item), "last": False} for item in scan(source, os.fsdecode(file))]
+        rows += of_file[:-1] + [{**one, "last": True} for one in of_file[-1:]]
+    return pa.Table.from_pylist(rows, schema=_schema(("last", pa.bool_())))
 
 
 def _row(item: Item) -> dict[str, Any]:

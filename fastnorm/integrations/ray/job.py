@@ -16,8 +16,8 @@ import torch
 
 from fastnorm._version import __version__
 from fastnorm.data.text import one_line
-from fastnorm.integrations.ray import items
-from fastnorm.integrations.ray.batches import EncodeBatch, Probe, Recipe, probe, read_batch
+from fastnorm.integrations.ray import items, samples
+from fastnorm.integrations.ray.batches import EncodeBatch, Probe, Recipe, probe
 from fastnorm.integrations.ray.encoders import Encoder
 from fastnorm.integrations.ray.engine import (
     ACTOR_RESTARTS,
@@ -30,7 +30,8 @@ from fastnorm.integrations.ray.engine import (
     engine,
 )
 from fastnorm.integrations.ray.identity import described, fingerprint, item_id
-from fastnorm.integrations.ray.output import ITEMS, Output, read_quarantine
+from fastnorm.integrations.ray.output import ITEMS, SAMPLES, SHARDS, Output, read_quarantine
+from fastnorm.integrations.ray.reading import Reading
 from fastnorm.integrations.ray.report import write_report
 from fastnorm.integrations.ray.shards import Shard, write_shard
 from fastnorm.integrations.ray.sources import Item, Source, open_source
@@ -40,6 +41,7 @@ from fastnorm.spec.options import Alpha, Exif, check_alpha, check_exif
 from fastnorm.spec.target import Target, check_target
 
 Progress = Callable[[str, int, int, int], None]  # what is being done, how much is done, of how much, bad items
+BATCH_PIXELS = 1 << 28  # 0.8 GB of uint8; 16 photographs of 16 megapixels
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -76,6 +78,7 @@ def encode(
     dtype: torch.dtype = torch.float32,
     device: str | None = None,
     batch_size: int = 16,
+    batch_pixels: int = BATCH_PIXELS,
     shard_rows: int = 1024,
     workers: int | None = None,
     cpus: int | None = None,
@@ -108,6 +111,8 @@ def encode(
         dtype: Of the models and what they get: float32, float16 or bfloat16.
         device: Of the models, one for each worker; None: CUDA where there is one, else the CPU.
         batch_size: Images that a model gets at once: always as many, padded with zeros.
+        batch_pixels: Pixels of decoded images that a worker holds at once, whatever the batch's size; the image that
+            exceeds it is the last of them.
         shard_rows: Rows of a shard, at most; what a killed run loses is less than a shard for each worker.
         workers: Processes that encode; None: one for each GPU, or for each CPU but one.
         cpus: CPUs of this machine that Ray may use, at least 2; None: all.
@@ -125,7 +130,7 @@ def encode(
         EncodeError: A full disk, or a worker that ends each time; what is done is kept.
     """
     started = time.monotonic()
-    recipe, settings = recipe_of(targets, dtype, device, batch_size, alpha, exif)
+    recipe, settings = recipe_of(targets, dtype, device, batch_size, alpha, exif, batch_pixels)
     for name, value in (("shard_rows", shard_rows), ("workers", workers), ("cpus", cpus)):
         _check_count(name, value)
     opened = open_source(Path(source), column)
@@ -158,6 +163,10 @@ def encode(
                             on_shard(shards[-1])
                     finished, bad = finished + rows, bad + len(quarantined)
                     show("encoding", finished, len(todo), bad)
+            if shards:
+                show("samples", 0, 1, 0)
+                first = folder.path / SHARDS / shards[0].file
+                samples.save(folder.path / SAMPLES, samples.samples(recipe, opened, unique, first))
             bad_ones = _bad_of(folder, found)
             summary = Summary(
                 source=str(source),
@@ -173,7 +182,7 @@ def encode(
                 seconds=time.monotonic() - started,
                 dependent=probed.dependent,
             )
-            write_report(folder.path, summary, settings, bad_ones)
+            write_report(folder.path, summary, settings, bad_ones, samples.load(folder.path / SAMPLES))
     except Exception as error:
         told = _explained(error, folder.path)
         if told is None:
@@ -197,18 +206,19 @@ def _run(
     """The shards' lines as they come, each with the bad rows beside it, and the number of both."""
     import ray
 
-    gpu = torch.device(recipe.device).type == "cuda"
+    gpu = recipe.on_gpu
     pool = workers or (max(1, int(ray.cluster_resources().get("GPU", 1))) if gpu else max(1, ray_engine.cpus - 1))
     rows = [
         {"file": os.fsencode(item.file), "place": item.place, "row": item.row, "key": item.key, "sha256": item.sha256}
         for item in todo
     ]
-    per_block = min(shard_rows, 16 * recipe.batch_size)
+    per_block = recipe.batch_size * max(1, min(16, shard_rows // recipe.batch_size))
+    reading = Reading(source.kind, source.column, recipe.batch_size, recipe.alpha, recipe.exif, recipe.decoded_pixels)
     with bounded_retries():
         written = (
             ray.data.from_items(rows, override_num_blocks=blocks(len(rows), per_block))
             .map_batches(
-                partial(read_batch, source.kind, source.column),
+                reading,
                 batch_size=per_block,
                 batch_format="pyarrow",
                 max_retries=TASK_RETRIES,
@@ -216,7 +226,7 @@ def _run(
             .map_batches(
                 EncodeBatch,
                 fn_constructor_args=(recipe,),
-                batch_size=recipe.batch_size,
+                batch_size=1,  # a row is a batch
                 batch_format="pyarrow",
                 compute=ray.data.ActorPoolStrategy(size=pool),
                 num_gpus=1 if gpu else None,
@@ -227,6 +237,9 @@ def _run(
                 partial(write_shard, folder.unfinished.absolute(), recipe.fingerprint, dict(probed.shapes)),
                 batch_size=shard_rows,
                 batch_format="pyarrow",
+                # Of no CPU: else it waits while there is something to read, and a killed run loses what is encoded.
+                num_cpus=0,
+                compute=ray.data.TaskPoolStrategy(size=1 + pool // 8),
                 max_retries=TASK_RETRIES,
             )
         )
@@ -242,6 +255,7 @@ def recipe_of(
     batch_size: int,
     alpha: Alpha,
     exif: Exif,
+    batch_pixels: int = BATCH_PIXELS,
 ) -> tuple[Recipe, dict[str, Any]]:
     if not isinstance(targets, Mapping) or not targets:
         raise TypeError(
@@ -252,6 +266,7 @@ def recipe_of(
     check_exif(exif)
     resolve_dtypes(dtype, 1)
     _check_count("batch_size", batch_size)
+    _check_count("batch_pixels", batch_pixels)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     encoders = {}
     for name, pair in targets.items():
@@ -276,7 +291,8 @@ def recipe_of(
         "exif": exif,
     }
     wanted = {name: target for name, (target, _) in targets.items()}
-    return Recipe(wanted, encoders, dtype, batch_size, alpha, exif, fingerprint(settings), device), settings
+    known_by = fingerprint(settings)
+    return Recipe(wanted, encoders, dtype, batch_size, alpha, exif, known_by, device, batch_pixels), settings
 
 
 def _check_target(target: Target, name: str, dtype: torch.dtype) -> None:

@@ -6,6 +6,7 @@
 | shards/ | Parquet files, each complete |
 | manifest.jsonl | a line for each shard |
 | quarantine.jsonl | a line for each image that could not be encoded |
+| samples.json | pictures for the report, of the latest run that has encoded something |
 | items.parquet | the images of the latest source, with their hashes |
 | unfinished/ | what workers are writing; emptied by the next run |
 """
@@ -28,6 +29,7 @@ from fastnorm.integrations.ray.identity import hash_file, hash_ids, item_id
 from fastnorm.integrations.ray.shards import Shard, ids_of, shard_of
 
 SETTINGS, MANIFEST, QUARANTINE, ITEMS = "dataset.json", "manifest.jsonl", "quarantine.jsonl", "items.parquet"
+SAMPLES = "samples.json"
 SHARDS, UNFINISHED, LOCK = "shards", "unfinished", "lock"
 _FORMAT = 1
 

@@ -16,7 +16,7 @@ import functools
 import json
 import os
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -187,23 +187,23 @@ def _key(source: Source, file: str) -> str:
 # ---- bytes by their place
 
 
-def read(kind: Kind, column: str | None, places: Sequence[tuple[str, int, int]]) -> list[bytes | str]:
-    """The bytes at (file, place, row), in that order; a string says why there are none."""
-    found: list[bytes | str] = []
+def read(kind: Kind, column: str | None, places: Iterable[tuple[str, int, int]]) -> Iterator[bytes | str]:
+    """The bytes at each (file, place, row), one after the other; a string says why there are none."""
     part = functools.lru_cache(maxsize=1)(lambda file, place: _open_table(kind, file, column)[2](place))
     for file, place, row in places:
         try:
             if kind == "folder":
-                found.append(Path(file).read_bytes())
+                found = Path(file).read_bytes()
             elif kind == "tar":
                 with Path(file).open("rb") as tar:
                     tar.seek(place)
-                    found.append(tar.read(row))
+                    found = tar.read(row)
             else:
-                found.append(_bytes_of(part(file, place)[row]) or b"")
+                found = _bytes_of(part(file, place)[row]) or b""
         except Exception as error:  # noqa: PERF203  # as in scan
-            found.append(f"cannot be read ({_reason(error)})")
-    return found
+            yield f"cannot be read ({_reason(error)})"
+        else:
+            yield found
 
 
 def _open_table(kind: Kind, file: str, column: str | None = None) -> tuple[Any, int, Any]:
