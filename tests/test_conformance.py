@@ -89,12 +89,12 @@ def test_the_four_families_at_random_sizes(everything):
 
 @pytest.mark.compat
 @pytest.mark.parametrize("path", [fastnorm.reference.preprocess, preprocess_by_kernel], ids=["reference", "kernels"])
-def test_the_four_families_through_the_kernels(path):
+def test_the_four_families_through_the_kernels(path, everything):
     """At a size that Triton's interpreter gets through: see --device."""
     cropped, stretched = {"size": {"shortest_edge": 20}, "crop_size": {"height": 17, "width": 17}}, {"size": [21, 24]}
     small = {"CLIP": cropped, "DINOv2": cropped, "SigLIP": stretched, "ViT": stretched}
     processors = [kind(**{**FAMILIES[name][2], **small[name]}) for name in FAMILIES for kind in FAMILIES[name][:2]]
-    pictures = random_pictures(12, 60)
+    pictures = [*photographs(), *random_pictures(300, 60)] if everything else random_pictures(12, 60)
     outputs = path(pictures, [Target.from_config(processor) for processor in processors])
     for output, processor in zip(outputs, processors, strict=True):
         assert_same_bits(output, processor(pictures, return_tensors="pt").pixel_values)
