@@ -627,6 +627,7 @@ def test_sizes_seen_before_are_planned_once(launched, no_plans):
         {"resample": "bicubic"},
         {"crop": 11},
         {"memory_format": torch.channels_last},
+        {"channel_order": "BGR"},
         {"pillow_version": "12"},
     ],
     ids=lambda change: next(iter(change)),

@@ -30,11 +30,9 @@ IN_THE_WAY = {
     "Lfm2Vl": {"do_image_splitting": False},
     "MiniCPMOcr": {"slice_mode": False},
     "MiniCPMV4_6": {"slice_mode": False},
-    "MobileViT": {"do_flip_channel_order": False},
     "Nougat": {"do_crop_margin": False},
     "PerceptionLM": {"vision_input_type": "vanilla"},
     "SmolVLM": {"do_image_splitting": False},
-    "Tvp": {"do_flip_channel_order": False},
 }
 # Classes whose cut tensors are put together again: they pad the patches one by one.
 ASSEMBLED = ("InklingImageProcessor", "Inkling2ImageProcessor")
