@@ -212,7 +212,7 @@ FURTHER = {
     "channels of raw pixels": (
         lambda image: transforms.PILToTensor()(image).flip(0),
         SAME_SIZE,
-        "does not divide by 255 and does not normalise and has its channels in the order B, G, R",
+        "has its channels in the order B, G, R and does not divide by 255 and does not normalise",
     ),
 }
 
@@ -228,14 +228,14 @@ def test_a_planted_mistake_is_named(kinds):
     assert f"cause: the processor {found.cause.texts[0]}"[:60] in str(found)
 
 
-@pytest.mark.parametrize("kinds", [kinds for kinds in PLANTED if kinds not in ("channels", "rescale", "normalize")])
+@pytest.mark.parametrize("kinds", [kinds for kinds in PLANTED if kinds not in ("rescale", "normalize")])
 def test_the_target_of_a_cause_is_the_processor(kinds):
     processor, target, images = PLANTED[kinds]
     cause = fastnorm.verify(processor, images, target).cause
     assert fastnorm.verify(processor, images, cause.target).identical
 
 
-@pytest.mark.parametrize("kinds", ["channels", "rescale", "normalize"])
+@pytest.mark.parametrize("kinds", ["rescale", "normalize"])
 def test_what_no_target_does_has_no_target(kinds):
     assert fastnorm.verify(*PLANTED[kinds][::2], PLANTED[kinds][1]).cause.target is None
 

@@ -443,8 +443,10 @@ def pp_lcnet(settings: Settings) -> Arguments:
     arguments = {**pixels(settings), "channel_order": "BGR"}
     if settings.on("do_resize"):
         short, multiple = settings["resize_short"], settings["size_divisor"]
-        size = plain_size(settings)
-        if short is not None:
+        if short is None:
+            size = plain_size(settings)
+        else:
+            settings.has_no_effect("size")
             multiple = 1 if multiple is None else multiple
             size = Sides(shortest=short, multiple_of=multiple, rule="transformers", rounding="round")
         arguments |= resize(settings, size)
