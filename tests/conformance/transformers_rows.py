@@ -10,7 +10,7 @@ import torch
 import transformers.models
 from transformers.image_processing_utils import BaseImageProcessor
 
-from conformance.images import sample_images, transparent
+from conformance.images import converted, sample_images
 from conformance.row import Row, compare
 from fastnorm import Target
 
@@ -145,9 +145,7 @@ def row(package, kind, images, **settings):
         return Row(LIBRARY, name, backend, f"refused: {reason.removesuffix(BY_HAND)}")
     # Of a single line, Perceiver crops nothing and makes black of that.
     images = [image for image in images if "Perceiver" not in name or min(image.size) > 8]
-    if target.alpha is not None:
-        images = [*images, *transparent()]
-    compare(target, published(processor), images)
+    compare(target, published(processor), [*images, *converted(target)])
     return Row(LIBRARY, name + note(processor), backend, "identical")
 
 
