@@ -918,6 +918,13 @@ def test_explain_of_a_configuration_shows_its_geometry_in_either_backend(tmp_pat
     assert "Order to_dtype: " in capsys.readouterr().out
 
 
+def test_explain_of_a_configuration_of_blue_first(tmp_path, capsys):
+    assert explained(tmp_path, {"image_processor_type": "MobileViTImageProcessor"}) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert "2. crop 256 x 256 in the centre: half the margin, rounded towards zero; black around smaller images" in text
+    assert "The output's channels are B, G, R; mean and std are those of R, G, B" in text
+
+
 def test_explain_of_a_geometry_that_is_refused_still_shows_the_normalisation(tmp_path, capsys):
     dinov3 = {"image_processor_type": "DINOv3ViTImageProcessor", "image_mean": [0.5] * 3, "image_std": [0.5] * 3}
     assert explained(tmp_path, dinov3) == 0

@@ -68,10 +68,10 @@ def built(settings):
     return [kind(**given, **settings) for *kinds, given in FAMILIES.values() for kind in kinds]
 
 
-def random_pictures(count, largest, seed=0):
+def random_pictures(count, largest, longest=900, seed=0):
     generator = np.random.default_rng(seed)
     short = generator.integers(1, largest, count)
-    long = np.minimum(short * generator.uniform(1, 12, count), 900).astype(int).clip(1)
+    long = np.minimum(short * generator.uniform(1, 12, count), longest).astype(int).clip(1)
     sizes = np.where(generator.random((count, 1)) < 0.5, np.stack([short, long], 1), np.stack([long, short], 1))
     return [noise(*size, seed) for seed, size in enumerate(sizes.tolist())]
 
@@ -89,12 +89,12 @@ def test_the_four_families_at_random_sizes(everything):
 
 @pytest.mark.compat
 @pytest.mark.parametrize("path", [fastnorm.reference.preprocess, preprocess_by_kernel], ids=["reference", "kernels"])
-def test_the_four_families_through_the_kernels(path):
+def test_the_four_families_through_the_kernels(path, everything):
     """At a size that Triton's interpreter gets through: see --device."""
     cropped, stretched = {"size": {"shortest_edge": 20}, "crop_size": {"height": 17, "width": 17}}, {"size": [21, 24]}
     small = {"CLIP": cropped, "DINOv2": cropped, "SigLIP": stretched, "ViT": stretched}
     processors = [kind(**{**FAMILIES[name][2], **small[name]}) for name in FAMILIES for kind in FAMILIES[name][:2]]
-    pictures = random_pictures(12, 60)
+    pictures = [*photographs(), *random_pictures(300, 48, 48)] if everything else random_pictures(12, 60)
     outputs = path(pictures, [Target.from_config(processor) for processor in processors])
     for output, processor in zip(outputs, processors, strict=True):
         assert_same_bits(output, processor(pictures, return_tensors="pt").pixel_values)

@@ -95,6 +95,7 @@ def test_every_field_of_a_target_is_part_of_its_description():
         "size": 25, "resample": "bilinear", "crop": fastnorm.Crop(20), "pad": False, "dtype": torch.float16,
         "alpha": "white", "arithmetic": "torch", "exif": "apply", "reducing_gap": 2.0, "batch": False,
         "memory_format": torch.channels_last, "normalization": fastnorm.IMAGENET, "before": (fastnorm.Halve(8),),
+        "channel_order": "BGR",
     }  # fmt: skip
     assert changes.keys() == {field.name for field in dataclasses.fields(TARGET)}
     found = [described(dataclasses.replace(TARGET, **{name: value})) for name, value in changes.items()]

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as torchvision
+from transformers import CLIPImageProcessor
 from transformers.image_transforms import get_resize_output_image_size
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
@@ -49,9 +50,9 @@ def cropped(image, crop, rule):
     return output
 
 
-def processor(size, crop, **options):
+def processor(size, crop, kind=CLIPImageProcessorPil, **options):
     """transformers' CLIP processor up to the crop: its pixels as they are, before rescaling."""
-    return CLIPImageProcessorPil(
+    return kind(
         size={"shortest_edge": size},
         crop_size={"height": crop.height, "width": crop.width},
         do_rescale=False,
@@ -102,17 +103,26 @@ def test_centre_crop_of_transformers(size, crop):
     assert np.array_equal(cropped(image, crop, CropRule.TRANSFORMERS), wanted)
 
 
-def test_the_two_crops_differ_by_one_pixel_where_the_margin_is_3_modulo_4():
+@given(size=st.builds(Size, sides, sides), crop=crops)
+def test_centre_crop_of_transformers_with_torchvision(size, crop):
+    image = numbered(size)
+    wanted = published(image, size=1, crop=crop, kind=CLIPImageProcessor, do_resize=False)
+    assert np.array_equal(cropped(image, crop, CropRule.TRANSFORMERS_TORCHVISION), wanted)
+
+
+def test_the_crops_differ_by_one_pixel_where_the_margin_is_3_modulo_4():
     for length in range(1, 120):
         for crop in range(1, length + 1):
-            ours, theirs = (rule.span(length, crop).start for rule in CropRule)
-            assert ours - theirs == (1 if (length - crop) % 4 == 3 else 0)
+            ours, *theirs = (rule.span(length, crop).start for rule in CropRule)
+            assert theirs[0] == theirs[1]
+            assert ours - theirs[0] == (1 if (length - crop) % 4 == 3 else 0)
             assert ours == round((length - crop) / 2)
 
 
 def test_padding_is_uneven_on_opposite_sides():
     assert CropRule.TORCHVISION.span(4, 7) == Span(start=0, count=4, offset=1, length=7)
     assert CropRule.TRANSFORMERS.span(4, 7) == Span(start=0, count=4, offset=2, length=7)
+    assert CropRule.TRANSFORMERS_TORCHVISION.span(4, 7) == Span(start=0, count=4, offset=1, length=7)
 
 
 @pytest.mark.parametrize("branch", ["torchvision", "transformers"])

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageOps
-from transformers import CLIPImageProcessor, CLIPImageProcessorPil, SiglipImageProcessorPil
+from transformers import CLIPImageProcessor, CLIPImageProcessorPil, SiglipImageProcessorPil, TvpImageProcessorPil
 
 import fastnorm
 from fastnorm import CLIP, CLIP_224, SIGLIP_224, Crop, Pad, Target
@@ -47,6 +47,11 @@ CASES = {
         Target(CLIP, crop=Crop(224, "transformers")),
         [picture(100, 301)],
     ),
+    "blue first": (
+        TvpImageProcessorPil(image_mean=list(CLIP.mean), image_std=list(CLIP.std)),
+        Target.from_config(TvpImageProcessorPil(image_mean=list(CLIP.mean), image_std=list(CLIP.std))),
+        PICTURES,
+    ),
 }
 
 
@@ -62,6 +67,8 @@ def saved(tmp_path, case):
 
 def recompute_normalization(codes, target):
     """float32 outputs of uint8 pixels (3, h, w), one rounding per step."""
+    if target["channel_order"] == "BGR":
+        return recompute_normalization(codes, {**target, "channel_order": "RGB"})[::-1]
     x = codes.astype(np.float32)
     mean, std = (np.array(target[name], np.float32).reshape(3, 1, 1) for name in ("mean", "std"))
     if target["order"] == "fused":
@@ -105,8 +112,8 @@ def test_the_outputs_are_the_processors(case, tmp_path):
     processor, _, images = CASES[case]
     with np.load(saved(tmp_path, case)) as file:
         for index, image in enumerate(images):
-            theirs = processor(images=image, return_tensors="np").pixel_values[0]
-            assert np.array_equal(file[f"output_{index}"], theirs)
+            theirs = processor(image, return_tensors="np").pixel_values
+            assert np.array_equal(file[f"output_{index}"], theirs.reshape(theirs.shape[-3:]))
             assert file[f"input_{index}"].shape == (image.height, image.width, 3)
 
 

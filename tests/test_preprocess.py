@@ -36,6 +36,7 @@ from fastnorm import (
 )
 from fastnorm.data.files import shipped_photographs
 from fastnorm.spec.size import Size
+from fastnorm.spec.steps import CENTRES
 from helpers import assert_same_bits, poisoned, preprocess_by_kernel, random_pixels
 
 pytestmark = [pytest.mark.compat, pytest.mark.pillow]
@@ -651,8 +652,8 @@ rules = st.one_of(
     st.builds(Sides, within=pixels, enlarge=st.just(False), minimum=st.just(2), multiple_of=st.integers(1, 5)),
 )
 crops = st.one_of(
-    st.builds(Crop, pixels, st.sampled_from(["torchvision", "transformers"])),
-    st.builds(Crop, st.tuples(pixels, pixels), st.sampled_from(["torchvision", "transformers"])),
+    st.builds(Crop, pixels, st.sampled_from(list(CENTRES))),
+    st.builds(Crop, st.tuples(pixels, pixels), st.sampled_from(list(CENTRES))),
     st.builds(Crop, st.just(Square("longest"))),
     st.builds(Crop, st.just(Square("shortest"))),
 )
@@ -673,6 +674,7 @@ any_target = st.builds(
     reducing_gap=st.sampled_from([None, None, 1.0, 2.0]),
     batch=st.just(False),
     dtype=st.sampled_from([None, torch.bfloat16]),
+    channel_order=st.sampled_from(["RGB", "BGR"]),
 )
 
 

@@ -627,6 +627,7 @@ def test_sizes_seen_before_are_planned_once(launched, no_plans):
         {"resample": "bicubic"},
         {"crop": 11},
         {"memory_format": torch.channels_last},
+        {"channel_order": "BGR"},
         {"pillow_version": "12"},
     ],
     ids=lambda change: next(iter(change)),
@@ -644,6 +645,24 @@ def test_what_a_plan_depends_on(change, no_plans):
     call()
     call(**change)
     call()
+    assert len(no_plans) == 2
+
+
+def test_a_plan_is_not_taken_for_the_other_order_of_channels(no_plans):
+    """Of the same geometries, which a call of fastnorm's own would not bring."""
+    import fastnorm_kernels
+
+    image, target = noise(20, 31), Target(centre(12))
+    plan = [target.place(size_of(image))]
+    wanted = expected(image, plan[0], target)
+    source = fastnorm_kernels.Source(image.data_ptr(), *size_of(image), *image.stride())
+    for is_bgr in (False, True, False):
+        output = poisoned((1, 3, 12, 12), torch.float32, DEVICE)
+        table = functools.partial(coefficients, resample=BICUBIC)
+        means = target.normalization.mean, target.normalization.std
+        branch = fastnorm_kernels.ResizeTarget(BICUBIC, table, *means, plan, output, is_bgr=is_bgr)
+        fastnorm_kernels.preprocess([source], [branch], DEVICE, keep_plan=True)
+        assert_same_bits(output[0], wanted.flip(0) if is_bgr else wanted)
     assert len(no_plans) == 2
 
 

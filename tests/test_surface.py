@@ -102,7 +102,7 @@ def test_public_names():
         (
             fastnorm.Target,
             "normalization, size, resample, crop, pad, dtype, memory_format, alpha, *, arithmetic, "
-            "exif, before, reducing_gap, batch",
+            "exif, before, reducing_gap, batch, channel_order",
         ),
         (
             fastnorm.Sides,

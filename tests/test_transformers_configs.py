@@ -16,8 +16,8 @@ from transformers import (
     DetrImageProcessor,
     DINOv3ViTImageProcessor,
     LayoutLMv2ImageProcessorPil,
-    MobileViTImageProcessorPil,
     Qwen2VLImageProcessor,
+    TvpImageProcessor,
 )
 from transformers.models.auto import image_processing_auto
 from transformers.models.timm_wrapper.image_processing_timm_wrapper import TimmWrapperImageProcessor
@@ -233,11 +233,15 @@ REFUSED = {
     "an unknown key": ({**CONVNEXT, "use_magic": 1}, "use_magic", "does not know"),
     "several unknown keys": ({**CONVNEXT, "b": 1, "a": 1}, "a, b: got settings", "leave out"),
     "a known key that the class passes over": (BeitImageProcessor(do_pad=True), "do_pad is True", "fastnorm.verify"),
-    "reversed channels": (MobileViTImageProcessorPil(), "do_flip_channel_order is True", "output.flip(-3)"),
     "no rescaling at all": (CLIPImageProcessorPil(do_rescale=False, do_normalize=False), "uint8", "set it to true"),
     "a rounded factor": (CLIPImageProcessorPil(rescale_factor=0.0039215686), "rescale_factor is", "1/255"),
     "a factor of nothing": (CLIPImageProcessor(rescale_factor=0), "rescale_factor is 0: it scales", "give 1 / 255"),
-    "always reversed channels": ({"image_processor_type": "PPLCNetImageProcessor"}, "B, G, R", "output.flip(-3)"),
+    "reversed channels of uint8": ({"image_processor_type": "LayoutLMv2ImageProcessor"}, "B, G, R", "Target(...)"),
+    "padding other than zeros": (
+        TvpImageProcessor(do_center_crop=False, constant_values=3),
+        "pad_mode is 'constant'",
+        "only padding with zeros",
+    ),
     "tiles": ({"image_processor_type": "Cohere2VisionImageProcessor"}, "crop_to_patches is True", "set it to False"),
     "a size without a rule": (CLIPImageProcessorPil(size={"longest_edge": 9}), "no rule for it", "set it to"),
     "a filter that torch has not": (CLIPImageProcessor(resample=4), "got 'box'", "arithmetic='pillow'"),
@@ -265,17 +269,14 @@ def test_something_else_is_no_configuration():
         Target.from_config(7)
 
 
-def test_a_crop_larger_than_the_image_is_the_torchvision_backend_s_own():
-    """Neither library's rule where one side is larger and the other smaller; of a size that is known, torchvision's."""
-    wide = {"size": {"shortest_edge": 200}}
-    with pytest.raises(ValueError, match=r"pads images smaller than the crop.*backend='pil'"):
-        Target.from_config(CLIPImageProcessor(**wide))
-    assert Target.from_config(CLIPImageProcessorPil(**wide)).crop == Crop(224, "transformers")
-    small = CLIPImageProcessor(size={"height": 201, "width": 200})
-    assert Target.from_config(small).crop == Crop(224, "torchvision")
-    picture = Image.fromarray(random_pixels(60, 90, 3).numpy())
-    (got,) = fastnorm.fused_preprocess([picture], [Target.from_config(small)])
-    assert_same_bits(got, small([picture], return_tensors="pt").pixel_values)
+@pytest.mark.parametrize("kind", [CLIPImageProcessor, CLIPImageProcessorPil])
+@pytest.mark.parametrize("size", [{"shortest_edge": 21}, {"height": 21, "width": 20}, {"height": 20, "width": 33}])
+def test_a_crop_larger_than_the_image(kind, size):
+    """In both directions or in one; the margins are odd, and 3 modulo 4."""
+    processor = kind(size=size, crop_size={"height": 26, "width": 26})
+    pictures = [Image.fromarray(random_pixels(*shape, 3).numpy()) for shape in ((60, 83), (83, 60), (60, 61))]
+    (got,) = fastnorm.fused_preprocess(pictures, [Target.from_config(processor)])
+    assert_same_bits(got, processor(pictures, return_tensors="pt").pixel_values)
 
 
 def test_crop_pct_of_convnext():

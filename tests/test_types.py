@@ -105,6 +105,8 @@ def test_the_types_name_what_is_understood_at_run_time():
         check_layout(layout)
     for alpha in options.ALPHA_CHOICES:
         options.check_alpha(alpha)
+    for channel_order in options.CHANNEL_ORDERS:
+        options.check_channel_order(channel_order)
     for exif in options.EXIF_CHOICES:
         options.check_exif(exif)
     with pytest.raises(ValueError, match="got 'black'"):

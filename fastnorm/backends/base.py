@@ -23,6 +23,7 @@ class TargetJob:
     geometries: tuple[Geometry, ...]  # one per image
     output: torch.Tensor  # (N, 3, height, width), of the geometries' common output size; any strides
     is_shared: bool = False  # whether later calls with the same sizes bring the same `geometries` object
+    is_bgr: bool = False  # whether the output's channels are B, G, R; those of everything else are R, G, B
 
 
 class Backend(Protocol):

@@ -21,7 +21,8 @@ pixel value times integer coefficient, rounds, and stores uint8 again:
 An axis that keeps its size needs no pass: every filter's table is then the identity. torch's antialiased `interpolate`
 of a uint8 tensor on a CPU is the same with other coefficients (see `fastnorm.spec.filters`), rows first. Steps before
 the last one make uint8 images too, in Pillow's way or by block means. Padding that is given in pixel values is part of
-the uint8 image; padding that is given as values of the output is written last.
+the uint8 image; padding that is given as values of the output is written last. An output in the order B, G, R is that
+in the order R, G, B with its channels the other way round.
 
 The way back, for every normalised value y of whichever order, again in float32 and in this order:
 
@@ -73,7 +74,8 @@ def _preprocess(images: Images, jobs: Sequence[TargetJob]) -> None:
     for job in jobs:
         for index, (image, geometry) in enumerate(zip(images.as_tensors(), job.geometries, strict=True)):
             planes = resize_and_crop(image, geometry, job.resample).movedim(-1, 0)
-            normalize(planes, [job.normalization], [job.output[index]])
+            (values,) = normalized(planes, [job.normalization], [job.output.dtype])
+            job.output[index] = values.flip(0) if job.is_bgr else values
         fill_borders(job)
 
 

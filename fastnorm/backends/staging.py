@@ -46,7 +46,7 @@ def fill_borders(job: TargetJob) -> None:
         if geometry.pad.value is None or not geometry.is_padded:
             continue
         value = torch.tensor(geometry.pad.value, dtype=torch.float32, device=output.device).to(output.dtype)
-        value = value.view(3, 1, 1)
+        value = (value.flip(0) if job.is_bgr else value).view(3, 1, 1)
         top, left = geometry.rows.offset, geometry.columns.offset
         bottom, right = top + geometry.rows.count, left + geometry.columns.count
         for border in (output[:, :top], output[:, bottom:], output[:, :, :left], output[:, :, right:]):

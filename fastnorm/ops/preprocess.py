@@ -376,7 +376,8 @@ def _write(
             its = geometries if part.images is None else tuple([geometries[image] for image in part.images])
             is_shared = planned.is_shared[index] and part.images is None
             resample = filter_of(target.resample, target.arithmetic)
-            job = TargetJob(target.normalization, resample, its, part.tensor, is_shared)
+            is_bgr = target.channel_order == "BGR"
+            job = TargetJob(target.normalization, resample, its, part.tensor, is_shared, is_bgr)
             groups.setdefault(part.images, []).append(job)
     for some, jobs in groups.items():
         write(images if some is None else images.subset(some), jobs)

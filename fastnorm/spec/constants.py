@@ -33,7 +33,8 @@ _NOT_NORMALIZED = (0.0, 1.0)  # mean and std
 OTHER_STEPS = {
     "do_flip_channel_order": (
         "its tensors hold B, G, R",
-        "set it to false here and flip the normalised tensor: output.flip(-3)",
+        "read all of it with Target.from_config, or set it to false here and flip the normalised tensor: "
+        "output.flip(-3)",
     ),
     "include_top": (
         "it divides by image_std a second time",

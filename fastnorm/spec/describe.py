@@ -11,6 +11,7 @@ from fastnorm.spec.target import Target
 _CENTRES = {
     "torchvision": "in the centre: half the margin, rounded half to even",
     "transformers": "in the centre: half the margin, rounded down",
+    "transformers_torchvision": "in the centre: half the margin, rounded towards zero",
     "random": "at a random position",
 }
 
@@ -39,6 +40,8 @@ def output_in_words(target: Target) -> list[str]:
     lines = []
     if target.alpha is not None:
         lines.append(f"Transparent pixels: {target.alpha}")
+    if target.channel_order != "RGB":
+        lines.append("The output's channels are B, G, R; mean and std are those of R, G, B")
     if not target.batch:
         lines.append("The output is a list of tensors, one per image, as their sizes differ")
     return lines
@@ -117,6 +120,7 @@ def fields(target: Target) -> dict[str, object]:
         "alpha": target.alpha,
         "exif": target.exif,
         "before": [repr(step) for step in target.before],
+        "channel_order": target.channel_order,
     }
 
 

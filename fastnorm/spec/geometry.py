@@ -69,27 +69,28 @@ class Span:
 
 
 class CropRule(enum.Enum):
-    """How a centre crop is placed. Where the margin n - c is 3 more than a multiple of 4, the two differ by one pixel.
+    """How a centre crop is placed: at half the margin n - c, which may be half a pixel, or below zero for padding.
 
-    TORCHVISION: `CenterCrop`, which rounds half the margin to even and puts the odd row of padding at the end.
-    TRANSFORMERS: the Pillow-backend image processors, which round down and put the odd row of padding at the start.
+    TORCHVISION: `CenterCrop`: rounded half to even in a larger image (a pixel further than by the others where the
+        margin is 3 more than a multiple of 4), and towards zero around a smaller one, so that the odd row of padding
+        comes last.
+    TRANSFORMERS: the Pillow-backend image processors: rounded down, so that the odd row of padding comes first.
+    TRANSFORMERS_TORCHVISION: the torchvision-backend image processors: rounded towards zero.
     """
 
     TORCHVISION = "torchvision"
     TRANSFORMERS = "transformers"
+    TRANSFORMERS_TORCHVISION = "transformers_torchvision"
 
     def span(self, length: int, crop: int) -> Span:
         """The centre `crop` pixels of an axis `length` pixels long, zero-padded where it is shorter."""
         margin = length - crop
-        if self is CropRule.TORCHVISION:
-            start = margin // 2 + (1 if margin % 4 == 3 else 0)  # = round(margin / 2), half to even
-            padding = -margin // 2
-        else:
-            start = margin // 2
-            padding = (1 - margin) // 2
-        if margin >= 0:
-            return Span(start, crop, 0, crop)
-        return Span(0, length, padding, crop)
+        position = margin // 2
+        if self is not CropRule.TRANSFORMERS and margin < 0:
+            position = -(-margin // 2)  # towards zero
+        if self is CropRule.TORCHVISION and margin > 0 and margin % 4 == 3:
+            position += 1  # = round(margin / 2), half to even
+        return Span.at(position, length, crop)
 
 
 class PassOrder(enum.Enum):

@@ -10,13 +10,15 @@ Layout = Literal["auto", "NHWC", "NCHW", "HWC", "CHW"]
 Arithmetic = Literal["pillow", "torch"]
 FilterName = Literal["bilinear", "bicubic", "lanczos", "box", "hamming", "nearest"]
 Order = Literal["to_tensor", "to_dtype", "fused", "scale_shift"]
-Placement = Literal["torchvision", "transformers", "random"]
+Placement = Literal["torchvision", "transformers", "transformers_torchvision", "random"]
+ChannelOrder = Literal["RGB", "BGR"]
 
 ALPHA_CHOICES: tuple[Alpha, ...] = get_args(Alpha)
 ARITHMETICS: tuple[Arithmetic, ...] = get_args(Arithmetic)
 ORDERS: tuple[Order, ...] = get_args(Order)
 FILTER_NAMES: tuple[FilterName, ...] = get_args(FilterName)
 EXIF_CHOICES: tuple[Exif, ...] = get_args(Exif)
+CHANNEL_ORDERS: tuple[ChannelOrder, ...] = get_args(ChannelOrder)
 
 
 def check_alpha(alpha: object) -> None:
@@ -48,6 +50,14 @@ def check_order(order: object) -> None:
 def check_exif(exif: object) -> None:
     if exif not in EXIF_CHOICES:
         raise ValueError(f"exif: got {exif!r}, expected 'ignore' (as published pipelines), 'apply' or 'error'")
+
+
+def check_channel_order(channel_order: object) -> None:
+    if channel_order not in CHANNEL_ORDERS:
+        raise ValueError(
+            f"channel_order: got {channel_order!r}, expected 'RGB' or 'BGR', for the output's channels; images are "
+            f"R, G, B"
+        )
 
 
 def check_bool(what: str, value: object) -> None:

@@ -59,6 +59,9 @@ class Crop:
             "torchvision": in the centre, as `CenterCrop` places it: half the margin, rounded half to even;
             "transformers": in the centre, as the Pillow-backend image processors place it: half the margin, rounded
             down (a pixel further to the top or left where the margin is 3 modulo 4);
+            "transformers_torchvision": in the centre, as the torchvision-backend image processors, the default ones,
+            place it: the same in larger images, and around smaller ones the odd line of padding comes last, as
+            torchvision has it;
             "random": anywhere, drawn from torch's default generator with the numbers of torchvision's `RandomCrop`, for
             the images in turn; `fused_preprocess` says how mirrors are drawn with them;
             (top, left): there, in pixels of the resized image. For a position of its own for each image, see the

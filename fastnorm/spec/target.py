@@ -16,7 +16,17 @@ from fastnorm.spec.filters import TORCH_FILTERS
 from fastnorm.spec.geometry import PassOrder, Size
 from fastnorm.spec.lowering import lower
 from fastnorm.spec.normalization import Normalization
-from fastnorm.spec.options import Alpha, Arithmetic, Exif, FilterName, check_alpha, check_arithmetic, check_exif
+from fastnorm.spec.options import (
+    Alpha,
+    Arithmetic,
+    ChannelOrder,
+    Exif,
+    FilterName,
+    check_alpha,
+    check_arithmetic,
+    check_channel_order,
+    check_exif,
+)
 from fastnorm.spec.padding import BLACK_BORDERS, Pad
 from fastnorm.spec.size import pair
 from fastnorm.spec.sizes import SizeRule
@@ -75,6 +85,10 @@ class Target:
             less than this many times its resized size. 1.0 or more; None: not.
         batch: Whether the output is one tensor (N, 3, height, width), which takes images that come out in one size.
             False: a list of one tensor (3, height, width) per image, of any sizes.
+        channel_order: "RGB", or "BGR" for a model that takes blue first, as MobileViT does: the same output with its
+            channels the other way round, `output.flip(-3)`. What is given for channels (mean, std, the values of a
+            `Pad`) stays in the order R, G, B, and so do the images. `denormalize`, `renormalize` and `guard`, which
+            take a `Normalization`, want R, G, B too: give them `output.flip(-3)`.
 
     Raises:
         TypeError, ValueError: Before any image is looked at.
@@ -93,6 +107,7 @@ class Target:
     before: tuple[Step, ...]
     reducing_gap: float | None
     batch: bool
+    channel_order: ChannelOrder
 
     def __init__(
         self,
@@ -110,6 +125,7 @@ class Target:
         before: Step | Sequence[Step] = (),
         reducing_gap: float | None = None,
         batch: bool = True,
+        channel_order: ChannelOrder = "RGB",
     ) -> None:
         check_normalization(normalization, "normalization")
         if not isinstance(pad, (bool, Pad)):
@@ -128,6 +144,7 @@ class Target:
             check_exif(exif)
         if not isinstance(batch, bool):
             raise TypeError(f"batch: got {batch!r}, expected True (one tensor) or False (a list of one per image)")
+        check_channel_order(channel_order)
         values = {
             "normalization": normalization,
             "size": resize_size(size),
@@ -143,6 +160,7 @@ class Target:
             "before": checked_steps(before),
             "reducing_gap": checked_gap(reducing_gap),
             "batch": batch,
+            "channel_order": channel_order,
         }
         for name, value in values.items():
             object.__setattr__(self, name, value)

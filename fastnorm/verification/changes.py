@@ -10,14 +10,13 @@ from typing import Any, Literal
 import torch
 from PIL import Image
 
-from fastnorm.images import pil
 from fastnorm.ops.denormalize import denormalize
 from fastnorm.ops.preprocess import fused_preprocess
 from fastnorm.spec.arguments import OUTPUT_DTYPES
 from fastnorm.spec.geometry import Size
 from fastnorm.spec.lowering import shown
 from fastnorm.spec.normalization import CHANNELS, PRESETS, Normalization
-from fastnorm.spec.options import FILTER_NAMES, ORDERS, Alpha, Arithmetic, Exif, Order
+from fastnorm.spec.options import FILTER_NAMES, ORDERS, Alpha, Arithmetic, ChannelOrder, Exif, Order
 from fastnorm.spec.sizes import Sides, SizeRule
 from fastnorm.spec.steps import CENTRES, Crop
 from fastnorm.spec.target import Target
@@ -52,33 +51,29 @@ class Way:
 
     Attributes:
         target: Geometry and normalisation.
-        is_reversed: Whether the channels are B, G, R.
         steps: What becomes of resized pixel values, instead of the target's normalisation.
     """
 
     target: Target
-    is_reversed: bool = False
     steps: Steps | None = None
 
     @property
     def is_target(self) -> bool:
         """Whether a target alone computes it."""
-        return not self.is_reversed and self.steps is None
+        return self.steps is None
 
     def __call__(self, image: Image.Image, dtype: torch.dtype) -> torch.Tensor:
         """The output (3, height, width) for one image, in the target's dtype, `dtype` where it has none."""
         target = self.target
         dtype = target.dtype or (dtype if dtype in OUTPUT_DTYPES else torch.float32)
-        if self.is_reversed:
-            image = pil.to_rgb(image, target.alpha or "error", target.exif or "ignore")
-            image = Image.merge("RGB", image.split()[::-1])
         if self.steps is None:
             return _output(image, target, dtype)
         mean, std = (
             torch.tensor(constants, dtype=torch.float32).view(CHANNELS, 1, 1)
             for constants in (target.normalization.mean, target.normalization.std)
         )
-        return self.steps(pixels(image, target).float(), mean, std).to(dtype)
+        output = self.steps(pixels(image, target).float(), mean, std).to(dtype)
+        return output.flip(0) if target.channel_order == "BGR" else output
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,9 +92,10 @@ class Change:
 
 
 def pixels(image: Image.Image, target: Target) -> torch.Tensor:
-    """The uint8 pixels (3, height, width) that `target` normalises."""
+    """The uint8 pixels (3, height, width) that `target` normalises, R, G, B."""
     pad = target.pad if target.padding.value is None else True  # which is not of pixels
-    return denormalize(_output(image, dataclasses.replace(target, normalization=_UNIT, pad=pad), torch.float32), _UNIT)
+    plain = dataclasses.replace(target, normalization=_UNIT, pad=pad, channel_order="RGB")
+    return denormalize(_output(image, plain, torch.float32), _UNIT)
 
 
 def changes(target: Target, shape: Size | None) -> list[Change]:
@@ -116,8 +112,8 @@ def changes(target: Target, shape: Size | None) -> list[Change]:
         *_filters(target),
         *_exif(target),
         *_alpha(target),
-        Change("channels", "has its channels in the order B, G, R", _reverse),
         *_constants(),
+        *_channels(target),  # after the constants, which they may put into another order
         *_rescales(),
         *_normalizes(),
         *_sizes(target, shape),
@@ -177,8 +173,20 @@ def _alpha(target: Target) -> Iterator[Change]:
         yield Change("alpha", does, _Replace({"alpha": other}))
 
 
-def _reverse(way: Way) -> Way | None:
-    return dataclasses.replace(way, is_reversed=not way.is_reversed)
+def _channels(target: Target) -> Iterator[Change]:
+    other: ChannelOrder = "RGB" if target.channel_order == "BGR" else "BGR"
+    text = f"has its channels in the order {', '.join(other)}"
+    yield Change("channels", text, _Replace({"channel_order": other}))
+
+    def apply(way: Way) -> Way | None:
+        own = way.target.normalization
+        normalization = dataclasses.replace(own, name="", mean=own.mean[::-1], std=own.std[::-1])
+        if normalization == own:
+            return None
+        changed = dataclasses.replace(way.target, channel_order=other, normalization=normalization)
+        return dataclasses.replace(way, target=changed)
+
+    yield Change("channels", f"{text}, while mean and std keep theirs", apply)
 
 
 def _orders() -> Iterator[Change]:

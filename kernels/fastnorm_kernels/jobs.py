@@ -49,7 +49,7 @@ class OutputJob(NamedTuple):
     table_pitch: int
     taps: int  # a multiple of PAIR
     values: int  # where the 3 x 256 normalised values begin, in elements of the output's dtype
-    output: int  # address of the first element that is written
+    output: int  # address of the first element that is written, of the red channel
     along_step: int  # elements from pixel to pixel along the lines
     across_step: int  # elements from pixel to pixel across the lines
     channel_step: int  # elements from channel to channel

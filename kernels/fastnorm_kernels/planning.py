@@ -70,6 +70,7 @@ class ResizeTarget:
     geometries: Sequence[Geometry]  # one per image
     output: torch.Tensor  # (N, 3, height, width), float32, float16 or bfloat16; any strides without overlap
     order: str = "to_tensor"  # of normalising: see `division`
+    is_bgr: bool = False  # whether the output's channels are B, G, R
 
 
 class Axis(NamedTuple):
@@ -141,6 +142,8 @@ class Jobs:
         along, across = columns, rows
         step, line_step = source.pixel_stride, source.row_stride
         _, channel_step, across_step, along_step = self.strides[index]
+        if target.is_bgr:  # from red, the last channel, backwards
+            begin, channel_step = begin + 2 * channel_step, -channel_step
         vector = self.vectors[index]
         if begin % vector or columns.length % vector:
             vector = 1

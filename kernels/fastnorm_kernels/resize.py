@@ -191,6 +191,7 @@ def _kept_plan(
                     target.mean,
                     target.std,
                     target.order,
+                    target.is_bgr,
                     target.output.dtype,
                     target.output.stride(),
                     vector_of(target.output),

@@ -23,6 +23,14 @@ def transparent(height=60, width=90):
     return Image.fromarray(pixels), Image.fromarray(pixels[..., 0])
 
 
+def converted(target):
+    """The transparent and the gray picture, as far as the target takes them."""
+    if target.alpha is None:
+        return ()
+    with_alpha, gray = transparent()
+    return (gray,) if target.alpha == "error" else (with_alpha, gray)
+
+
 @functools.cache
 def photographs():
     """The photographs that the package contains, at half their size: edges, gradients and text."""

@@ -1,6 +1,6 @@
 """Each class with one setting changed: refused, or the same bits. What a reader passes over shows here."""
 
-from conformance.images import noise, photographs, transparent
+from conformance.images import converted, noise, photographs
 from conformance.row import compare
 from conformance.transformers_rows import REQUIRED, published
 from fastnorm import Target
@@ -47,7 +47,7 @@ def check(kind, settings):
     except (TypeError, ValueError) as error:
         return f"refused: {error}"
     try:
-        compare(target, published(processor), [*IMAGES, *transparent()] if target.alpha is not None else IMAGES)
+        compare(target, published(processor), [*IMAGES, *converted(target)])
     except AssertionError as error:
         if "refused every image" in str(error):
             return "the class itself refuses every image"

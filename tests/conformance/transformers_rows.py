@@ -10,7 +10,7 @@ import torch
 import transformers.models
 from transformers.image_processing_utils import BaseImageProcessor
 
-from conformance.images import sample_images, transparent
+from conformance.images import converted, sample_images
 from conformance.row import Row, compare
 from fastnorm import Target
 
@@ -30,11 +30,9 @@ IN_THE_WAY = {
     "Lfm2Vl": {"do_image_splitting": False},
     "MiniCPMOcr": {"slice_mode": False},
     "MiniCPMV4_6": {"slice_mode": False},
-    "MobileViT": {"do_flip_channel_order": False},
     "Nougat": {"do_crop_margin": False},
     "PerceptionLM": {"vision_input_type": "vanilla"},
     "SmolVLM": {"do_image_splitting": False},
-    "Tvp": {"do_flip_channel_order": False},
 }
 # Classes whose cut tensors are put together again: they pad the patches one by one.
 ASSEMBLED = ("InklingImageProcessor", "Inkling2ImageProcessor")
@@ -147,9 +145,7 @@ def row(package, kind, images, **settings):
         return Row(LIBRARY, name, backend, f"refused: {reason.removesuffix(BY_HAND)}")
     # Of a single line, Perceiver crops nothing and makes black of that.
     images = [image for image in images if "Perceiver" not in name or min(image.size) > 8]
-    if target.alpha is not None:
-        images = [*images, *transparent()]
-    compare(target, published(processor), images)
+    compare(target, published(processor), [*images, *converted(target)])
     return Row(LIBRARY, name + note(processor), backend, "identical")
 
 

@@ -76,6 +76,9 @@ def _preprocess_group(images: Sequence[Picture], indices: range, shares: Sequenc
     for share, codes in zip(shares, batches, strict=True):
         outputs = [job.output[indices.start : indices.stop] for job in share]
         normalize(codes.permute(0, 3, 1, 2), [job.normalization for job in share], outputs)
+        for job, output in zip(share, outputs, strict=True):
+            if job.is_bgr:  # no view of a tensor has its channels in this order
+                output.copy_(output.flip(1))
 
 
 def _bytes_per_image(job: TargetJob) -> int:

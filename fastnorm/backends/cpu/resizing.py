@@ -171,9 +171,12 @@ def _crop(engine: Engine, view: _View, index: int) -> Crop:
 
 def _output(engine: Engine, job: TargetJob, index: int) -> Output:
     dtype, size = DTYPES[job.output.dtype]
-    strides = job.output.stride()
+    image, channel, row, column = job.output.stride()
+    first = index * image
+    if job.is_bgr:  # from red, the last channel, backwards
+        first, channel = first + 2 * channel, -channel
     normalization = prepared(engine.library, job.normalization.mean, job.normalization.std, job.normalization.order)
-    return Output(job.output.data_ptr() + size * index * strides[0], normalization, dtype, *strides)
+    return Output(job.output.data_ptr() + size * first, normalization, dtype, image, channel, row, column)
 
 
 def _axes(geometry: Geometry) -> tuple[Axis, Axis]:

@@ -77,6 +77,7 @@ def _launch(package: ModuleType, images: Images, jobs: Sequence[TargetJob]) -> N
             geometries=job.geometries,
             output=job.output,
             order=job.normalization.order,
+            is_bgr=job.is_bgr,
         )
         for job in jobs
     ]
@@ -88,7 +89,8 @@ def _fill_borders(job: TargetJob) -> None:
     """Fill outputs in which something is not written that is not black, all over, with what is to be seen there."""
     pads = {g.pad for g in job.geometries if g.is_padded and g.pad.mode == "constant" and not g.pad.is_black}
     for pad in pads:  # the target's: one, or none
-        for channel, value in enumerate(_border_values(job.normalization, pad)):
+        values = _border_values(job.normalization, pad)
+        for channel, value in enumerate(reversed(values) if job.is_bgr else values):
             job.output[:, channel].fill_(value)
 
 

@@ -75,6 +75,7 @@ _READERS: Mapping[str, Reader] = {
     "EfficientNet": readers.efficientnet,
     "MobileViT": readers.mobilevit,
     "Tvp": readers.tvp,
+    "PPLCNet": readers.pp_lcnet,
     **dict.fromkeys(("Cohere2Vision", "GraniteDocling"), patches.untiled),
     "PerceptionLM": patches.perception_lm,
     **dict.fromkeys(("Idefics3", "SmolVLM", "UltraVBert"), patches.idefics3),
@@ -124,7 +125,6 @@ _REFUSED: Mapping[str, str] = {
     **dict.fromkeys(("Kosmos2_5", "Pix2Struct"), _OWN_STATISTICS),
     "ImageGPT": "it gives the numbers of colours, input_ids",
     "LayoutLMv2": f"its outputs are uint8, and {_BGR}",
-    "PPLCNet": f"{_BGR}, which output.flip(-3) makes of a target's",
     "VitPose": "it warps the picture around each person",
     "Vivit": "it subtracts 1 before it normalises",
 }  # fmt: skip

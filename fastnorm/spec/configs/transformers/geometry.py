@@ -68,32 +68,16 @@ def shortest_edge(settings: Settings) -> int:
     return size["shortest_edge"]
 
 
-def centre_crop(settings: Settings, resized: int | Size | SizeRule | None) -> Arguments:
+def centre_crop(settings: Settings) -> Arguments:
     """The centre crop of either backend."""
     if not settings.on("do_center_crop"):
         return {}
-    return {"crop": centre(settings, height_and_width(settings, "crop_size"), resized)}
+    return {"crop": centre(settings, height_and_width(settings, "crop_size"))}
 
 
-def centre(settings: Settings, crop: Size, resized: int | Size | SizeRule | None) -> Crop:
-    """Where the backend puts a crop of this size.
-
-    Both round half the margin down. Around a smaller image, Pillow's puts the odd line of padding first, torchvision's
-    last; an image that is larger in one direction and smaller in the other is nobody else's case.
-    """
-    if settings.backend == "pil":
-        return Crop(crop, "transformers")
-    if isinstance(resized, int) and resized >= max(crop):
-        return Crop(crop, "transformers")
-    if isinstance(resized, Size) and resized.height >= crop.height and resized.width >= crop.width:
-        return Crop(crop, "transformers")
-    if isinstance(resized, Size) and resized.height <= crop.height and resized.width <= crop.width:
-        return Crop(crop, "torchvision")
-    return settings.refuse(
-        "crop_size",
-        "the torchvision backend pads images smaller than the crop in a way of its own, and they may be smaller",
-        f"set a size whose short side is at least the crop's, or {OTHER_BACKEND}",
-    )
+def centre(settings: Settings, crop: Size) -> Crop:
+    """Where the backend puts a crop of this size."""
+    return Crop(crop, "transformers" if settings.backend == "pil" else "transformers_torchvision")
 
 
 def pad_normalized(settings: Settings, arguments: Arguments) -> Arguments:

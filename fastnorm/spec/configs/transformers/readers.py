@@ -30,7 +30,6 @@ from fastnorm.spec.configs.transformers.settings import HAND_WRITTEN, Arguments,
 from fastnorm.spec.configs.transformers.values import pixels, rescaled
 from fastnorm.spec.constants import OTHER_STEPS
 from fastnorm.spec.normalization import Normalization
-from fastnorm.spec.options import Placement
 from fastnorm.spec.padding import Pad
 from fastnorm.spec.size import Size
 from fastnorm.spec.sizes import Sides, SizeRule, Square
@@ -65,7 +64,7 @@ def _resize_crop(settings: Settings) -> Arguments:
     arguments = pixels(settings)
     if settings.on("do_resize"):
         arguments |= resize(settings, plain_size(settings))
-    return {**arguments, **centre_crop(settings, arguments.get("size"))}
+    return {**arguments, **centre_crop(settings)}
 
 
 def video_llava(settings: Settings) -> Arguments:
@@ -94,10 +93,10 @@ def convnext(settings: Settings) -> Arguments:
         wide = int(side / crop_pct)
         if settings.on("do_center_crop"):
             settings.refuse("do_center_crop", "it crops a second time", "set it to false")
-        return {**arguments, **resize(settings, wide), "crop": centre(settings, Size(side, side), wide)}
+        return {**arguments, **resize(settings, wide), "crop": centre(settings, Size(side, side))}
     if settings.on("do_resize"):
         arguments |= resize(settings, Size(side, side))
-    return listed({**arguments, **centre_crop(settings, arguments.get("size"))})
+    return listed({**arguments, **centre_crop(settings)})
 
 
 def levit(settings: Settings) -> Arguments:
@@ -107,7 +106,7 @@ def levit(settings: Settings) -> Arguments:
         size = settings.size()
         side = int(256 / 224 * size["shortest_edge"]) if "shortest_edge" in size else height_and_width(settings)
         arguments |= resize(settings, side)
-    arguments |= centre_crop(settings, arguments.get("size"))
+    arguments |= centre_crop(settings)
     return listed({**arguments, **pad_normalized(settings, arguments)})
 
 
@@ -124,7 +123,7 @@ def poolformer(settings: Settings) -> Arguments:
             height, width = height_and_width(settings)
             wide = int(height / crop_pct) if height == width else Size(int(height / crop_pct), int(width / crop_pct))
         arguments |= resize(settings, wide)
-    arguments |= centre_crop(settings, arguments.get("size"))
+    arguments |= centre_crop(settings)
     return listed({**arguments, **pad_normalized(settings, arguments)})
 
 
@@ -147,7 +146,7 @@ def textnet(settings: Settings) -> Arguments:
     if settings.on("do_resize"):
         rule = Sides(shortest=shortest_edge(settings), multiple_of=settings["size_divisor"])
         arguments |= resize(settings, rule)
-    return listed({**arguments, **centre_crop(settings, arguments.get("size"))})
+    return listed({**arguments, **centre_crop(settings)})
 
 
 def glpn(settings: Settings) -> Arguments:
@@ -229,7 +228,7 @@ def bridgetower(settings: Settings) -> Arguments:
         side = settings.size("crop_size").get("shortest_edge")
         if side is None:
             settings.refuse("crop_size", "it has no shortest_edge, which this class needs", "give one")
-        arguments["crop"] = centre(settings, Size(side, side), arguments.get("size"))
+        arguments["crop"] = centre(settings, Size(side, side))
         settings.has_no_effect("do_pad")  # images of one size
         return arguments
     return padded_to_batch(arguments) if settings.on("do_pad") else listed(arguments)
@@ -266,7 +265,7 @@ def llava(settings: Settings) -> Arguments:
     arguments = pixels(settings)
     if settings.on("do_resize"):
         arguments |= resize(settings, plain_size(settings))
-    arguments |= centre_crop(settings, arguments.get("size"))
+    arguments |= centre_crop(settings)
     settings.has_no_effect("pad_size")
     if settings.on("do_pad"):
         arguments |= {"before": Crop(Square("longest")), "pad": mean_color(settings)}
@@ -413,33 +412,46 @@ def efficientnet(settings: Settings) -> Arguments:
 def mobilevit(settings: Settings) -> Arguments:
     """Rescaled alone."""
     settings.has_no_effect("do_reduce_labels", "do_normalize", "image_mean", "image_std")
-    _refuse_bgr(settings)
-    arguments = pixels(settings, rescaled(settings))
+    arguments = pixels(settings, rescaled(settings)) | _channel_order(settings)
     if settings.on("do_resize"):
         arguments |= resize(settings, plain_size(settings))
-    return listed({**arguments, **centre_crop(settings, arguments.get("size"))})
+    return listed({**arguments, **centre_crop(settings)})
 
 
 def tvp(settings: Settings) -> Arguments:
     """The long side, rounded down; each frame padded to the crop on all sides."""
-    settings.has_no_effect("constant_values", "pad_mode")
-    _refuse_bgr(settings)
-    arguments = pixels(settings)
+    arguments = pixels(settings) | _channel_order(settings)
     longest = settings.size().get("longest_edge")
     if settings.on("do_resize"):
         rule = Sides(longest=longest, rule="pillow", rounding="floor") if longest else plain_size(settings)
         arguments |= resize(settings, rule)
-    if longest and settings.on("do_center_crop") and longest <= min(height_and_width(settings, "crop_size")):
-        position: Placement = "transformers" if settings.backend == "pil" else "torchvision"
-        arguments["crop"] = Crop(height_and_width(settings, "crop_size"), position)
-    else:
-        arguments |= centre_crop(settings, arguments.get("size"))
-    return listed({**arguments, **pad_normalized(settings, arguments)})
+    arguments |= centre_crop(settings)
+    padding = pad_normalized(settings, arguments)
+    settings.has_no_effect("pad_mode")
+    if padding and (settings["pad_mode"] != "constant" or settings["constant_values"]):
+        settings.refuse("pad_mode", "only padding with zeros is reproduced", HAND_WRITTEN)
+    settings.has_no_effect("constant_values")
+    return listed({**arguments, **padding})
 
 
-def _refuse_bgr(settings: Settings) -> None:
-    if settings.on("do_flip_channel_order"):
-        settings.refuse("do_flip_channel_order", *OTHER_STEPS["do_flip_channel_order"])
+def _channel_order(settings: Settings) -> Arguments:
+    return {"channel_order": "BGR"} if settings.on("do_flip_channel_order") else {}
+
+
+def pp_lcnet(settings: Settings) -> Arguments:
+    """The short side, both sides rounded, then up to a multiple; the channels are always turned round."""
+    arguments = {**pixels(settings), "channel_order": "BGR"}
+    if settings.on("do_resize"):
+        short, multiple = settings["resize_short"], settings["size_divisor"]
+        if short is None:
+            size = plain_size(settings)
+        else:
+            settings.has_no_effect("size")
+            multiple = 1 if multiple is None else multiple
+            size = Sides(shortest=short, multiple_of=multiple, rule="transformers", rounding="round")
+        arguments |= resize(settings, size)
+    settings.has_no_effect("resize_short", "size_divisor")
+    return listed({**arguments, **centre_crop(settings)})
 
 
 def timm_wrapper(settings: Settings) -> Arguments:
