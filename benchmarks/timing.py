@@ -60,7 +60,8 @@ def cpu_seconds() -> float:
 @contextlib.contextmanager
 def busy(per_core: int) -> Iterator[None]:
     """As many processes for each core of this one compute, until the block, or this process, ends."""
-    program = "import os; parent = os.getppid()\nwhile os.getppid() == parent: sum(range(100_000))"
+    # Told who its parent is: one that has ended by then cannot be asked for.
+    program = f"import os\nwhile os.getppid() == {os.getpid()}: sum(range(100_000))"
     with contextlib.ExitStack() as stack:
         for _ in range(per_core * len(os.sched_getaffinity(0))):
             process = stack.enter_context(subprocess.Popen([sys.executable, "-S", "-c", program]))
