@@ -79,9 +79,9 @@ CASES = {
 
 
 def make_images(folder: Path, count: int) -> int:
-    """JPEG files of photographs, no two with the same pixels, as equal rows pack well; returns the size of one."""
+    """JPEG files of photographs, no two with the same pixels: Parquet packs equal rows. Returns the bytes of one."""
     folder.mkdir()
-    pixels, size = [np.asarray(image) for image in photographs([SIZE] * 5)], 0  # of which there are five
+    pixels, size = [np.asarray(image) for image in photographs([SIZE] * 5)], 0  # more would be the same five again
     for index in range(count):
         down, right = divmod(index // len(pixels), SIZE[1])
         moved = np.roll(pixels[index % len(pixels)], (down, right), (0, 1))

@@ -2,6 +2,7 @@
 
 import base64
 import dataclasses
+import inspect
 import io
 import json
 import os
@@ -18,7 +19,7 @@ from PIL import Image
 import encoders_for_tests
 import fastnorm
 import kill_encode
-from fastnorm.cli import main
+from fastnorm.cli import _parser, main
 from fastnorm.integrations.ray import EncodeError, encode, items, status, verify
 from fastnorm.integrations.ray import job as encode_job
 from fastnorm.integrations.ray.batches import EncodeBatch, Recipe
@@ -357,6 +358,14 @@ def places(folder):
     source = open_source(folder)
     items = [item._asdict() for file in source.files for item in scan(source, file)]
     return pa.Table.from_pylist([one | {"file": os.fsencode(one["file"])} for one in items])
+
+
+def test_the_command_s_defaults_are_the_function_s():
+    """The parser repeats them, because it imports neither Ray nor torch."""
+    args = vars(_parser.build_parser().parse_args(["encode", "source", "output"]))
+    known = {name: parameter.default for name, parameter in inspect.signature(encode).parameters.items()}
+    same = ("batch_size", "batch_pixels", "shard_rows", "alpha", "exif", "workers", "cpus", "address", "column")
+    assert {name: args[name] for name in same} == {name: known[name] for name in same}
 
 
 def recipe(target=TARGET, batch_size=5, batch_pixels=1 << 28, alpha="error", exif="ignore"):
