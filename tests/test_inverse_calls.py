@@ -282,7 +282,7 @@ BAD = [
     ("codes of another", on(dtype=torch.uint8), ValueError, "torch.uint8", "torch.float32, torch.float16", ""),
     ("a list of outputs", back(out=[X]), TypeError, "out: got list", "torch.Tensor", "torch.empty_like"),
     ("another shape", back(out=torch.zeros(3, 8, 12)), ValueError, "(3, 8, 12)", str(SHAPE), "torch.empty"),
-    ("another dtype", back(dtype=torch.uint8, out=torch.zeros(SHAPE)), ValueError, "float32", "uint8", "leave it out"),
+    ("another dtype", back(dtype=torch.uint8, out=torch.zeros(SHAPE)), ValueError, "float32", "uint8", "omit it"),
     ("an int output", back(out=torch.zeros(SHAPE).int()), ValueError, "torch.int32", "torch.uint8", ""),
     ("another device", on(out=torch.zeros(SHAPE, device="meta")), ValueError, "meta", "cpu", "where the input is"),
     ("in place", on(out=X), ValueError, "shares memory with the tensor", "memory of its own", "torch.empty()"),

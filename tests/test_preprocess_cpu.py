@@ -213,13 +213,13 @@ def test_pillow_computes_what_the_crop_shows(source, size, kernel, calls, form, 
 
 
 def test_tensors_are_converted_as_far_as_they_are_read(monkeypatch):
-    taken, picture = [], pillow._picture
+    taken, picture = [], pillow._as_pil
 
     def watched(*arguments):
         taken.append(picture(*arguments).size)
         return picture(*arguments)
 
-    monkeypatch.setattr(pillow, "_picture", watched)
+    monkeypatch.setattr(pillow, "_as_pil", watched)
     plan = Geometry(Size(400, 800), Size(200, 400), Span(50, 20, 0, 20), Span(100, 30, 0, 30), False)
     resized(noise(plan.source), plan, BILINEAR)
     assert taken == [(62, 42)]  # twice the window, and a pixel on each side

@@ -94,7 +94,7 @@ def test_a_line_that_is_no_row_is_refused_and_costs_no_other_row(tmp_path, torn)
     whole = path.read_text()
     path.write_text(whole + torn)
     for refused in (lambda: read(path), lambda: append(path, good[2:])):
-        with pytest.raises(ValueError, match=r"rows\.csv.*: got .*expected .*; mend or remove that line"):
+        with pytest.raises(ValueError, match=r"rows\.csv.*: got .*expected .*; fix or remove that line"):
             refused()
     assert path.read_text() == whole + torn
     path.write_text(whole)

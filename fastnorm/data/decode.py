@@ -126,7 +126,7 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _parts(error: pil.ConversionError) -> tuple[str, str, str]:
-    return error.got, error.expected.removeprefix("expected "), error.mend
+    return error.got, error.expected.removeprefix("expected "), error.fix
 
 
 def _not_an_image(path: Path) -> ImageError:

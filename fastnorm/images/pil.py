@@ -14,9 +14,9 @@ _UPRIGHT = 1
 class ConversionError(ValueError):
     """One image that cannot be used as it is: what was passed, what is expected, and how to fix it."""
 
-    def __init__(self, got: str, expected: str, mend: str) -> None:
-        self.got, self.expected, self.mend = got, expected, mend
-        super().__init__(f"{got}; {expected}; {mend}")
+    def __init__(self, got: str, expected: str, fix: str) -> None:
+        self.got, self.expected, self.fix = got, expected, fix
+        super().__init__(f"{got}; {expected}; {fix}")
 
 
 def to_rgb(image: Image.Image, alpha: str = "error", exif: str = "ignore") -> Image.Image:

@@ -123,7 +123,7 @@ def check_output(
             f"{what}: got shape {tuple(output.shape)}, expected {shape}: torch.empty({shape}, dtype={dtype})"
         )
     if output.dtype is not dtype:
-        raise ValueError(f"{what}: got {output.dtype} where dtype={dtype}; pass dtype={output.dtype}, or leave it out")
+        raise ValueError(f"{what}: got {output.dtype} where dtype={dtype}; pass dtype={output.dtype}, or omit it")
     if output.device != device:
         raise ValueError(f"{what}: got a tensor on {output.device}, expected {device}, where the input is")
     if not torch.compiler.is_compiling() and output.is_neg():

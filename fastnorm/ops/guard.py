@@ -235,7 +235,7 @@ def _message(found: Sequence[tuple[float, float]], expected: Making, causes: Seq
     if not causes:
         return f"{start}; no known mistake explains them: was it normalised by other constants?"
     if len(causes) == 1:
-        return f"{start}; they are {causes[0].what}: {causes[0].mend}"
+        return f"{start}; they are {causes[0].what}: {causes[0].fix}"
     return f"{start}; they may be {', or '.join(making.what for making in causes)}"
 
 

@@ -115,9 +115,9 @@ def _constants(values: Mapping[str, Any], source: str) -> Constants | None:
             f"{source}: do_rescale is false, so its mean and std apply to pixel values 0..255; expected ones that "
             f"apply to 0..1: divide both by 255 and call Normalization(mean, std)"
         )
-    for key, (reason, mend) in OTHER_STEPS.items():
+    for key, (reason, fix) in OTHER_STEPS.items():
         if switches.get(key):
-            raise ValueError(f"{source}: {key} is true: {reason}; expected ((x / 255) - mean) / std alone; {mend}")
+            raise ValueError(f"{source}: {key} is true: {reason}; expected ((x / 255) - mean) / std alone; {fix}")
     if "rescale_factor" in settings:
         check_factor(settings["rescale_factor"], source)
     if switches.get("do_normalize") is False or kind in _NEVER_NORMALIZES:

@@ -6,7 +6,7 @@
 | its SDXL script (and `flip_before_crop=True`) | Python's `random.random()` says whether to mirror; a mirrored \
 image takes one number of torch's, as `RandomHorizontalFlip(p=1.0)` draws before it mirrors; then top, left |
 
-`RandomCrop` draws nothing for a image of exactly the crop's size. All numbers but that one come from torch's default
+`RandomCrop` draws nothing for an image of exactly the crop's size. All numbers but that one come from torch's default
 generator, so that `torch.manual_seed` and `random.seed` repeat a run. With a generator of the caller's all of them
 come from that one.
 """

@@ -21,12 +21,12 @@ ROUNDINGS = 6
 
 @dataclass(frozen=True)
 class Making:
-    """How values came about, and the call that mends it."""
+    """How values came about, and the call that fixes it."""
 
     what: str
     scale: Triple
     offset: Triple
-    mend: str = ""
+    fix: str = ""
 
     @classmethod
     def of(cls, normalization: Normalization) -> Making:

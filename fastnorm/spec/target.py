@@ -191,7 +191,7 @@ class Target:
             (336, 'bicubic', Size(height=224, width=224), torch.bfloat16)
 
         Classes are understood one by one; the page on conformance lists them, and what is refused and why. Of classes
-        that cut a picture into patches, such as Qwen2-VL's, the target gives the pixels before they are cut.
+        that cut an image into patches, such as Qwen2-VL's, the target gives the pixels before they are cut.
 
         Args:
             source: A `preprocessor_config.json`, its folder or its contents as a dict; a transformers image processor
@@ -213,7 +213,7 @@ class Target:
             ImportError: A transformers file without transformers.
             TypeError: Something else than the above.
             ValueError: A class or a setting that is not reproduced: which, why, and what to do instead. A class of your
-                own is read as the one of transformers that it descends from, if both give the same values of pictures
+                own is read as the one of transformers that it descends from, if both give the same values of images
                 that are tried on the spot.
         """
         arguments: dict[str, Any] = {**read_target(source, backend), **changes}

@@ -19,7 +19,7 @@ from fastnorm.verification.differences import Difference, difference, total
 Explains = Literal["all", "all but rounding", "most"]
 
 _FIRST_OF_PAIRS = 6  # how many of the best single changes are joined with every other one
-_MOST = 4  # changes together
+_MAX_CHANGES = 4  # changes together
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,7 +115,7 @@ def _combinations(
         for other in possible:
             if other.kind != one.parts[0].kind:
                 yield _in_order(place, *one.parts, other)
-    for count in range(3, _MOST + 1):
+    for count in range(3, _MAX_CHANGES + 1):
         best = _best(list(tried.values()), now)
         if best is None or len(best.parts) != count - 1:
             return

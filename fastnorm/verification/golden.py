@@ -69,8 +69,8 @@ def save_golden(
         raise ValueError("got outputs that are not float32, expected float32: golden vectors hold unrounded values")
     arrays: dict[str, Any] = {}
     entries = []
-    for index, picture in enumerate(check_images(images)):
-        image = pil.to_rgb(picture.open(), target.alpha or "error", target.exif or "ignore")
+    for index, named in enumerate(check_images(images)):
+        image = pil.to_rgb(named.open(), target.alpha or "error", target.exif or "ignore")
         (output,), (offset,) = fused_preprocess([image], [target], return_offsets=True)
         lowered = lower(Size(image.height, image.width), target, PassOrder.of_pillow())
         arrays[f"input_{index}"] = np.asarray(image)
@@ -78,7 +78,7 @@ def save_golden(
         arrays[f"output_{index}"] = output[0].contiguous().numpy()
         entries.append(
             {
-                "name": Path(picture.name).name,
+                "name": Path(named.name).name,
                 "resized": list(lowered.resized),
                 "offset": offset[0].tolist(),
                 "vertical_first": lowered.vertical_first,

@@ -26,7 +26,7 @@ _SAMPLES = 4  # images that causes are sought with
 _UPRIGHT = 1
 
 
-class Picture(NamedTuple):
+class NamedImage(NamedTuple):
     """An image to verify with, opened when it is needed."""
 
     name: str
@@ -170,76 +170,78 @@ def verify(
         FileNotFoundError: A path where there is no file.
     """
     original = Original(processor)
-    pictures = check_images(images)
+    named_images = check_images(images)
     if target is None:  # objects of fastnorm.integrations know theirs
         target = getattr(original.processor, "fastnorm_target", None) or Target.from_config(processor)
     check_target(target, "target")
     compared = []
-    for index, picture in enumerate(pictures):
-        compared.append(_compare(original, picture, Way(target)))
-        progress(index + 1, len(pictures), picture.name)
+    for index, named in enumerate(named_images):
+        compared.append(_compare(original, named, Way(target)))
+        progress(index + 1, len(named_images), named.name)
     together = total(one.difference for one in compared)
-    cause = _why(original, pictures, compared, target) if together.differing else None
+    cause = _why(original, named_images, compared, target) if together.differing else None
     return Verification(original.name, target, tuple(compared), together, cause)
 
 
-def check_images(images: object) -> list[Picture]:
+def check_images(images: object) -> list[NamedImage]:
     """The images by name; every one is looked at before any work."""
     several = images if isinstance(images, Sequence) and not isinstance(images, str) else [images]
     if not several:
         raise ValueError("images: got none, expected at least one PIL image or path: fastnorm.verify(processor, paths)")
-    pictures = []
+    named_images = []
     for index, source in enumerate(several):
         if isinstance(source, (str, os.PathLike)):
             with Image.open(source):  # raises what is wrong with it, and reads no pixels
-                pictures.append(Picture(os.fspath(source), source))
+                named_images.append(NamedImage(os.fspath(source), source))
         elif isinstance(source, Image.Image):
-            pictures.append(Picture(f"images[{index}]", source))
+            named_images.append(NamedImage(f"images[{index}]", source))
         else:
             raise TypeError(
                 f"images[{index}]: got {type(source).__name__}, expected a PIL image or a path; of an array or tensor "
                 f"(H, W, 3): PIL.Image.fromarray(numpy.asarray(it))"
             )
-    return pictures
+    return named_images
 
 
-def _compare(original: Original, picture: Picture, way: Way) -> Compared:
-    image = picture.open()
+def _compare(original: Original, named: NamedImage, way: Way) -> Compared:
+    image = named.open()
     try:
         ours = way(image, torch.float32)
     except ValueError as error:
-        raise ValueError(f"{picture.name}: the target refuses this image: {error}") from None
-    theirs = original(image, picture.name)
+        raise ValueError(f"{named.name}: the target refuses this image: {error}") from None
+    theirs = original(image, named.name)
     if theirs.dtype != ours.dtype:
         ours = way(image, theirs.dtype)
     apart = difference(theirs, ours, way.target.normalization)
-    return Compared(picture.name, tuple(theirs.shape), theirs.dtype, tuple(ours.shape), ours.dtype, apart)
+    return Compared(named.name, tuple(theirs.shape), theirs.dtype, tuple(ours.shape), ours.dtype, apart)
 
 
-def _why(original: Original, pictures: Sequence[Picture], compared: Sequence[Compared], target: Target) -> Cause | None:
+def _why(
+    original: Original, named_images: Sequence[NamedImage], compared: Sequence[Compared], target: Target
+) -> Cause | None:
     def confirmed(way: Way) -> Difference | None:
         try:
-            return total(_compare(original, picture, way).difference for picture in pictures)
+            return total(_compare(original, named, way).difference for named in named_images)
         except ValueError:
             return None
 
-    chosen = _choose(pictures, compared)
+    chosen = _choose(named_images, compared)
     samples = [Sample(image, original(image, name)) for name, image in chosen]
     return find_cause(target, samples, confirmed)
 
 
-def _choose(pictures: Sequence[Picture], compared: Sequence[Compared]) -> Iterator[tuple[str, Image.Image]]:
+def _choose(named_images: Sequence[NamedImage], compared: Sequence[Compared]) -> Iterator[tuple[str, Image.Image]]:
     """Of the images that differ, the smallest; first those of which modes or tags may be the reason."""
     sizes = []
-    for index, (picture, one) in enumerate(zip(pictures, compared, strict=True)):
+    for index, (named, one) in enumerate(zip(named_images, compared, strict=True)):
         if one.difference.differing:
-            image = picture.open()
+            image = named.open()
             is_plain = image.mode == "RGB" and image.getexif().get(ExifTags.Base.Orientation, _UPRIGHT) == _UPRIGHT
             sizes.append((is_plain, image.width * image.height, index))
     plain = sorted(size for size in sizes if size[0])
     special = sorted(size for size in sizes if not size[0])[: _SAMPLES if not plain else _SAMPLES // 2]
     for *_, index in [*special, *plain][:_SAMPLES]:
-        yield pictures[index].name, pictures[index].open()
+        yield named_images[index].name, named_images[index].open()
 
 
 def _as_call(target: Target, other: Target) -> str:

@@ -31,7 +31,7 @@ STEP = 4
 # Axes of up to this many pixels: positions are 32-bit numbers.
 MAX_SIDE = 1 << 24
 # Rows between the two passes, as src/walk.c bounds them.
-MOST_RING_BYTES = 64 << 20
+MAX_RING_BYTES = 64 << 20
 
 # Tables up to this size are kept for later calls; larger ones are rare, and would fill memory.
 KEPT_TABLE_BYTES = 1 << 18
@@ -159,7 +159,7 @@ def can_resize(kernel: Kernel, columns: Axis, rows: Axis, vertical_first: bool) 
     # Before the columns are resized, a row has those that the crop is made of, of up to 4 bytes.
     reach = math.ceil(columns.length * columns.source / columns.resized) + 4 * (_most_groups(kernel, columns) + 2)
     line = 4 * reach if vertical_first else 3 * (columns.length + 64)
-    return 4 * depth * (line + 64) <= MOST_RING_BYTES
+    return 4 * depth * (line + 64) <= MAX_RING_BYTES
 
 
 def resize(library: Library, instructions: Instructions, pixels: Pixels, crops: Sequence[Crop], bands: int = 1) -> None:

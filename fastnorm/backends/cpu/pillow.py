@@ -31,7 +31,7 @@ from fastnorm.spec.filters import (
 from fastnorm.spec.geometry import Geometry, Reduction, Span, Stage
 
 Codes = npt.NDArray[np.uint8]
-Picture = Image.Image | torch.Tensor
+AnyImage = Image.Image | torch.Tensor
 
 _COLUMNS, _ROWS = 0, 1  # in Pillow's order
 
@@ -55,7 +55,7 @@ class Window:
         return self.box == (0.0, len(self.computed))
 
 
-def resize_into(output: Codes, image: Picture, geometry: Geometry, resample: Filter) -> None:
+def resize_into(output: Codes, image: AnyImage, geometry: Geometry, resample: Filter) -> None:
     """Write all of `output`, (rows, columns, 3): what `fastnorm.backends.eager.resize_and_crop` returns.
 
     Args:
@@ -80,11 +80,11 @@ def place(output: Codes, geometry: Geometry, cut: Callable[[Span, Span], Codes])
     shown[_direction(rows), _direction(columns)] = cut(rows, columns)
 
 
-def take_steps(image: Picture, before: Sequence[Stage | Reduction]) -> Picture:
+def take_steps(image: AnyImage, before: Sequence[Stage | Reduction]) -> AnyImage:
     """What the steps before the last make of an image: a Pillow image, or a tensor where they only cut."""
     for step in before:
         if isinstance(step, Reduction):
-            whole = _picture(image, range(_size(image)[1]), range(_size(image)[0]))
+            whole = _as_pil(image, range(_size(image)[1]), range(_size(image)[0]))
             box = step.columns.start, step.rows.start, step.columns.stop, step.rows.stop
             image = whole.reduce((step.factor.width, step.factor.height), box)
             continue
@@ -101,7 +101,7 @@ def take_steps(image: Picture, before: Sequence[Stage | Reduction]) -> Picture:
     return image
 
 
-def _size(image: Picture) -> tuple[int, int]:
+def _size(image: AnyImage) -> tuple[int, int]:
     """Its height and width."""
     return (image.shape[0], image.shape[1]) if isinstance(image, torch.Tensor) else (image.height, image.width)
 
@@ -114,24 +114,24 @@ def _direction(span: Span) -> slice:
     return slice(None, None, -1 if span.mirrored else 1)
 
 
-def _stretch(image: Picture, geometry: Geometry, resample: Filter) -> Codes:
+def _stretch(image: AnyImage, geometry: Geometry, resample: Filter) -> Codes:
     """All of the resized image, of a box or with the nearest pixels: by as many calls as there are passes."""
-    picture = _picture(image, range(geometry.source.width), range(geometry.source.height))
+    pil_image = _as_pil(image, range(geometry.source.width), range(geometry.source.height))
     boxes = {_COLUMNS: geometry.column_box, _ROWS: geometry.row_box}
     resized = {_COLUMNS: geometry.resized.width, _ROWS: geometry.resized.height}
     for axis in (_ROWS, _COLUMNS) if geometry.vertical_first else (_COLUMNS, _ROWS):
-        size = [picture.width, picture.height]
-        box = [0.0, 0.0, float(picture.width), float(picture.height)]
+        size = [pil_image.width, pil_image.height]
+        box = [0.0, 0.0, float(pil_image.width), float(pil_image.height)]
         if boxes[axis] is None and size[axis] == resized[axis]:
             continue
         box[axis], box[axis + 2] = boxes[axis] or (0.0, float(size[axis]))
         size[axis] = resized[axis]
         pillows = Image.Resampling[resample.name.upper()]
-        picture = picture.resize((size[0], size[1]), pillows, (box[0], box[1], box[2], box[3]))
-    return np.asarray(picture)
+        pil_image = pil_image.resize((size[0], size[1]), pillows, (box[0], box[1], box[2], box[3]))
+    return np.asarray(pil_image)
 
 
-def _resize_and_cut(image: Picture, geometry: Geometry, rows: Span, columns: Span, resample: Filter) -> Codes:
+def _resize_and_cut(image: AnyImage, geometry: Geometry, rows: Span, columns: Span, resample: Filter) -> Codes:
     """The pixels that the spans show, neither padded nor mirrored."""
     if geometry.box is not None or resample is NEAREST:
         return _stretch(image, geometry, resample)[rows.start : rows.stop, columns.start : columns.stop]
@@ -150,37 +150,37 @@ def _resize_and_cut(image: Picture, geometry: Geometry, rows: Span, columns: Spa
     taken = {first: before.extent, second: after.read}
     if before.is_identity and after.is_identity:
         return _codes(image, taken[_COLUMNS], taken[_ROWS])
-    picture = _picture(image, taken[_COLUMNS], taken[_ROWS])
-    picture = _resize_axis(picture, first, before, resample)
+    pil_image = _as_pil(image, taken[_COLUMNS], taken[_ROWS])
+    pil_image = _resize_axis(pil_image, first, before, resample)
     kept = {first: _within(before.computed, before.shown), second: _within(after.read, after.extent)}
-    picture = _cut(picture, kept[_COLUMNS], kept[_ROWS])
-    picture = _resize_axis(picture, second, after, resample)
+    pil_image = _cut(pil_image, kept[_COLUMNS], kept[_ROWS])
+    pil_image = _resize_axis(pil_image, second, after, resample)
     kept = {first: range(len(before.shown)), second: _within(after.computed, after.shown)}
-    return np.asarray(picture)[_slice(kept[_ROWS]), _slice(kept[_COLUMNS])]
+    return np.asarray(pil_image)[_slice(kept[_ROWS]), _slice(kept[_COLUMNS])]
 
 
-def _resize_axis(picture: Image.Image, axis: int, part: Window, resample: Filter) -> Image.Image:
+def _resize_axis(pil_image: Image.Image, axis: int, part: Window, resample: Filter) -> Image.Image:
     if part.is_identity:
-        return picture
-    size = [picture.width, picture.height]
-    box = [0.0, 0.0, float(picture.width), float(picture.height)]
+        return pil_image
+    size = [pil_image.width, pil_image.height]
+    box = [0.0, 0.0, float(pil_image.width), float(pil_image.height)]
     size[axis] = len(part.computed)
     box[axis], box[axis + 2] = part.box
     pillows = Image.Resampling[resample.name.upper()]
-    return picture.resize((size[0], size[1]), pillows, (box[0], box[1], box[2], box[3]))
+    return pil_image.resize((size[0], size[1]), pillows, (box[0], box[1], box[2], box[3]))
 
 
 # --- pixels in and out of Pillow
 
 
-def _codes(image: Picture, columns: range, rows: range) -> Codes:
+def _codes(image: AnyImage, columns: range, rows: range) -> Codes:
     if isinstance(image, torch.Tensor):
         codes: Codes = image.numpy()[_slice(rows), _slice(columns)]
         return codes
     return np.asarray(_cut(image, columns, rows))
 
 
-def _picture(image: Picture, columns: range, rows: range) -> Image.Image:
+def _as_pil(image: AnyImage, columns: range, rows: range) -> Image.Image:
     """A part of the image for Pillow, in one copy or none."""
     if isinstance(image, Image.Image):
         return _cut(image, columns, rows)
@@ -197,15 +197,15 @@ def _picture(image: Picture, columns: range, rows: range) -> Image.Image:
     return Image.frombuffer("RGB", (width, height), lines.numpy(), "raw", "RGB", stride, 1)
 
 
-def _cut(picture: Image.Image, columns: range, rows: range) -> Image.Image:
-    """The columns and rows of a image; what lies outside of it is uninitialised.
+def _cut(pil_image: Image.Image, columns: range, rows: range) -> Image.Image:
+    """The columns and rows of an image; what lies outside of it is uninitialised.
 
     As `Image.crop`, which takes the result for a newly opened file and refuses it, or warns, if it is large.
     """
-    if columns == range(picture.width) and rows == range(picture.height):
-        return picture
+    if columns == range(pil_image.width) and rows == range(pil_image.height):
+        return pil_image
     part = Image.new("RGB", (len(columns), len(rows)), None)
-    part.paste(picture, (-columns.start, -rows.start))
+    part.paste(pil_image, (-columns.start, -rows.start))
     return part
 
 

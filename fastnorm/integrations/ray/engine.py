@@ -26,7 +26,7 @@ _PATIENT = {
 }
 _STARTS = 3  # two limits of Ray 2.60's start, of 15 and 30 seconds, are fixed in its code
 # One for the encoder, which holds it, and one for the tasks that read and write.
-_LEAST_CPUS = 2
+_MIN_CPUS = 2
 
 
 class StartError(RuntimeError):
@@ -67,7 +67,7 @@ class Engine:
         if self._address is not None:
             options |= {"address": self._address}
         else:
-            cpus = max(_LEAST_CPUS, self._cpus or os.cpu_count() or 1)
+            cpus = max(_MIN_CPUS, self._cpus or os.cpu_count() or 1)
             options |= {"num_cpus": cpus, "include_dashboard": False}
         for left in reversed(range(_STARTS if self._address is None else 1)):
             try:

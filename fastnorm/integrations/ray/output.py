@@ -6,7 +6,7 @@
 | shards/ | Parquet files, each complete |
 | manifest.jsonl | a line for each shard |
 | quarantine.jsonl | a line for each image that could not be encoded |
-| samples.json | pictures for the report, of the latest run that has encoded something |
+| samples.json | images for the report, of the latest run that has encoded something |
 | items.parquet | the images of the latest source, with their hashes |
 | unfinished/ | what workers are writing; emptied by the next run |
 """

@@ -26,7 +26,7 @@ _SIDE = 256  # pixels of the longer side, as shown
 
 
 class Sample(NamedTuple):
-    """An image of one target; pictures are data URIs."""
+    """An image of one target; `image` and `decoded` are data URIs."""
 
     key: str
     target: str
@@ -71,10 +71,10 @@ def _sample(name: str, recipe: Recipe, source: Source, item: Item, row: Mapping[
     mean = torch.from_numpy(row["mean"]).to(recipe.device, recipe.dtype)
     with torch.inference_mode():
         decoded = decode(mean.unsqueeze(0))[0].float().cpu()
-    return Sample(row["key"], name, _picture(seen, target), _picture(decoded, target), "")
+    return Sample(row["key"], name, _data_uri(seen, target), _data_uri(decoded, target), "")
 
 
-def _picture(values: torch.Tensor, target: Target) -> str:
+def _data_uri(values: torch.Tensor, target: Target) -> str:
     pixels = denormalize(values, target.normalization)
     image = Image.fromarray(pixels.movedim(0, -1).contiguous().numpy())
     image.thumbnail((_SIDE, _SIDE))

@@ -75,7 +75,7 @@ def open_source(path: Path, column: str | None = None) -> Source:
         source = _of_files(root, shown)
     if source.kind not in ("parquet", "datasets"):
         if column is not None:
-            raise ValueError(f"column: got {column!r} for {shown}, which has no columns; leave it out")
+            raise ValueError(f"column: got {column!r} for {shown}, which has no columns; omit it")
         return source
     return Source(source.kind, root, source.files, _image_column(source, column, shown))
 

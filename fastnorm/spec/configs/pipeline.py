@@ -50,8 +50,8 @@ class Pipeline:
         self._constants: tuple[Any, Any] = (0.0, 1.0)
         self._dtype: torch.dtype | None = None
 
-    def refuse(self, what: str, why: str, mend: str) -> ValueError:
-        return ValueError(f"{self.source}: got {what}, {why}; {mend}")
+    def refuse(self, what: str, why: str, fix: str) -> ValueError:
+        return ValueError(f"{self.source}: got {what}, {why}; {fix}")
 
     def resize(
         self,

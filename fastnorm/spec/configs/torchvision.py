@@ -206,7 +206,7 @@ def _to_float(pipeline: Pipeline, step: Published, scale: bool) -> None:
         raise pipeline.refuse(f"{what} of a PIL image", "expected a tensor", "put PILToTensor() before it")
     if not pipeline.holds.is_uint8:
         if dtype not in _FLOATS:
-            raise pipeline.refuse(f"{what} of floats", "expected float32, float16 or bfloat16", "leave it out")
+            raise pipeline.refuse(f"{what} of floats", "expected float32, float16 or bfloat16", "omit it")
         pipeline.cast(dtype)
     elif dtype is torch.float32 and scale:
         pipeline.scale("to_dtype" if _is_v2(step) else "to_tensor")

@@ -14,7 +14,7 @@
 #include "rows_in.h"
 
 // Beyond this, windows of rows are so long that Pillow, which keeps all rows between its passes, does no worse.
-static const int64_t MOST_RING_BYTES = (int64_t)64 << 20;
+static const int64_t MAX_RING_BYTES = (int64_t)64 << 20;
 
 // Pixel values that wait for normalisation: a part of the first-level cache, and no more rows than that takes.
 enum { BLOCK_BYTES = 16 << 10, MOST_BLOCK_ROWS = 16 };
@@ -225,7 +225,7 @@ static fastnorm_status new_ring(crop_walk *w) {
     r->lines = w->crop->vertical_first ? 1 : FASTNORM_CHANNELS;
     r->pitch = rounded_up((size_t)length);
     for (r->groups = 1; r->groups < rows->depth;) r->groups *= 2;
-    if (r->groups * (int64_t)(r->lines * r->pitch * sizeof *r->words) > MOST_RING_BYTES) return FASTNORM_RING_TOO_LARGE;
+    if (r->groups * (int64_t)(r->lines * r->pitch * sizeof *r->words) > MAX_RING_BYTES) return FASTNORM_RING_TOO_LARGE;
     r->words = zeros((size_t)r->groups * r->lines * r->pitch, sizeof *r->words);
     w->lines = malloc(sizeof *w->lines * (size_t)rows->groups);
     return r->words && w->lines ? FASTNORM_DONE : FASTNORM_NO_MEMORY;

@@ -105,7 +105,7 @@ _NO_ANTIALIAS = "it resizes without antialiasing"
 _GRAY = "its tensors are gray"
 _BGR = "its tensors hold B, G, R"
 _OWN_STATISTICS = "it normalises by each image's own mean and standard deviation"
-_CANVAS = "its canvas depends on the picture's first size, which a crop is not told"
+_CANVAS = "its canvas depends on the image's first size, which a crop is not told"
 
 # Classes that were looked at, and what they do that a target does not.
 _REFUSED: Mapping[str, str] = {
@@ -125,7 +125,7 @@ _REFUSED: Mapping[str, str] = {
     **dict.fromkeys(("Kosmos2_5", "Pix2Struct"), _OWN_STATISTICS),
     "ImageGPT": "it gives the numbers of colours, input_ids",
     "LayoutLMv2": f"its outputs are uint8, and {_BGR}",
-    "VitPose": "it warps the picture around each person",
+    "VitPose": "it warps the image around each person",
     "Vivit": "it subtracts 1 before it normalises",
 }  # fmt: skip
 

@@ -1,6 +1,6 @@
 """A class of a user's own: read as the class of transformers that it descends from, if it gives the same values.
 
-That is tried on the spot, on pictures made here: what the class does beyond its ancestor shows in some of them, or is
+That is tried on the spot, on images made here: what the class does beyond its ancestor shows in some of them, or is
 not about pixels.
 """
 
@@ -21,7 +21,7 @@ def ancestor_of(processor: Any, name: str) -> Any:  # noqa: ANN401 - transformer
     """The same settings as an object of the nearest ancestor among transformers' image processors.
 
     Raises:
-        ValueError: No such ancestor, or another value in any picture.
+        ValueError: No such ancestor, or another value in any image.
     """
     kind = type(processor)
     own = next((base for base in kind.__mro__ if base.__module__.startswith("transformers.models.")), None)
@@ -30,31 +30,31 @@ def ancestor_of(processor: Any, name: str) -> Any:  # noqa: ANN401 - transformer
     plain = copy.copy(processor)
     plain.__class__ = own
     compared = 0
-    for picture in _pictures():
-        expected = _values(plain, picture)
+    for image in _images():
+        expected = _values(plain, image)
         if expected is None:  # too small for the class itself
             continue
         compared += 1
-        found = _values(processor, picture)
+        found = _values(processor, image)
         if found is None or found.dtype != expected.dtype or not np.array_equal(found, expected):
-            size = f"{picture.height} x {picture.width}"
-            _refuse(name, kind, f"which gives other values than {own.__name__}, tried on a picture of {size} pixels")
+            size = f"{image.height} x {image.width}"
+            _refuse(name, kind, f"which gives other values than {own.__name__}, tried on an image of {size} pixels")
     if not compared:
-        _refuse(name, kind, f"of which no picture could be compared with {own.__name__}")
+        _refuse(name, kind, f"of which no image could be compared with {own.__name__}")
     return plain
 
 
-def _pictures() -> list[Image.Image]:
+def _images() -> list[Image.Image]:
     """Noise in colour, and one with every kind of transparency, and a gray one."""
     generator = np.random.default_rng(_SEED)
     shapes = [(*size, 3) for size in _SIZES] + [(60, 90, 4), (60, 90)]
     return [Image.fromarray(generator.integers(0, 256, shape, dtype=np.uint8)) for shape in shapes]
 
 
-def _values(processor: Any, picture: Image.Image) -> Any:  # noqa: ANN401
-    """`pixel_values`; None where the class refuses the picture, with whatever error its code has for that."""
+def _values(processor: Any, image: Image.Image) -> Any:  # noqa: ANN401
+    """`pixel_values`; None where the class refuses the image, with whatever error its code has for that."""
     try:
-        return np.asarray(processor(picture, return_tensors="np")["pixel_values"])
+        return np.asarray(processor(image, return_tensors="np")["pixel_values"])
     except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError):
         return None
 

@@ -1,6 +1,6 @@
-"""Readers of classes that give tiles of the picture, or cut what they normalise into patches.
+"""Readers of classes that give tiles of the image, or cut what they normalise into patches.
 
-Tiles beside the picture as a whole are refused, unless a setting says no to them. Of patches, a target is the pixels
+Tiles beside the image as a whole are refused, unless a setting says no to them. Of patches, a target is the pixels
 before they are cut.
 """
 
@@ -23,19 +23,19 @@ from fastnorm.spec.size import Size
 from fastnorm.spec.sizes import Sides, SizeRule
 from fastnorm.spec.steps import Crop, Resize
 
-TILES = "its tensors hold tiles of the picture beside the whole of it"
+TILES = "its tensors hold tiles of the image beside the whole of it"
 
 
-# --- classes that give tiles beside the picture as a whole, unless a setting says no
+# --- classes that give tiles beside the image as a whole, unless a setting says no
 
 
 def _refuse_tiles(settings: Settings, switch: str, off: object = False) -> None:
     if settings[switch] != off and settings[switch] is not None:
-        settings.refuse(switch, TILES, f"set it to {off!r} for the picture as a whole alone")
+        settings.refuse(switch, TILES, f"set it to {off!r} for the image as a whole alone")
 
 
 def untiled(settings: Settings) -> Arguments:
-    """Cohere 2 Vision, Granite Docling: the picture as a whole."""
+    """Cohere 2 Vision, Granite Docling: the image as a whole."""
     _refuse_tiles(settings, "crop_to_patches")
     settings.has_no_effect("min_patches", "max_patches", "patch_size", "fine_route")
     settings.has_no_effect("dense_max_patches", "dense_max_scale", "dense_min_aspect", "dense_max_aspect")
@@ -73,7 +73,7 @@ def idefics3(settings: Settings) -> Arguments:
 def nougat(settings: Settings) -> Arguments:
     """Donut, with a filter of its own for what is too large."""
     if settings.on("do_crop_margin"):
-        settings.refuse("do_crop_margin", "it cuts margins off by what the picture shows", "set it to false")
+        settings.refuse("do_crop_margin", "it cuts margins off by what the image shows", "set it to false")
     gap = 2.0 if settings.backend == "pil" else None
     return {**donut(settings), "resample": "bicubic", "reducing_gap": gap}
 
@@ -158,7 +158,7 @@ def minicpm(settings: Settings) -> Arguments:
     _refuse_tiles(settings, "slice_mode")
     settings.has_no_effect("max_slice_nums", "use_image_id", "size")
     if settings["small_image_upsize"] not in (None, "always"):
-        settings.refuse("small_image_upsize", "it depends on what the picture shows", "set it to 'always'")
+        settings.refuse("small_image_upsize", "it depends on what the image shows", "set it to 'always'")
     multiple = settings["patch_size"] * (2 if settings["downsample_mode"] == "4x" else 4)
     return _patches(settings, sizes.SquareOfArea(settings["scale_resolution"], multiple))
 

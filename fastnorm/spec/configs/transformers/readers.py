@@ -1,7 +1,7 @@
 """The functions that read one class's settings, or those of many classes that do the same.
 
 Each asks `Settings` for what its class honours, and says in what order. Classes that give tiles or patches of the
-picture are in `patches`.
+image are in `patches`.
 """
 
 from __future__ import annotations
@@ -284,7 +284,7 @@ def janus(settings: Settings) -> Arguments:
 
 
 def deepseek_vl_hybrid(settings: Settings) -> Arguments:
-    """The smaller of two pictures, which is made of the larger one: resized, padded to a square, resized again."""
+    """the smaller of two images, which is made of the larger one: resized, padded to a square, resized again."""
     if settings.backend != "pil":
         settings.refuse("high_res_size", "it resizes twice in torch's arithmetic", OTHER_BACKEND)
     arguments = pixels(settings)
@@ -395,7 +395,7 @@ def donut(settings: Settings) -> Arguments:
 
 
 def vitmatte(settings: Settings) -> Arguments:
-    """The picture's three channels, which are not resized; the fourth is the trimap's."""
+    """The image's three channels, which are not resized; the fourth is the trimap's."""
     arguments = pixels(settings)
     if settings.on("do_pad"):
         arguments |= {"crop": Crop(Sides(multiple_of=settings["size_divisor"]), TOP_LEFT), "pad": NORMALIZED_ZERO}

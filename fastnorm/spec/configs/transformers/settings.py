@@ -79,9 +79,9 @@ class Settings:
         """Pass over settings that this class does not use for `pixel_values`."""
         self._asked.update(keys)
 
-    def refuse(self, key: str, why: str, mend: str) -> NoReturn:
+    def refuse(self, key: str, why: str, fix: str) -> NoReturn:
         value = self.size(key) if hasattr(self._values.get(key), "shortest_edge") else self._values.get(key)
-        raise ValueError(f"{self.name}: {key} is {value!r}: {why}; {mend}")
+        raise ValueError(f"{self.name}: {key} is {value!r}: {why}; {fix}")
 
     def refuse_the_rest(self) -> None:
         """Refuse settings that are on, or say something, and that the reader did not ask for."""

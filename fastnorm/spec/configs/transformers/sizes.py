@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from fastnorm.spec.size import Size
 from fastnorm.spec.sizes import Area, Sides
 
-_LARGEST_IDEFICS = 4096
+_MAX_IDEFICS = 4096
 
 
 @dataclass(frozen=True)
@@ -274,10 +274,10 @@ class EvenLongest:
             width += width % 2
         height, width = max(height, 1), max(width, 1)
         ratio = width / height
-        if width >= height and width > _LARGEST_IDEFICS:
-            height, width = int(_LARGEST_IDEFICS / ratio), _LARGEST_IDEFICS
-        elif height > width and height > _LARGEST_IDEFICS:
-            height, width = _LARGEST_IDEFICS, int(_LARGEST_IDEFICS * ratio)
+        if width >= height and width > _MAX_IDEFICS:
+            height, width = int(_MAX_IDEFICS / ratio), _MAX_IDEFICS
+        elif height > width and height > _MAX_IDEFICS:
+            height, width = _MAX_IDEFICS, int(_MAX_IDEFICS * ratio)
         return Size(max(height, 1), max(width, 1))
 
 

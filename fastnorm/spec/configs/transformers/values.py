@@ -17,7 +17,7 @@ from fastnorm.spec.options import Alpha
 _FULL_SCALE = 255
 # Classes with a conversion of their own, to white: as later versions have it, or rounded in another way.
 _OWN_WHITE = {"Idefics2ImageProcessor": "white", "ChameleonImageProcessor": None}
-# Classes that do not convert pictures to RGB, whatever their do_convert_rgb says: it is for what comes with them.
+# Classes that do not convert images to RGB, whatever their do_convert_rgb says: it is for what comes with them.
 _NEVER_CONVERTED = ("PromptDepthAnythingImageProcessor", "SegGptImageProcessor")
 
 
