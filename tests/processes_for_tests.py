@@ -1,6 +1,5 @@
 """The one Ray of all tests, and processes that have imported before they start: an import of torch takes seconds."""
 
-import functools
 import os
 import sys
 from pathlib import Path
@@ -10,16 +9,24 @@ from torch import multiprocessing
 
 from fastnorm.integrations.ray.engine import Engine
 
-# Python imports these once, into a process of its own, and forks the others from it. DistributedDataParallel imports
-# torch._dynamo.
+# Python imports these once, into a process of its own. DistributedDataParallel imports torch._dynamo.
 multiprocessing.set_forkserver_preload(["torch._dynamo", "torchvision", "accelerate", "fastnorm"])
 
-# `torch.multiprocessing.spawn` with such processes.
-spawn = functools.partial(multiprocessing.start_processes, start_method="forkserver")
+
+def spawn(function, args, nprocs=1):
+    """`torch.multiprocessing.spawn`, with processes that are forked from that one, as their loaders' workers are."""
+    multiprocessing.start_processes(_forking, (function, *args), nprocs, start_method="forkserver")
+
+
+def _forking(rank, function, *args):
+    multiprocessing.set_start_method("fork", force=True)  # else a worker of a loader imports everything again
+    function(rank, *args)
 
 
 def start_ray():
     """Of two CPUs, where it does not run yet; it ends with the process of the tests."""
     path = os.pathsep.join([str(Path(__file__).parent), *sys.path])
-    with mock.patch.dict(os.environ, PYTHONPATH=path):  # of the workers
+    # Workers that have nothing to do stay: Ray would end those beyond the second after a second, and start others.
+    stay = {"RAY_num_workers_soft_limit": "64", "RAY_idle_worker_killing_time_threshold_ms": "3600000"}
+    with mock.patch.dict(os.environ, stay, PYTHONPATH=path):
         Engine(None, 2).start()
