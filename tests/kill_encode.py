@@ -115,11 +115,12 @@ def shards_in(output):
     return len(list((output / "shards").glob("*.parquet")))
 
 
-def kill_again_and_again(source, output, options, kills, of_job, longest, shards, seed, only_midway):
+def kill_again_and_again(source, output, options, kills, of_job, longest, shards, seed, run, only_midway):
     """Hit the job `of_job` times and its workers for the rest; where a job ends before, begin a new output.
 
-    `longest` and `shards` are the seconds and shards of a run that is not killed; `only_midway`: never while everything
-    starts, and no worker but the encoder's. Returns what was hit, and how many shards there were then.
+    `longest` and `shards` are the seconds and shards of a run that is not killed; `run` ends the work when nothing is
+    left to hit; `only_midway`: never while everything starts, and no worker but the encoder's. Returns what was hit,
+    and how many shards there were then.
     """
     workers = b"ray::MapWorker" if only_midway else b"ray::"
     chance = random.Random(seed)
@@ -152,11 +153,11 @@ def kill_again_and_again(source, output, options, kills, of_job, longest, shards
         assert code in (0, 1, -signal.SIGKILL), log
         if code == 0 and hits:
             shutil.rmtree(output)
-        job = Job(source, output, options)
-    code, log = job.wait()
+        job = Job(source, output, options) if hits else None
+    code, log = job.wait() if job else run(source, output, options)
     for _ in range(3):  # too many workers were killed for one run, or Ray gave up on a machine that is too busy for it
         if code != 0:
-            code, log = Job(source, output, options).wait()
+            code, log = run(source, output, options)
     assert code == 0, log
     return done
 
@@ -176,9 +177,8 @@ class Compared(NamedTuple):
         )
 
 
-def run_job(source, output, *options):
-    code, log = Job(source, output, options).wait()
-    assert code == 0, log
+def run_job(source, output, options):
+    return Job(source, output, options).wait()
 
 
 def compare(work, images, one_bad_in, kills, of_job, seed, options, run=run_job, only_midway=False):
@@ -186,10 +186,11 @@ def compare(work, images, one_bad_in, kills, of_job, seed, options, run=run_job,
     source = work / "images"
     bad = make_images(source, images, one_bad_in)
     start = time.monotonic()
-    run(source, work / "whole", *options)
+    code, log = run(source, work / "whole", options)
+    assert code == 0, log
     whole = time.monotonic() - start
     shards = shards_in(work / "whole")
-    done = kill_again_and_again(source, work / "killed", options, kills, of_job, whole, shards, seed, only_midway)
+    done = kill_again_and_again(source, work / "killed", options, kills, of_job, whole, shards, seed, run, only_midway)
     killed = time.monotonic() - start - whole
     rows, reasons = rows_of(work / "whole")
     found, found_reasons = rows_of(work / "killed")
