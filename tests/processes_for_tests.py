@@ -9,17 +9,16 @@ from torch import multiprocessing
 
 from fastnorm.integrations.ray.engine import Engine
 
-# Python imports these once, into a process of its own. DistributedDataParallel imports torch._dynamo.
-multiprocessing.set_forkserver_preload(["torch._dynamo", "torchvision", "accelerate", "fastnorm"])
-
 
 def spawn(function, args, nprocs=1):
-    """`torch.multiprocessing.spawn`, with processes that are forked from that one, as their loaders' workers are."""
+    """`torch.multiprocessing.spawn`, with processes that are forked from one that has imported: Python's forkserver."""
+    # Taken by the first call. DistributedDataParallel imports torch._dynamo.
+    multiprocessing.set_forkserver_preload(["torch._dynamo", "torchvision", "accelerate", "fastnorm"])
     multiprocessing.start_processes(_forking, (function, *args), nprocs, start_method="forkserver")
 
 
 def _forking(rank, function, *args):
-    multiprocessing.set_start_method("fork", force=True)  # else a worker of a loader imports everything again
+    multiprocessing.set_start_method("fork", force=True)  # else each worker of a loader imports again
     function(rank, *args)
 
 

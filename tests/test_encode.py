@@ -516,7 +516,7 @@ def test_rows_do_not_depend_on_the_source_the_order_or_the_neighbours(folder, tm
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
-    """Tiny models of random weights: a CLIP vision tower with a projection, one without, and a VAE."""
+    """Tiny models of random weights: a CLIP vision tower with a projection, one without, and a VAE under two names."""
     from diffusers import AutoencoderKL
     from transformers import CLIPVisionConfig, CLIPVisionModel, CLIPVisionModelWithProjection
 
@@ -532,6 +532,7 @@ def models(tmp_path_factory):
         block_out_channels=(8, 16), down_block_types=("DownEncoderBlock2D",) * 2,
         up_block_types=("UpDecoderBlock2D",) * 2, norm_num_groups=4, latent_channels=4,
     ).save_pretrained(path / "vae")  # fmt: skip
+    (path / "broken").symlink_to(path / "vae")
     return path
 
 
@@ -547,8 +548,7 @@ def of_models(models):
 
 @pytest.fixture(scope="module")
 def by_models(engine, models, tmp_path_factory):  # noqa: ARG001
-    """A run with them; the VAE is there under a second name, and its decoder fails under that."""
-    (models / "broken").symlink_to(models / "vae")
+    """A run with them; under its second name the VAE's decoder fails."""
     decoder = Encoder.decoder
 
     def fail(self, *given):
