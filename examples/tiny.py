@@ -72,7 +72,8 @@ def vae():
     return AutoencoderKL(
         down_block_types=["DownEncoderBlock2D"] * 4,
         up_block_types=["UpDecoderBlock2D"] * 4,
-        block_out_channels=[4, 4, 8, 8],
+        block_out_channels=[4] * 4,
+        layers_per_block=0,  # nothing between the downsamplings: at 1024 pixels it would take most of the time
         norm_num_groups=2,
         mid_block_add_attention=False,
     )
@@ -82,9 +83,9 @@ def _unet(**options):
     from diffusers import UNet2DConditionModel
 
     return UNet2DConditionModel(
-        down_block_types=["DownBlock2D", "DownBlock2D", "CrossAttnDownBlock2D"],
-        up_block_types=["CrossAttnUpBlock2D", "UpBlock2D", "UpBlock2D"],
-        block_out_channels=[8, 8, 16],
+        down_block_types=["DownBlock2D"] * 3 + ["CrossAttnDownBlock2D"],
+        up_block_types=["CrossAttnUpBlock2D"] + ["UpBlock2D"] * 3,
+        block_out_channels=[4, 4, 4, 16],
         layers_per_block=1,
         norm_num_groups=4,
         cross_attention_dim=32,

@@ -22,6 +22,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from fastnorm import cli
+
 HERE = Path(__file__).parent
 COMMAND = [sys.executable, "-m", "fastnorm", "encode"]
 BAD = ("cut off", "damaged", "empty", "another type")
@@ -89,7 +91,7 @@ class Job:
             self.log.seek(0)
             return code, self.log.read()
 
-    def workers(self):
+    def workers(self, name=b"ray::"):
         """Process ids of Ray's workers that are below this job, which show the task they run as their name."""
         parents, names = {}, {}
         for folder in Path("/proc").glob("[0-9]*"):
@@ -99,7 +101,7 @@ class Job:
             except OSError:  # it has ended meanwhile
                 continue
             parents[int(folder.name)] = int(fields[1])
-        return [pid for pid, name in names.items() if name.startswith(b"ray::") and self._is_mine(pid, parents)]
+        return [pid for pid, shown in names.items() if shown.startswith(name) and self._is_mine(pid, parents)]
 
     def _is_mine(self, pid, parents):
         while pid in parents:
@@ -113,30 +115,32 @@ def shards_in(output):
     return len(list((output / "shards").glob("*.parquet")))
 
 
-def kill_again_and_again(source, output, options, kills, of_job, longest, shards, seed):
+def kill_again_and_again(source, output, options, kills, of_job, longest, shards, seed, run, only_midway):
     """Hit the job `of_job` times and its workers for the rest; where a job ends before, begin a new output.
 
-    `longest` and `shards` are the seconds and shards of a run that is not killed. Returns what was hit, and how many
-    shards there were then.
+    `longest` and `shards` are the seconds and shards of a run that is not killed; `run` ends the work when nothing is
+    left to hit; `only_midway`: never while everything starts, and no worker but the encoder's. Returns what was hit,
+    and how many shards there were then.
     """
+    workers = b"ray::MapWorker" if only_midway else b"ray::"
     chance = random.Random(seed)
     hits = ["job"] * of_job + ["worker"] * (kills - of_job)
     chance.shuffle(hits)
     job = Job(source, output, options)
     done = []
     while hits:
-        if chance.random() < 0.6:  # in the middle of the work, not while everything starts
+        if only_midway or chance.random() < 0.6:  # in the middle of the work, not while everything starts
             wanted = shards_in(output) + chance.randint(1, max(1, shards // kills))
             while job.runs() and shards_in(output) < wanted:
                 time.sleep(0.02)
             end = time.monotonic() + chance.uniform(0, 1)
         else:
             end = time.monotonic() + chance.uniform(0, longest / 2)
-        while job.runs() and (time.monotonic() < end or (hits[-1] == "worker" and not job.workers())):
+        while job.runs() and (time.monotonic() < end or (hits[-1] == "worker" and not job.workers(workers))):
             time.sleep(0.05)
         if job.runs():
             target = hits.pop()
-            pid = job.process.pid if target == "job" else chance.choice(job.workers() or [job.process.pid])
+            pid = job.process.pid if target == "job" else chance.choice(job.workers(workers) or [job.process.pid])
             try:
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:  # it has ended meanwhile
@@ -149,11 +153,11 @@ def kill_again_and_again(source, output, options, kills, of_job, longest, shards
         assert code in (0, 1, -signal.SIGKILL), log
         if code == 0 and hits:
             shutil.rmtree(output)
-        job = Job(source, output, options)
-    code, log = job.wait()
+        job = Job(source, output, options) if hits else None
+    code, log = job.wait() if job else run(source, output, options)
     for _ in range(3):  # too many workers were killed for one run, or Ray gave up on a machine that is too busy for it
         if code != 0:
-            code, log = Job(source, output, options).wait()
+            code, log = run(source, output, options)
     assert code == 0, log
     return done
 
@@ -173,16 +177,20 @@ class Compared(NamedTuple):
         )
 
 
-def compare(work, images, one_bad_in, kills, of_job, seed, options):
+def run_job(source, output, options):
+    return Job(source, output, options).wait()
+
+
+def compare(work, images, one_bad_in, kills, of_job, seed, options, run=run_job, only_midway=False):
     """Run the command once in peace and once under kills; an AssertionError where the rows or reasons differ."""
     source = work / "images"
     bad = make_images(source, images, one_bad_in)
     start = time.monotonic()
-    code, log = Job(source, work / "whole", options).wait()
+    code, log = run(source, work / "whole", options)
     assert code == 0, log
     whole = time.monotonic() - start
     shards = shards_in(work / "whole")
-    done = kill_again_and_again(source, work / "killed", options, kills, of_job, whole, shards, seed)
+    done = kill_again_and_again(source, work / "killed", options, kills, of_job, whole, shards, seed, run, only_midway)
     killed = time.monotonic() - start - whole
     rows, reasons = rows_of(work / "whole")
     found, found_reasons = rows_of(work / "killed")
@@ -193,8 +201,7 @@ def compare(work, images, one_bad_in, kills, of_job, seed, options):
     assert found_reasons == reasons
     # Files with the same bytes, such as empty ones, are one item.
     assert len({reason[1] for reason in reasons}) == len(reasons)
-    checked = subprocess.run([*COMMAND, str(work / "killed"), "--verify"], capture_output=True, text=True, check=False)
-    assert checked.returncode == 0, checked.stdout + checked.stderr
+    assert cli.main(["encode", str(work / "killed"), "--verify"]) == 0
     return Compared(done, len(rows), len(reasons), whole, killed)
 
 

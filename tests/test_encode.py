@@ -10,6 +10,7 @@ import shutil
 import sys
 import tarfile
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ import encoders_for_tests
 import fastnorm
 import kill_encode
 from fastnorm.cli import _parser, main
-from fastnorm.integrations.ray import EncodeError, encode, items, status, verify
+from fastnorm.integrations.ray import EncodeError, Summary, encode, items, status, verify
 from fastnorm.integrations.ray import job as encode_job
 from fastnorm.integrations.ray.batches import EncodeBatch, Recipe
 from fastnorm.integrations.ray.encoders import Encoder
@@ -32,7 +33,7 @@ from fastnorm.integrations.ray.sources import open_source, read, scan
 
 TARGET = fastnorm.Target(fastnorm.CLIP, size=24, resample="bicubic", crop=fastnorm.Crop())
 VAE = fastnorm.Target(fastnorm.VAE, size=32, resample="bilinear", crop=fastnorm.Crop())
-MEANS = {"means": (TARGET, "encoders_for_tests:means")}
+TARGETS = {"means": (TARGET, "encoders_for_tests:means"), "two": (VAE, "encoders_for_tests:two")}
 COUNT = 11
 
 
@@ -47,10 +48,8 @@ def opened(data):
     return Image.open(io.BytesIO(data)).convert("RGB")
 
 
-@pytest.fixture
-def folder(tmp_path):
+def make_folder(path):
     """Eleven images, one of which is there twice, and one that is cut off."""
-    path = tmp_path / "images"
     (path / "below").mkdir(parents=True)
     for index in range(COUNT):
         (path / "below" / f"{index}.jpg").write_bytes(jpeg(index))
@@ -59,21 +58,40 @@ def folder(tmp_path):
     return path
 
 
+@pytest.fixture
+def folder(tmp_path):
+    return make_folder(tmp_path / "images")
+
+
 @pytest.fixture(scope="module")
 def engine():
     """One Ray for the tests of this module: each start takes seconds."""
-    import ray
+    import processes_for_tests
 
-    patch = pytest.MonkeyPatch()
-    patch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), *sys.path]))  # of the workers
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
-    ray.data.DataContext.get_current().enable_progress_bars = False
-    yield
-    ray.shutdown()
-    patch.undo()
+    processes_for_tests.start_ray()
 
 
-def encoded(source, output, targets=MEANS, **options):
+class Run(NamedTuple):
+    folder: Path
+    output: Path
+    summary: Summary
+
+
+@pytest.fixture(scope="module")
+def whole(engine, tmp_path_factory):  # noqa: ARG001
+    """A run over such a folder. Every run starts a process that imports torch: what several tests need is made once."""
+    path = tmp_path_factory.mktemp("whole")
+    folder = make_folder(path / "images")
+    return Run(folder, path / "output", encoded(folder, path / "output"))
+
+
+@pytest.fixture
+def done(whole, tmp_path):
+    """A copy of that run's output, to go on from."""
+    return shutil.copytree(whole.output, tmp_path / "output")
+
+
+def encoded(source, output, targets=TARGETS, **options):
     return encode(source, output, targets, device="cpu", **{"batch_size": 4, "shard_rows": 4, **options})
 
 
@@ -460,12 +478,11 @@ def with_ray(test):
 
 
 @with_ray
-def test_rows_hold_what_the_encoder_makes_of_the_published_pixels(folder, tmp_path):
-    targets = {"means": (TARGET, "encoders_for_tests:means"), "two": (VAE, "encoders_for_tests:two")}
-    summary = encoded(folder, tmp_path / "output", targets)
+def test_rows_hold_what_the_encoder_makes_of_the_published_pixels(whole):
+    folder, output, summary = whole
     assert (summary.items, summary.unique, summary.encoded, summary.bad) == (COUNT + 2, COUNT + 1, COUNT, 1)
     assert summary.dependent == ()
-    rows = {row["key"]: row for row in rows_of(tmp_path / "output").values()}
+    rows = {row["key"]: row for row in rows_of(output).values()}
     assert rows.keys() == {"again.jpg", *(f"below/{index}.jpg" for index in range(COUNT) if index != 3)}
     for row in rows.values():
         image = opened((folder / row["key"]).read_bytes())
@@ -476,28 +493,30 @@ def test_rows_hold_what_the_encoder_makes_of_the_published_pixels(folder, tmp_pa
         assert (row["height"], row["width"]) == (image.height, image.width)
         offsets = fastnorm.fused_preprocess([image], [TARGET], return_offsets=True)[1]
         assert [row["means_top"], row["means_left"]] == offsets[0][0].tolist()
-    (bad,) = (json.loads(line) for line in (tmp_path / "output" / "quarantine.jsonl").read_text().splitlines())
+    (bad,) = (json.loads(line) for line in (output / "quarantine.jsonl").read_text().splitlines())
     assert bad["key"] == "cut.jpg"
     assert "expected a complete image" in bad["error"]
-    assert "cut.jpg" in (tmp_path / "output" / "report.md").read_text()
-    page = (tmp_path / "output" / "report.html").read_text()
+    assert "cut.jpg" in (output / "report.md").read_text()
+    page = (output / "report.html").read_text()
     assert "cut.jpg" in page
     assert "Samples" not in page  # of VAEs alone
 
 
 @with_ray
-@pytest.mark.parametrize("kind", SOURCES)
-def test_rows_are_the_same_from_every_kind_of_source(folder, tmp_path, kind):
-    encoded(folder, tmp_path / "expected")
-    (tmp_path / "source").mkdir()
-    SOURCES[kind](folder, tmp_path / "source")
-    encoded(tmp_path / "source", tmp_path / "output")
-    assert by_hash(tmp_path / "output") == by_hash(tmp_path / "expected")
+@pytest.mark.parametrize("kind", ["tar", "datasets"])  # one whose files have no column, and one of tables
+def test_rows_do_not_depend_on_the_source_the_order_or_the_neighbours(folder, tmp_path, whole, kind):
+    for name in ("shuffled", "source"):
+        (tmp_path / name).mkdir()
+    for index, file in enumerate(np.random.default_rng(1).permutation(sorted(folder.rglob("*.jpg")))):
+        shutil.copy(file, tmp_path / "shuffled" / f"{index:02}.jpg")
+    SOURCES[kind](tmp_path / "shuffled", tmp_path / "source")
+    encoded(tmp_path / "source", tmp_path / "output", shard_rows=3, workers=1)
+    assert by_hash(tmp_path / "output") == by_hash(whole.output)
 
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
-    """Tiny models of random weights: a CLIP vision tower with a projection, one without, and a VAE."""
+    """Tiny models of random weights: a CLIP vision tower with a projection, one without, and a VAE under two names."""
     from diffusers import AutoencoderKL
     from transformers import CLIPVisionConfig, CLIPVisionModel, CLIPVisionModelWithProjection
 
@@ -513,6 +532,7 @@ def models(tmp_path_factory):
         block_out_channels=(8, 16), down_block_types=("DownEncoderBlock2D",) * 2,
         up_block_types=("UpDecoderBlock2D",) * 2, norm_num_groups=4, latent_channels=4,
     ).save_pretrained(path / "vae")  # fmt: skip
+    (path / "broken").symlink_to(path / "vae")
     return path
 
 
@@ -522,21 +542,39 @@ def of_models(models):
         "pooled": (TARGET, models / "vision"),
         "tokens": (TARGET, f"{models / 'vision'}#last_hidden_state"),
         "vae": (VAE, models / "vae"),
+        "broken": (VAE, models / "broken"),
     }
 
 
+@pytest.fixture(scope="module")
+def by_models(engine, models, tmp_path_factory):  # noqa: ARG001
+    """A run with them; under its second name the VAE's decoder fails."""
+    decoder = Encoder.decoder
+
+    def fail(self, *given):
+        if self.source.endswith("broken"):
+            raise RuntimeError("not enough memory")
+        return decoder(self, *given)
+
+    path = tmp_path_factory.mktemp("by_models")
+    folder = make_folder(path / "images")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Encoder, "decoder", fail)
+        return Run(folder, path / "output", encoded(folder, path / "output", of_models(models), shard_rows=16))
+
+
 @with_ray
-def test_models_rows_are_those_of_the_models_themselves(folder, tmp_path, models):
+def test_models_rows_are_those_of_the_models_themselves(by_models, models):
     from diffusers import AutoencoderKL
     from transformers import CLIPVisionModel, CLIPVisionModelWithProjection
 
-    encoded(folder, tmp_path / "output", of_models(models))
+    folder, output, _ = by_models
     clip = CLIPVisionModelWithProjection.from_pretrained(models / "clip").eval()
     vision = CLIPVisionModel.from_pretrained(models / "vision").eval()
     vae = AutoencoderKL.from_pretrained(models / "vae").eval()
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    for row in rows_of(tmp_path / "output").values():
+    for row in rows_of(output).values():
         image = opened((folder / row["key"]).read_bytes())
         small, large = fastnorm.fused_preprocess([image], [TARGET, VAE])
         small, large = (torch.cat([one, torch.zeros(3, *one.shape[1:])]) for one in (small, large))  # the batch's size
@@ -550,19 +588,17 @@ def test_models_rows_are_those_of_the_models_themselves(folder, tmp_path, models
     torch.set_num_threads(threads)
     import pyarrow.parquet as pq
 
-    schema = pq.read_schema(next((tmp_path / "output" / "shards").iterdir()))
+    schema = pq.read_schema(next((output / "shards").iterdir()))
     assert json.loads(schema.field("vae_mean").metadata[b"shape"]) == [4, 16, 16]
 
 
 @with_ray
-def test_the_report_shows_images_beside_their_decoded_latents(folder, tmp_path, models):
+def test_the_report_shows_images_beside_their_decoded_latents(by_models, models):
     from diffusers import AutoencoderKL
 
-    output = tmp_path / "output"
-    targets = {"vae": (VAE, models / "vae"), "clip": (TARGET, models / "clip")}
-    encoded(folder, output, targets, shard_rows=16)
+    folder, output, _ = by_models
     rows = {row["key"]: row for row in rows_of(output).values()}
-    samples = json.loads((output / "samples.json").read_text())
+    samples = [one for one in json.loads((output / "samples.json").read_text()) if one["target"] != "broken"]
     assert [one["target"] for one in samples] == ["vae"] * 4
     vae = AutoencoderKL.from_pretrained(models / "vae").eval()
     for one in samples:
@@ -586,40 +622,31 @@ def test_the_report_shows_images_beside_their_decoded_latents(folder, tmp_path, 
             assert one["decoded"] in page
 
     check()
-    assert encoded(folder, output, targets).encoded == 0
+    assert encoded(folder, output, of_models(models)).encoded == 0
     check()  # a run that has nothing to do does not lose them
 
 
 @with_ray
-def test_a_decoder_that_fails_costs_the_pictures_alone(folder, tmp_path, models, monkeypatch):
-    def fail(*_):
-        raise RuntimeError("not enough memory")
-
-    monkeypatch.setattr(Encoder, "decoder", fail)
-    assert encoded(folder, tmp_path / "output", {"vae": (VAE, models / "vae")}, shard_rows=16).encoded == COUNT
+def test_a_decoder_that_fails_costs_its_pictures_alone(by_models):
+    assert by_models.summary.encoded == COUNT
     for report in ("report.md", "report.html"):
-        text = (tmp_path / "output" / report).read_text()
+        text = (by_models.output / report).read_text()
         assert text.lower().count("not decoded: runtimeerror: not enough memory") == 4
-
-
-@with_ray
-def test_rows_do_not_depend_on_neighbours_order_or_workers(folder, tmp_path, models):
-    encoded(folder, tmp_path / "one", of_models(models))
-    files = sorted(folder.rglob("*.jpg"))
-    (tmp_path / "shuffled").mkdir()
-    for index, file in enumerate(np.random.default_rng(1).permutation(files)):
-        shutil.copy(file, tmp_path / "shuffled" / f"{index:02}.jpg")
-    encoded(tmp_path / "shuffled", tmp_path / "two", of_models(models), shard_rows=3, workers=1)
-    assert by_hash(tmp_path / "one") == by_hash(tmp_path / "two")
 
 
 @with_ray
 def test_tasks_that_decode_give_the_same_rows(odd_ones, tmp_path, monkeypatch):
     """As for a GPU: images of more than 1,400 pixels travel as files, smaller ones as pixels."""
-    encoded(odd_ones, tmp_path / "one")
+    same, _ = encode_job.recipe_of(TARGETS, torch.float32, "cpu", 4, "error", "ignore")
+    expected = {row["id"]: row | {"fingerprint": same.fingerprint} for row in reversed(table_of(odd_ones, same))}
+    bad = sorted((row["key"], row["sha256"], row["error"]) for row in expected.values() if row["error"])
     monkeypatch.setattr(Recipe, "decoded_pixels", 1400)
-    encoded(odd_ones, tmp_path / "two")
-    assert kill_encode.rows_of(tmp_path / "one") == kill_encode.rows_of(tmp_path / "two")
+    encoded(odd_ones, tmp_path / "output")
+    rows, found_bad = kill_encode.rows_of(tmp_path / "output")
+    assert {one: row | {"error": ""} for one, row in rows.items()} == {
+        one: row for one, row in expected.items() if not row["error"]
+    }
+    assert found_bad == bad
 
 
 @with_ray
@@ -639,19 +666,26 @@ def test_the_benchmark_writes_rows(tmp_path, monkeypatch):
     assert rows["note"].str.fullmatch(r"40 images of [\d,]+ bytes; [\d,]+ bytes a row").all()
 
 
-@with_ray
-def test_an_encoder_that_mixes_its_batch_is_named(folder, tmp_path):
-    summary = encoded(folder, tmp_path / "output", {"mixed": (TARGET, "encoders_for_tests:of_batch")})
-    assert summary.dependent == ("mixed",)
-    assert "mixed" in (tmp_path / "output" / "report.md").read_text()
-
-
-@with_ray
-def test_values_that_are_not_finite_are_no_rows(folder, tmp_path):
+@pytest.fixture(scope="module")
+def by_odd_encoders(engine, tmp_path_factory):  # noqa: ARG001
+    """A run over such a folder and a white image; one encoder depends on the batch, one makes NaN of what is white."""
+    path = tmp_path_factory.mktemp("by_odd_encoders")
+    folder = make_folder(path / "images")
     Image.new("RGB", (30, 30), "white").save(folder / "white.png")
-    summary = encoded(folder, tmp_path / "output", {"one": (TARGET, "encoders_for_tests:not_finite")})
-    assert (summary.encoded, summary.bad) == (COUNT, 2)
-    assert "NaN or infinity" in (tmp_path / "output" / "quarantine.jsonl").read_text()
+    targets = {name: (TARGET, f"encoders_for_tests:{name}") for name in ("of_batch", "not_finite")}
+    return Run(folder, path / "output", encoded(folder, path / "output", targets))
+
+
+@with_ray
+def test_an_encoder_that_mixes_its_batch_is_named(by_odd_encoders):
+    assert by_odd_encoders.summary.dependent == ("of_batch",)
+    assert "place in its batch: of_batch." in (by_odd_encoders.output / "report.md").read_text()
+
+
+@with_ray
+def test_values_that_are_not_finite_are_no_rows(by_odd_encoders):
+    assert (by_odd_encoders.summary.encoded, by_odd_encoders.summary.bad) == (COUNT, 2)
+    assert "not_finite: got NaN or infinity" in (by_odd_encoders.output / "quarantine.jsonl").read_text()
 
 
 # ---- the start of Ray
@@ -704,31 +738,29 @@ def test_a_start_that_fails_each_time_is_an_error(monkeypatch, address, times):
 
 
 @with_ray
-def test_a_second_run_encodes_what_is_missing_and_nothing_else(folder, tmp_path, monkeypatch):
-    encoded(folder, tmp_path / "output")
-    before = rows_of(tmp_path / "output")
+def test_a_second_run_encodes_what_is_missing_and_nothing_else(folder, done, monkeypatch):
+    before = rows_of(done)
     (folder / "new.jpg").write_bytes(jpeg(50))
     (folder / "renamed.jpg").write_bytes((folder / "below" / "0.jpg").read_bytes())
     (folder / "below" / "0.jpg").unlink()
-    assert status(tmp_path / "output")[0].missing == 0  # of the images that it knows
-    summary = encoded(folder, tmp_path / "output")
+    assert status(done)[0].missing == 0  # of the images that it knows
+    summary = encoded(folder, done)
     assert (summary.encoded, summary.before, summary.bad) == (1, COUNT + 1, 1)
-    after = rows_of(tmp_path / "output")
+    after = rows_of(done)
     assert {key: after[key] for key in before} == before
     assert len(after) == len(before) + 1
     monkeypatch.setattr("fastnorm.integrations.ray.engine.Engine.start", None)  # cannot be called
-    assert encoded(folder, tmp_path / "output").encoded == 0
+    assert encoded(folder, done).encoded == 0
 
 
 @with_ray
-def test_other_settings_are_refused_or_kept_apart(folder, tmp_path):
-    encoded(folder, tmp_path / "output")
+def test_other_settings_are_refused_or_kept_apart(whole, done):
     with pytest.raises(ValueError, match="encoded with other settings"):
-        encoded(folder, tmp_path / "output", batch_size=5)
-    summary = encoded(folder, tmp_path / "output", batch_size=5, add=True)
+        encoded(whole.folder, done, batch_size=5)
+    summary = encoded(whole.folder, done, batch_size=5, add=True)
     assert (summary.encoded, summary.before) == (COUNT, 0)
-    assert [one.rows for one in status(tmp_path / "output")] == [COUNT, COUNT]
-    assert verify(tmp_path / "output") == []
+    assert [one.rows for one in status(done)] == [COUNT, COUNT]
+    assert verify(done) == []
 
 
 @with_ray
@@ -755,55 +787,55 @@ def test_shards_are_written_while_there_is_something_to_read(folder, tmp_path, m
 
 
 @with_ray
-def test_verifying_finds_what_has_changed_and_a_run_mends_it(folder, tmp_path):
-    encoded(folder, tmp_path / "output")
-    expected = rows_of(tmp_path / "output")
-    shards = sorted((tmp_path / "output" / "shards").iterdir())
+def test_verifying_finds_what_has_changed_and_a_run_mends_it(whole, done):
+    shards = sorted((done / "shards").iterdir())
     kept = shards[0].read_bytes()
     shards[0].write_bytes(kept[:100] + bytes([kept[100] ^ 1]) + kept[101:])
     shards[1].unlink()
     shutil.copy(shards[2], shards[2].with_name("copy.parquet"))
-    problems = verify(tmp_path / "output")
+    problems = verify(done)
     assert [problem.partition(":")[0] for problem in sorted(problems)] == sorted(
         [shards[0].name, shards[1].name, "copy.parquet"]
     )
     shards[0].unlink()
     shards[2].with_name("copy.parquet").unlink()
-    assert status(tmp_path / "output")[0].missing > 0
-    encoded(folder, tmp_path / "output")
-    assert verify(tmp_path / "output") == []
-    assert rows_of(tmp_path / "output") == expected
+    assert status(done)[0].missing > 0
+    encoded(whole.folder, done)
+    assert verify(done) == []
+    assert rows_of(done) == rows_of(whole.output)
 
 
 @with_ray
-def test_what_a_killed_run_leaves_is_taken_up(folder, tmp_path):
+def test_what_a_killed_run_leaves_is_taken_up(whole, done):
     """A shard without its line in the manifest, half a line, files that are not finished."""
-    output = tmp_path / "output"
-    encoded(folder, output)
-    manifest = (output / "manifest.jsonl").read_text().splitlines(keepends=True)
-    (output / "manifest.jsonl").write_text("".join(manifest[:-1]) + manifest[-1][:30])
-    (output / "unfinished" / "old").mkdir(parents=True)
-    (output / "unfinished" / "old" / "a.parquet").write_bytes(b"half")
-    assert len(verify(output)) == 1
-    assert encoded(folder, output).encoded == 0
-    assert verify(output) == []
-    assert sorted((output / "manifest.jsonl").read_text().splitlines()) == sorted("".join(manifest).splitlines())
-    assert not (output / "unfinished").exists()
+    manifest = (done / "manifest.jsonl").read_text().splitlines(keepends=True)
+    (done / "manifest.jsonl").write_text("".join(manifest[:-1]) + manifest[-1][:30])
+    (done / "unfinished" / "old").mkdir(parents=True)
+    (done / "unfinished" / "old" / "a.parquet").write_bytes(b"half")
+    assert len(verify(done)) == 1
+    assert encoded(whole.folder, done).encoded == 0
+    assert verify(done) == []
+    assert sorted((done / "manifest.jsonl").read_text().splitlines()) == sorted("".join(manifest).splitlines())
+    assert not (done / "unfinished").exists()
 
 
-@pytest.mark.loops
+@with_ray
 def test_rows_of_a_run_that_is_killed_are_those_of_one_that_is_not(tmp_path, pytestconfig):
-    """Three times here, the job once and workers twice; ten times with --many-kills. Each restart takes long."""
+    """The encoder's worker and then the job, in the middle; with --many-kills ten times. Each restart takes long."""
     full = pytestconfig.option.many_kills
+    options = ["--device", "cpu", "--target"]
     if full:
-        images, one_bad_in, kills, of_job = full, 100, 10, 3
-        options = ["--target", "means=clip-224:encoders_for_tests:means", "--shard-rows", "256"]
+        options += ["means=clip-224:encoders_for_tests:means", "--shard-rows", "256"]
+        found = kill_encode.compare(tmp_path, full, 100, 10, 3, 7, options)
     else:
-        images, one_bad_in, kills, of_job = 240, 40, 3, 1
-        options = ["--target", "means=clip-224:encoders_for_tests:slow_means", "--batch-size", "4"]
-        options += ["--shard-rows", "12"]
-    found = kill_encode.compare(tmp_path, images, one_bad_in, kills, of_job, 7, options)
+        options += ["means=clip-224:encoders_for_tests:slow_means", "--batch-size", "4", "--shard-rows", "12"]
+        found = kill_encode.compare(tmp_path, 240, 40, 2, 1, 12, options, run=encoded_here, only_midway=True)
     print(found)
-    assert len(found.done) == kills
+    assert len(found.done) == (10 if full else 2)
     assert found.rows > 200
     assert any(shards for _, shards in found.done)  # some of them hit a run that had written something
+
+
+def encoded_here(source, output, options):
+    """By the command in this process, with the Ray that runs already: its status, and no log."""
+    return main(["encode", str(source), str(output), *options]), ""

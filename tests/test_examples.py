@@ -13,8 +13,10 @@ import sys
 
 import pytest
 import torch
+from torch import multiprocessing
 
 import fastnorm
+import processes_for_tests
 from examples import tiny
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -56,9 +58,17 @@ def run(name, script, folder):
     return importlib.import_module(f"examples.{name}.{script}").main(folder, STEPS)
 
 
+@pytest.fixture
+def quick_processes(name, monkeypatch):
+    """For examples that start processes: most of their time would go into imports."""
+    if name == "ray_data":
+        processes_for_tests.start_ray()
+    monkeypatch.setattr(multiprocessing, "spawn", processes_for_tests.spawn)
+
+
+@pytest.mark.usefixtures("quick_processes")
 @pytest.mark.parametrize("name", [pytest.param(name, marks=loops) for name in NAMES])
-def test_ten_steps_are_the_same_before_and_after(name, folder, monkeypatch):
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))  # for Ray's workers
+def test_ten_steps_are_the_same_before_and_after(name, folder):
     losses, fed = run(name, "before", folder)
     our_losses, our_fed = run(name, "after", folder)
 
@@ -106,12 +116,15 @@ def test_lightning_preprocesses_in_the_hook_for_a_gpu_and_in_the_workers_without
 
 
 @pytest.mark.loops
-def test_an_example_runs_from_the_command_line(folder):
-    for given in ((), (folder,)):
-        command = [sys.executable, "-m", "examples.random_resized_crop.after", *map(str, given)]
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-        done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT, env=environment)
-        assert [line.partition(":")[0] for line in done.stdout.splitlines()] == [f"step {one}" for one in range(STEPS)]
+def test_an_example_runs_from_the_command_line(folder, monkeypatch, capsys):
+    module = "examples.random_resized_crop.after"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-m", module, str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT, env=environment)
+    monkeypatch.setattr(sys, "argv", [module])  # without a folder, and here: another process would import for seconds
+    tiny.run(importlib.import_module(module).main)
+    for printed in (done.stdout, capsys.readouterr().out):
+        assert [line.partition(":")[0] for line in printed.splitlines()] == [f"step {one}" for one in range(STEPS)]
 
 
 def test_every_example_says_how_to_run_it():

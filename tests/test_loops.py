@@ -6,16 +6,15 @@ Run with `--loops`, where the extra `loops` is installed.
 import io
 import json
 import os
-import subprocess
-import sys
+import socket
 
-import numpy as np
 import pytest
 import torch
 from PIL import Image
 from torch.utils.data import DataLoader
 
 import fastnorm
+import processes_for_tests
 from fastnorm import Crop, PackedImages, Prefetcher, Preprocess, Target, collate_images
 from helpers import random_pixels
 
@@ -67,19 +66,20 @@ def test_datasets_with_transform(table, preprocess, decode):
             assert torch.equal(batch["pixel_values"], expected(batch["id"].tolist()))
 
 
-def test_datasets_fingerprint_is_the_same_in_every_process(preprocess):
+def write_fingerprint(_, path):
     from datasets.fingerprint import Hasher
 
-    script = (
-        "import fastnorm; from datasets.fingerprint import Hasher; "
-        "target = fastnorm.Target(fastnorm.CLIP, size=24, resample='bicubic', crop=fastnorm.Crop()); "
-        "print(Hasher.hash(fastnorm.Preprocess('image', pixel_values=target)))"
-    )
-    there = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.strip()
+    path.write_text(Hasher.hash(Preprocess("image", pixel_values=TARGET)))
+
+
+def test_datasets_fingerprint_is_the_same_in_every_process(preprocess, tmp_path):
+    from datasets.fingerprint import Hasher
+
+    processes_for_tests.spawn(write_fingerprint, (tmp_path / "there",))
 
     preprocess({"image": picture(0)})
-    assert Hasher.hash(preprocess) == there
-    assert Hasher.hash(Preprocess("image", pixel_values=TARGET, flip=True)) != there
+    assert Hasher.hash(preprocess) == (tmp_path / "there").read_text()
+    assert Hasher.hash(Preprocess("image", pixel_values=TARGET, flip=True)) != Hasher.hash(preprocess)
 
 
 def test_webdataset(tmp_path):
@@ -102,8 +102,8 @@ def samples():
     return [{"image": picture(index), "id": index} for index in range(COUNT)]
 
 
-def packed_loader(kind=DataLoader, **options):
-    return kind(samples(), batch_size=2, collate_fn=collate_images("image"), **options)
+def packed_loader(kind=DataLoader, data=None, **options):
+    return kind(data or samples(), batch_size=2, collate_fn=collate_images("image"), **options)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -140,58 +140,39 @@ def test_accelerate(preprocess):
         skip_first_batches(Prefetcher(prepared, preprocess, "cpu"), 1)
 
 
-SHARDED = """
-import torch
-from accelerate import Accelerator
-import fastnorm
-accelerator = Accelerator(cpu=True)
-samples = [{"image": torch.full((8, 9, 3), index, dtype=torch.uint8), "id": index} for index in range(8)]
-loader = torch.utils.data.DataLoader(samples, batch_size=2, collate_fn=fastnorm.collate_images("image"))
-preprocess = fastnorm.Preprocess("image", pixel_values=fastnorm.Target(fastnorm.CLIP))
-try:
-    list(fastnorm.Prefetcher(loader, preprocess, "cpu"))
-    raise SystemExit("a loader that is not prepared was taken")
-except RuntimeError as error:
-    assert "2 processes" in str(error), error
-    found = [batch["id"] for batch in fastnorm.Prefetcher(accelerator.prepare(loader), preprocess, "cpu")]
-    print("process", accelerator.process_index, torch.cat(found).tolist(), flush=True)
-"""
-
-
-STREAMED = """
-import torch
-from accelerate import Accelerator
-from accelerate.utils import DataLoaderConfiguration
-import fastnorm
 class Stream(torch.utils.data.IterableDataset):
     def __iter__(self):
-        return iter([{"image": torch.full((8, 9, 3), index, dtype=torch.uint8), "id": index} for index in range(8)])
-accelerator = Accelerator(cpu=True, dataloader_config=DataLoaderConfiguration(dispatch_batches=False))
-loader = torch.utils.data.DataLoader(Stream(), batch_size=2, collate_fn=fastnorm.collate_images("image"))
-target = fastnorm.Target(fastnorm.CLIP)
-batches = fastnorm.Prefetcher(accelerator.prepare(loader), fastnorm.Preprocess("image", pixel_values=target), "cpu")
-found = []
-for batch in batches:
-    images = [torch.full((8, 9, 3), index, dtype=torch.uint8) for index in batch["id"].tolist()]
-    assert torch.equal(batch["pixel_values"], fastnorm.fused_preprocess(images, [target])[0])
-    found += batch["id"].tolist()
-print("process", accelerator.process_index, found, flush=True)
-"""
+        return iter(samples()[:8])
 
 
-@pytest.mark.parametrize("script", [SHARDED, STREAMED], ids=["of a dataset", "of a stream"])
-def test_each_process_of_accelerate_gets_its_share(tmp_path, script):
-    (tmp_path / "script.py").write_text(script)
-    command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "script.py"]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [sys.executable, *command], cwd=tmp_path, capture_output=True, text=True, check=False, env=environment
-    )
-    assert done.returncode == 0, done.stderr
-    assert sorted(line for line in done.stdout.splitlines() if line.startswith("process")) == [
-        "process 0 [0, 1, 4, 5]",
-        "process 1 [2, 3, 6, 7]",
-    ]
+def share(rank, folder, port):
+    """In one of two processes: write which samples it gets of a dataset, and of a stream."""
+    from accelerate import Accelerator
+    from accelerate.utils import DataLoaderConfiguration
+
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2"}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    preprocess = Preprocess("image", pixel_values=TARGET)
+    datasets = Accelerator(cpu=True)
+    with pytest.raises(RuntimeError, match="2 processes"):
+        list(Prefetcher(packed_loader(), preprocess, "cpu"))
+    streams = Accelerator(cpu=True, dataloader_config=DataLoaderConfiguration(dispatch_batches=False))
+    found = []
+    for accelerator, loader in ((datasets, packed_loader(data=samples()[:8])), (streams, packed_loader(data=Stream()))):
+        batches = list(Prefetcher(accelerator.prepare(loader), preprocess, "cpu"))
+        found.append([batch["id"].tolist() for batch in batches])
+        for batch in batches:
+            assert torch.equal(batch["pixel_values"], expected(batch["id"].tolist()))
+    (folder / str(rank)).write_text(json.dumps(found))
+
+
+def test_each_process_of_accelerate_gets_its_share(tmp_path):
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port = one.getsockname()[1]
+    processes_for_tests.spawn(share, (tmp_path, port), nprocs=2)
+    of_dataset, of_stream = zip(*(json.loads((tmp_path / str(rank)).read_text()) for rank in range(2)), strict=True)
+    assert of_dataset == of_stream == ([[0, 1], [4, 5]], [[2, 3], [6, 7]])
 
 
 @pytest.mark.filterwarnings("error:Trying to infer the `batch_size`")
@@ -240,26 +221,11 @@ def test_lightning_finds_the_size_of_packed_images():
     assert extract_batch_size({"image": packed, "ids": torch.zeros(5, 7)}) == 5
 
 
-RAY = """
-import json, sys
-import ray
-import fastnorm
-ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
-rows = [{"image": bytes.fromhex(one), "id": index} for index, one in enumerate(json.load(sys.stdin))]
-target = fastnorm.Target(fastnorm.CLIP, size=24, resample="bicubic", crop=fastnorm.Crop())
-preprocess = fastnorm.Preprocess("image", pixel_values=target)
-found = ray.data.from_items(rows).map_batches(preprocess, batch_size=3).take_all()
-print(json.dumps([[row["id"], row["pixel_values"].tobytes().hex()] for row in found]))
-"""
+def test_ray_data(preprocess):
+    processes_for_tests.start_ray()
+    import ray
 
-
-def test_ray_data():
-    told = json.dumps([png(index).hex() for index in range(4)])
-    environment = {**os.environ, "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", "PYTHONPATH": os.pathsep.join(sys.path)}
-    done = subprocess.run(
-        [sys.executable, "-c", RAY], input=told, capture_output=True, text=True, check=False, env=environment
-    )
-    assert done.returncode == 0, done.stderr
-    found = dict(json.loads(done.stdout.splitlines()[-1]))
-    ours = np.stack([np.frombuffer(bytes.fromhex(found[index]), np.float32).reshape(3, 24, 24) for index in range(4)])
-    assert torch.equal(torch.from_numpy(ours), expected(range(4)))
+    rows = [{"image": png(index), "id": index} for index in range(4)]
+    rows = ray.data.from_items(rows).map_batches(preprocess, batch_size=3).take_all()
+    found = {row["id"]: torch.from_numpy(row["pixel_values"].copy()) for row in rows}
+    assert torch.equal(torch.stack([found[index] for index in range(4)]), expected(range(4)))
