@@ -92,7 +92,10 @@ class Job:
             return code, self.log.read()
 
     def workers(self, name=b"ray::"):
-        """Process ids of Ray's workers that are below this job, which show the task they run as their name."""
+        """Process ids of Ray's workers that are below this job, which show the task they run as their name.
+
+        Not Ray's own agents: without them a node ends, and the next one waits for minutes before it starts.
+        """
         parents, names = {}, {}
         for folder in Path("/proc").glob("[0-9]*"):
             try:
@@ -101,7 +104,8 @@ class Job:
             except OSError:  # it has ended meanwhile
                 continue
             parents[int(folder.name)] = int(fields[1])
-        return [pid for pid, shown in names.items() if shown.startswith(name) and self._is_mine(pid, parents)]
+        shown = {pid: text for pid, text in names.items() if text.startswith(name) and b"Agent" not in text}
+        return [pid for pid in shown if self._is_mine(pid, parents)]
 
     def _is_mine(self, pid, parents):
         while pid in parents:
