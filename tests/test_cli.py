@@ -46,6 +46,14 @@ def sheet(tmp_path):
     return tmp_path / "sheet.png"
 
 
+@pytest.fixture(autouse=True)
+def quick_sheets(monkeypatch):
+    """Compressing a sheet as far as it goes takes most of a demo's time."""
+    save = Image.Image.save
+    quick = {"optimize": False, "compress_level": 1}
+    monkeypatch.setattr(Image.Image, "save", lambda *given, **options: save(*given, **options | quick))
+
+
 @pytest.fixture
 def pictures(tmp_path):
     """A user's folder: three good JPEGs of different sizes, and three files that are of no use."""
