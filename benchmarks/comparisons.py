@@ -63,7 +63,8 @@ def entries(rows: pd.DataFrame, own_name: str = "") -> pd.DataFrame:
 
 def records(table: pd.DataFrame) -> list[dict[str, Any]]:
     """The lines as dictionaries; what is empty is None."""
-    return table.astype(object).where(table.notna(), None).to_dict("records")
+    lines = table.to_dict("records")
+    return [{column: None if pd.isna(value) else value for column, value in line.items()} for line in lines]
 
 
 def peak_bandwidth(table: pd.DataFrame, device: str) -> float | None:

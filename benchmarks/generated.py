@@ -49,7 +49,7 @@ def _answer(table: pd.DataFrame, where: str, figure: str) -> dict[str, Any] | No
     compared = figure.endswith("ratio")
     lines = table.query(where + " and not ours" * compared, engine="python").dropna(subset=[figure])
     lines = lines[lines["cell"] == lines["cell"].head(1).squeeze()]
-    return next(iter(records(lines.sort_values(figure) if compared else lines)), None)
+    return next(iter(records((lines.sort_values(figure) if compared else lines).head(1))), None)
 
 
 def _line(table: pd.DataFrame, what: str, on_cpu: str | None, on_gpu: str | None, figure: str) -> str:

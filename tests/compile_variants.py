@@ -1,4 +1,4 @@
-"""Compiles the variants that test_offline.py judges and prints their reports; run without Triton's interpreter."""
+"""Compiles what test_offline.py judges and prints the reports; run without Triton's interpreter."""
 
 import concurrent.futures
 import dataclasses
@@ -76,9 +76,12 @@ def row(job):
 
 def main(archs):
     jobs = [(arch, name) for arch in archs for name in (VARIANTS if arch == "sm_90" else EVERYWHERE)]
+    # Here first: Triton reads all of itself for a cache key, which forked processes need not do again.
+    print(json.dumps(row(jobs[0])), flush=True)
     with concurrent.futures.ProcessPoolExecutor() as processes:
-        for found in processes.map(row, jobs):
+        for found in processes.map(row, jobs[1:]):
             print(json.dumps(found), flush=True)
+    offline._main(["--arch", "sm_90", "--dtypes", "bf16,bf16", "--layout", "NHWC", "--size", "2", "64", "64"])
 
 
 if __name__ == "__main__":

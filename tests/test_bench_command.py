@@ -3,13 +3,13 @@
 import importlib.util
 import os
 import pathlib
-import signal
 import subprocess
 import sys
 
 import pytest
 
 import fastnorm
+import forking
 from benchmarks.__main__ import main as benchmarks
 from benchmarks.rows import read
 from fastnorm.cli import bench, main
@@ -40,21 +40,26 @@ def test_cell(suite, cell):
 def run(tmp_path):
     """Runs the suite's command on these cells; what it leaves is in `out`."""
 
-    def command(*options, differing=0, cells=CELLS):
+    def command(*options, differing=0, cells=CELLS, start=forking.run):
         folder = tmp_path / "cells"
         folder.mkdir(exist_ok=True)
         (folder / "conftest.py").write_text(CONFTEST)
         (folder / "test_suite.py").write_text(f"VALUES_DIFFER = {differing}\n{cells}")
         arguments = [f"--cells={folder}", f"--output={tmp_path / 'out'}", *options]
-        return subprocess.run(
-            [sys.executable, "-m", "benchmarks", *arguments], cwd=ROOT, capture_output=True, text=True, check=False
+        # Plugins that happen to be installed are no part of the suite.
+        return start(
+            "-m", "benchmarks", *arguments, cwd=ROOT, env={**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
         )
 
     return command
 
 
+def new_python(*arguments, **options):
+    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=False, **options)
+
+
 def test_rows_are_measured_and_drawn(run, tmp_path):
-    done = run("--quick")
+    done = run("--quick", start=new_python)
     assert done.returncode == 0, done.stderr
     assert f"report: {tmp_path / 'out' / 'report.html'}" in done.stdout
     assert "\x1b" not in done.stderr, "no bar where there is no terminal"
@@ -97,10 +102,12 @@ def test_the_command_passes_its_options_and_the_status_on(tmp_path, monkeypatch,
     """The suite that it starts is this checkout's."""
     monkeypatch.setattr(bench, "find_checkout", lambda: tmp_path)
     (tmp_path / "benchmarks").mkdir()
-    program = "import sys, fastnorm; print(sys.argv[1:]); sys.exit(7)"
+    program = "import os, sys; print(sys.argv[1:], os.environ['PYTHONPATH']); sys.exit(7)"
     (tmp_path / "benchmarks" / "__main__.py").write_text(program)
+    monkeypatch.setenv("PYTHONPATH", "/elsewhere")
     assert main(["bench", "--quick", "--output", str(tmp_path / "out")]) == 7
-    assert f"['--output', '{tmp_path / 'out'}', '--quick']" in capfd.readouterr().out
+    paths = f"{tmp_path}:{tmp_path / 'kernels'}:/elsewhere"
+    assert f"['--output', '{tmp_path / 'out'}', '--quick'] {paths}\n" in capfd.readouterr().out
 
 
 def test_the_suite_takes_what_the_command_passes(capsys):
@@ -152,9 +159,10 @@ def test_help_names_the_command(capsys):
 
 
 INTERRUPTED = """
-import time
+import os, signal, time
 try:
-    print("started", flush=True)
+    time.sleep(0.5)
+    os.killpg(0, signal.SIGINT)  # as a terminal does
     time.sleep(60)
 except KeyboardInterrupt:
     time.sleep(1)
@@ -167,19 +175,12 @@ def test_ctrl_c_leaves_the_suite_time_to_end_by_itself(tmp_path):
     (tmp_path / "benchmarks").mkdir()
     (tmp_path / "benchmarks" / "__main__.py").write_text(INTERRUPTED)
     program = (
-        "import pathlib, signal, sys\n"
+        "import os, pathlib, signal, sys\n"
+        "os.setsid()  # Ctrl-C is for this process and the suite\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in what a shell runs in the background\n"
         "from fastnorm.cli import bench, main\n"
         f"bench.find_checkout = lambda: pathlib.Path({str(tmp_path)!r})\n"
         f"sys.exit(main(['bench', '--output', {str(tmp_path / 'out')!r}]))"
     )
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    command = subprocess.Popen(
-        [sys.executable, "-c", program], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        start_new_session=True,
-    )  # fmt: skip
-    while command.stdout.readline() != "started\n":
-        assert command.poll() is None
-    os.killpg(command.pid, signal.SIGINT)  # as a terminal does
-    assert command.communicate(timeout=60) == ("said what is left\n", "")
-    assert command.returncode == 130
+    done = forking.run("-c", program)
+    assert (done.stdout.splitlines()[1:], done.stderr, done.returncode) == (["said what is left"], "", 130)

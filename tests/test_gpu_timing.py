@@ -5,8 +5,6 @@ import dataclasses
 import multiprocessing
 import pathlib
 import resource
-import subprocess
-import sys
 import time
 import types
 
@@ -14,6 +12,7 @@ import pytest
 import torch
 
 import fastnorm
+import forking
 from benchmarks import test_cells, timing
 from benchmarks.cells import GPU_NORMALIZE, PREPROCESS, SMALL_IMAGES
 from benchmarks.peers import Job, Missing, Timing, make, mismatches, normalize, ours, preprocess
@@ -95,7 +94,7 @@ def is_running(pid):
 
 @pytest.mark.parametrize(("end", "status"), [("by an error", 3), ("killed", -9)])
 def test_busy_processes_end_with_their_block_or_with_the_suite(end, status):
-    done = subprocess.run([sys.executable, "-c", BUSY, end], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
+    done = forking.run("-c", BUSY, end, cwd=ROOT)
     assert done.returncode == status
     pids = [int(pid) for pid in done.stdout.strip("[]\n").split(",")]
     assert len(pids) == 2

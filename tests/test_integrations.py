@@ -4,8 +4,6 @@ import copy
 import dataclasses
 import json
 import pickle
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -36,6 +34,7 @@ from transformers import (
 )
 
 import fastnorm
+import forking
 from fastnorm import CLIP_224, Crop, Target
 from fastnorm.data.files import shipped_photographs
 from fastnorm.integrations import transformers as integration
@@ -271,13 +270,8 @@ def test_another_process_unpickles_it(ours, tmp_path):
         "import pickle, sys; ours = pickle.load(open(sys.argv[1], 'rb')); "
         "assert ours.fastnorm_target is not None; print(type(ours).__mro__[2].__module__)"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program, tmp_path / "ours.pickle"],
-        env={"PYTHONPATH": ":".join(path for path in sys.path if path)},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    done = forking.run("-c", program, str(tmp_path / "ours.pickle"))
+    assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("transformers.models.clip")
 
 

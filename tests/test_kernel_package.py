@@ -2,12 +2,11 @@
 
 import ast
 import pathlib
-import subprocess
-import sys
 
 import pytest
 
 import fastnorm_kernels
+import forking
 from fastnorm_kernels.jobs import LineJob, OutputJob, TableJob
 
 pytestmark = pytest.mark.compat
@@ -72,7 +71,5 @@ x, y = torch.zeros(1, 3, 8, 8, dtype=torch.uint8), torch.zeros(1, 3, 8, 8)
 print(choose(x, (y,), plans_of([((0.5,) * 3, (0.5,) * 3)])).kernel.__name__)
 assert not [name for name in sys.modules if name.partition(".")[0] in ("fastnorm", "fastnorm_kernels")]
 """
-    done = subprocess.run(
-        [sys.executable, "-I", "-c", program], capture_output=True, text=True, check=False, cwd=PACKAGE.anchor
-    )
+    done = forking.run("-c", program, cwd=PACKAGE.anchor)
     assert (done.stdout, done.returncode) == ("_normalize_dense_kernel\n", 0), done.stderr

@@ -10,6 +10,7 @@ import sys
 import pytest
 import torch
 
+import forking
 import stub_driver
 from compile_variants import EVERYWHERE, VARIANTS
 from fastnorm_kernels.inspection import normalize as offline
@@ -21,23 +22,17 @@ TESTS = pathlib.Path(__file__).parent
 WHOLE_WORDS = [name for name in EVERYWHERE if "225" not in name and "crop" not in name]
 
 
-def without_interpreter(*command):
-    result = subprocess.run(
-        [sys.executable, *command],
-        env=stub_driver.without_interpreter(),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert result.returncode == 0, result.stderr
-    return [json.loads(line) for line in result.stdout.splitlines()]
+@pytest.fixture(scope="module")
+def rows(archs):
+    """One process without the interpreter compiles every variant."""
+    done = forking.run("-m", "compile_variants", *archs, cwd=TESTS, env=stub_driver.without_interpreter())
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
 
 
 @pytest.fixture(scope="module")
-def reports(archs):
-    """One process without the interpreter compiles every variant."""
-    rows = without_interpreter(str(TESTS / "compile_variants.py"), *archs)
-    return {(row["arch"], row["variant"]): row for row in rows}
+def reports(rows):
+    return {(row["arch"], row["variant"]): row for row in rows if "variant" in row}
 
 
 @pytest.mark.parametrize("variant", WHOLE_WORDS)
@@ -132,9 +127,8 @@ def test_past_32_bits_only_the_strided_kernel_counts_in_64(reports):
     assert reports["sm_90", "NHWC one image of more than 2^31 codes"]["kernel"] == "_normalize_strided_kernel"
 
 
-def test_the_command_line_reports():
-    options = ["--arch", "sm_90", "--dtypes", "bf16,bf16", "--layout", "NHWC", "--size", "2", "64", "64"]
-    (row,) = without_interpreter("-m", "fastnorm_kernels.inspection.normalize", *options)
+def test_the_command_line_reports(rows):
+    (row,) = (row for row in rows if "variant" not in row)
     assert row["layout"] == "NHWC"
     assert row["arch"] == "sm_90"
     assert row["stores"] == {"128": 6}
@@ -198,14 +192,11 @@ def without_triton(tmp_path):
 
 def test_without_triton_a_tool_says_so_in_one_line(without_triton):
     """The package does, for each of them."""
-    command = [sys.executable, "-m", "fastnorm_kernels.inspection.normalize"]
-    result = subprocess.run(command, env=without_triton, capture_output=True, text=True, check=False)
+    result = forking.run("-m", "fastnorm_kernels.inspection.normalize", env=without_triton)
     assert result.returncode == 2
     assert one_line(result.stderr).endswith("error: Triton is not installed; pip install triton\n")
 
 
 def test_without_triton_importing_the_kernels_raises_an_import_error(without_triton):
     program = "try: import fastnorm_kernels\nexcept ModuleNotFoundError as error: print(error.name)"
-    command = [sys.executable, "-c", program]
-    result = subprocess.run(command, env=without_triton, capture_output=True, text=True, check=True)
-    assert result.stdout == "triton\n"
+    assert forking.run("-c", program, env=without_triton).stdout == "triton\n"

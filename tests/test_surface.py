@@ -150,7 +150,8 @@ def test_signatures(function, parameters):
     assert ", ".join(shown) == parameters
 
 
-def test_importing_and_calls_on_the_cpu_load_neither_triton_nor_the_command_line_nor_cuda():
+def test_importing_registers_the_operator_and_loads_neither_triton_nor_the_command_line_nor_cuda_nor_native_code():
+    """Nor do calls on the CPU load anything but native code."""
     program = """
 import sys, fastnorm, torch
 
@@ -161,6 +162,8 @@ def loaded():
 found = loaded()
 assert not found & {"triton", "fastnorm_kernels", "torchvision", "transformers", "PIL"}, found
 assert "fastnorm.cli" not in sys.modules
+assert sys.modules["fastnorm_native.loading"]._found.cache_info().currsize == 0, "native code"
+torch.ops.fastnorm.normalize.default
 fastnorm.fused_dual_normalize(torch.zeros(1, 2, 2, 3, dtype=torch.uint8))
 assert "triton" not in loaded(), "by fused_dual_normalize"
 fastnorm.fused_dual_preprocess(torch.zeros(1, 2, 2, 3, dtype=torch.uint8))

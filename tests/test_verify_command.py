@@ -1,10 +1,9 @@
 """`fastnorm verify` as a user meets it: what it prints and writes, its exit statuses."""
 
 import json
-import os
-import subprocess
-import sys
+import socket
 
+import huggingface_hub
 import numpy as np
 import pytest
 from PIL import Image
@@ -140,26 +139,23 @@ def test_a_backend_that_the_class_does_not_have(photos, tmp_path, capsys):
     assert "pil" in capsys.readouterr().err
 
 
-def test_a_model_in_the_local_cache(photos, model, tmp_path):
-    """By its name, in a process that cannot reach any other machine."""
+def test_a_model_in_the_local_cache(photos, model, tmp_path, monkeypatch, capsys):
+    """By its name, without reaching any other machine."""
     cache = tmp_path / "hub" / "models--someone--clip"
     snapshot = cache / "snapshots" / "0123456789"
     snapshot.mkdir(parents=True)
     (cache / "refs").mkdir()
     (cache / "refs" / "main").write_text("0123456789")
     (model / "preprocessor_config.json").rename(snapshot / "preprocessor_config.json")
-    program = (
-        "import socket, sys\n"
-        "def refuse(*_): raise AssertionError('a connection')\n"
-        "socket.socket.connect = refuse\n"
-        "from fastnorm.cli import main\n"
-        f"sys.exit(main(['verify', 'someone/clip', {str(photos)!r}, '--backend', 'pil', '--target', 'CLIP_224']))"
-    )
-    paths = os.pathsep.join(path for path in sys.path if path)
-    environment = {**os.environ, "PYTHONPATH": paths, "HF_HUB_CACHE": str(tmp_path / "hub")}
-    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert "identical: " in done.stdout
+
+    def refuse(*_):
+        raise AssertionError("a connection")
+
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    assert main(["verify", "someone/clip", str(photos), "--backend", "pil", "--target", "CLIP_224"]) == 0
+    assert "identical: " in capsys.readouterr().out
 
 
 def test_the_parser_knows_every_preset_and_backend():
