@@ -41,9 +41,10 @@ class Counts:
     def access(self, kind, address, width, warps):
         address, warps = np.broadcast_arrays(address, warps)
         sectors = address // np.uint64(SECTOR)  # an access of up to 16 aligned bytes lies in one
+        own = warps.astype(np.uint64) * (sectors.max() - sectors.min() + np.uint64(1)) + sectors - sectors.min()
         entry = self.accesses[kind, width]
         entry.requests += len(np.unique(warps))
-        entry.sectors += len(np.unique(np.stack([warps.astype(np.uint64), sectors]), axis=1).T)
+        entry.sectors += len(np.unique(own))
         self._touched[kind].append(np.unique(sectors))
 
     def sectors(self, kind):
