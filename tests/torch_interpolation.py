@@ -1,7 +1,7 @@
 """What torch itself makes of pixels: its filters, on memory of each kind.
 
-As a program, run by test_torch_arithmetic.py, it compares torch's instruction sets with the reference and prints of each
-how many values there were, how many of torch's differ, and how many of torchvision's.
+As a program, run by test_torch_arithmetic.py, it compares torch's instruction sets with the reference, and prints of
+each how many values there were, how many of torch's differ, and how many of torchvision's.
 """
 
 import functools
