@@ -32,7 +32,7 @@ class _Objects(list):
 
 
 def run(*arguments, sanitizer, folder=None):
-    command = [*building.compiler(), *building.FLAGS, *building.WARNINGS, "-g", "-O1", f"-I{building.SOURCES}"]
+    command = [*building.compiler(), *building.FLAGS, *building.WARNINGS, "-g", "-O0", f"-I{building.SOURCES}"]
     command += [f"-fsanitize={sanitizer}", "-fno-sanitize-recover=all", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
     assert done.returncode == 0, done.stderr

@@ -484,12 +484,14 @@ def test_stopping_early_takes_no_more_batches_and_ends_the_workers():
     assert multiprocessing.active_children() == []
 
 
-@pytest.mark.parametrize(("context", "strategy"), [("fork", "file_system"), ("spawn", "file_descriptor")])
-def test_packed_images_out_of_workers(context, strategy):
+@pytest.mark.parametrize(
+    ("context", "strategy", "number"), [("fork", "file_system", 2), ("spawn", "file_descriptor", 1)]
+)
+def test_packed_images_out_of_workers(context, strategy, number):
     before = torch.multiprocessing.get_sharing_strategy()
     torch.multiprocessing.set_sharing_strategy(strategy)
     try:
-        workers = loader(num_workers=2, multiprocessing_context=context, persistent_workers=True)
+        workers = loader(num_workers=number, multiprocessing_context=context, persistent_workers=True)
         for _ in range(2):
             for batch in workers:
                 assert_equal(

@@ -141,10 +141,18 @@ def test_exact_rational_arithmetic_has_the_same_values(target, dtype):
 # --- every path
 
 
-@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last], ids=str)
-@pytest.mark.parametrize("dtype", DTYPES, ids=dtype_name)
-@pytest.mark.parametrize("layout", ["NHWC", "NCHW"])
-@pytest.mark.parametrize("path", PATHS)
+FORMATS = (torch.contiguous_format, torch.channels_last)
+# A kernel takes a second to compile for so many targets: each of the four in one dtype, the other paths in all.
+EVERY_CODE = [
+    ("kernel", "NHWC", torch.float32, torch.contiguous_format),
+    ("kernel", "NCHW", torch.float16, torch.contiguous_format),
+    ("kernel", "NHWC", torch.bfloat16, torch.channels_last),
+    ("kernel", "NCHW", torch.float32, torch.channels_last),
+    *itertools.product([path for path in PATHS if path != "kernel"], ("NHWC", "NCHW"), DTYPES, FORMATS),
+]
+
+
+@pytest.mark.parametrize(("path", "layout", "dtype", "memory_format"), EVERY_CODE, ids=str)
 def test_every_code_of_every_order(path, layout, dtype, memory_format, device):
     """All orders in one call, between each other: of each, every form that the kernels have for it."""
     batch = every_code(layout, device)

@@ -1,10 +1,12 @@
 """What torch itself makes of pixels: its filters, on memory of each kind.
 
-As a program, run by test_torch_arithmetic.py, it compares one of torch's instruction sets with the reference and prints
-how many values there were, how many of torch's differ, and how many of torchvision's. Little is imported, as each
-instruction set takes a process.
+As a program, run by test_torch_arithmetic.py, it compares torch's instruction sets with the reference, and prints of
+each how many values there were, how many of torch's differ, and how many of torchvision's.
 """
 
+import functools
+import multiprocessing
+import os
 import sys
 
 import torch
@@ -16,6 +18,7 @@ from fastnorm.spec.geometry import Size
 from helpers import noise, whole
 
 
+@functools.cache
 def torch_has(name):
     pixels = torch.zeros(1, 2, 2, 3, dtype=torch.uint8).permute(0, 3, 1, 2)
     try:
@@ -25,7 +28,8 @@ def torch_has(name):
     return True
 
 
-HAS = {name: kernel for name, kernel in TORCH_FILTERS.items() if torch_has(name)}
+def torchs_filters():
+    return {name: kernel for name, kernel in TORCH_FILTERS.items() if torch_has(name)}
 
 
 def interpolated(pixels, size, kernel, memory="NHWC"):
@@ -44,14 +48,14 @@ def interpolated(pixels, size, kernel, memory="NHWC"):
 MEMORY = ("NHWC", "NCHW", "a batch of NHWC", "a batch of NCHW")
 
 
-def main(capability, cases):
+def compare(capability, cases):
     assert torch.backends.cpu.get_cpu_capability().lower() == capability, torch.backends.cpu.get_cpu_capability()
     draw = torch.Generator().manual_seed(0)
     values = differing = torchvisions = 0
     for case in range(cases):
         height, width, h, w = torch.randint(2, 400 if case % 2 else 90, (4,), generator=draw).tolist()
         pixels = noise((height, width), seed=case)
-        for kernel in HAS.values():
+        for kernel in torchs_filters().values():
             ours = resize_and_crop(pixels, whole(Size(height, width), Size(h, w)), kernel)
             memory = MEMORY[case % len(MEMORY)]
             theirs = interpolated(pixels, (h, w), kernel, memory)
@@ -59,8 +63,19 @@ def main(capability, cases):
             differing += int((ours != theirs).sum())
             if kernel.name == "bilinear":
                 torchvisions += int((resize(pixels.permute(2, 0, 1), [h, w]).permute(1, 2, 0) != ours).sum())
-    print(values, differing, torchvisions)
+    print(values, differing, torchvisions, flush=True)
+
+
+def main(cases, *capabilities):
+    """Torch chooses its code at the first computation, which is after the fork."""
+    for capability in capabilities:
+        os.environ["ATEN_CPU_CAPABILITY"] = capability
+        child = multiprocessing.get_context("fork").Process(target=compare, args=(capability, int(cases)))
+        child.start()
+        child.join()
+        if child.exitcode:
+            sys.exit(child.exitcode)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]))
+    main(*sys.argv[1:])

@@ -76,11 +76,15 @@ def remainder(a, b):
 
 def shift_left(a, by):
     bits = 8 * a.dtype.itemsize
+    if by.max() < bits:
+        return a << by.astype(a.dtype)
     return np.where(by >= bits, a.dtype.type(0), a << np.minimum(by, bits - 1).astype(a.dtype))
 
 
 def shift_right(a, by):
     bits = 8 * a.dtype.itemsize
+    if by.max() < bits:
+        return a >> by.astype(a.dtype)
     shifted = a >> np.minimum(by, bits - 1).astype(a.dtype)
     return shifted if a.dtype.kind == "i" else np.where(by >= bits, a.dtype.type(0), shifted)
 
@@ -108,12 +112,13 @@ def field(a, at, length):
 
 def permute(a, b, selector):
     """prmt: four of the eight bytes of two words, each with its sign spread if the selector says so."""
-    both, chosen = (b.astype(np.uint64) << np.uint64(32)) | a, np.uint32(0)
+    chosen = np.uint32(0)
     for place in range(4):
         pick = (selector >> np.uint32(4 * place)) & np.uint32(15)
-        byte = ((both >> (np.uint64(8) * (pick & np.uint32(7)).astype(np.uint64))) & np.uint64(255)).astype(np.uint32)
-        sign = np.where(byte & 128, np.uint32(255), np.uint32(0))
-        chosen = chosen | (np.where(pick & 8, sign, byte) << np.uint32(8 * place))
+        byte = (np.where(pick & 4, b, a) >> (np.uint32(8) * (pick & np.uint32(3)))) & np.uint32(255)
+        if (pick & 8).any():
+            byte = np.where(pick & 8, np.where(byte & 128, np.uint32(255), np.uint32(0)), byte)
+        chosen = chosen | (byte << np.uint32(8 * place))
     return chosen
 
 

@@ -41,9 +41,10 @@ class Counts:
     def access(self, kind, address, width, warps):
         address, warps = np.broadcast_arrays(address, warps)
         sectors = address // np.uint64(SECTOR)  # an access of up to 16 aligned bytes lies in one
+        own = warps.astype(np.uint64) * (sectors.max() - sectors.min() + np.uint64(1)) + sectors - sectors.min()
         entry = self.accesses[kind, width]
         entry.requests += len(np.unique(warps))
-        entry.sectors += len(np.unique(np.stack([warps.astype(np.uint64), sectors]), axis=1).T)
+        entry.sectors += len(np.unique(own))
         self._touched[kind].append(np.unique(sectors))
 
     def sectors(self, kind):
@@ -103,9 +104,9 @@ class State:
         self.kernel, self.arguments, self.memory, self.counts = kernel, arguments, memory, counts
         self.everyone = self.lanes = np.arange(len(programs) * threads)
         self._program = self.everyone // threads
-        self._some = None  # the active lanes, unless all are
+        self.some = None  # the active lanes, unless all are
         self._steps = 0
-        self._registers = [None] * len(kernel.module.registers)
+        self.registers = [None] * len(kernel.module.registers)
         self._alive = np.ones(len(self.everyone), bool)
         self._shared = SharedMemory(kernel.shared_bytes, len(programs), threads) if kernel.shared_bytes else None
         places = np.unravel_index(programs, tuple(reversed(grid)))
@@ -118,25 +119,22 @@ class State:
     # --- what instructions do
 
     def active(self, values):
-        return values if self._some is None or len(values) == 1 else values[self._some]
+        return values if self.some is None or len(values) == 1 else values[self.some]
 
     def read(self, slot):
-        values = self._registers[slot]
+        values = self.registers[slot]
         if values is None:
             raise Fault("read of a register that nothing has been written to")
-        return self.active(values)
+        return values if self.some is None or len(values) == 1 else values[self.some]
 
     def write(self, slot, values):
-        if self._some is None:
-            self._registers[slot] = values
-            return
-        before = self._registers[slot]
-        if before is None:
+        if self.some is not None:
             everywhere = np.zeros(len(self.everyone), values.dtype)
-        else:
-            everywhere = np.array(np.broadcast_to(before, len(self.everyone)))
-        everywhere[self._some] = values
-        self._registers[slot] = everywhere
+            if self.registers[slot] is not None:
+                everywhere[:] = self.registers[slot]
+            everywhere[self.some] = values
+            values = everywhere
+        self.registers[slot] = values
 
     def load(self, space, address, width, count):
         if space == "shared":
@@ -179,29 +177,33 @@ class State:
         """Run a group until it branches, ends, waits, or meets another."""
         kernel, meeting = self.kernel, min(pending, default=None)
         warps = len(np.unique(lanes // WARP)) if self.counts is not None else 0
-        while self._steps < MOST_STEPS:
-            self._steps += 1
-            instruction = kernel.instructions[position]
-            self._activate(lanes)
-            if self.counts is not None:
-                self.counts.warps[instruction.name] += warps
-            taken, rest = self._by_guard(position, lanes)
-            try:
-                if kernel.functions[position] is not None:
-                    if len(taken):
-                        self._activate(taken)
-                        kernel.functions[position](self)
-                else:
+        self._activate(lanes)
+        try:
+            while self._steps < MOST_STEPS:
+                self._steps += 1
+                instruction, function = kernel.instructions[position], kernel.functions[position]
+                if self.counts is not None:
+                    self.counts.warps[instruction.name] += warps
+                taken, rest = lanes, ()
+                if kernel.guards[position] is not None:
+                    taken, rest = self._by_guard(position, lanes)
+                if function is None:
                     position = self._control(instruction, position, taken, rest, pending, waiting)
                     if position is None:
                         return
-                    position -= 1
-            except Fault as fault:
-                raise Fault(f"{kernel.module.name}: {fault}; {instruction.text}") from None
-            position += 1
-            if position == meeting:
-                pending[position].append(lanes)
-                return
+                else:
+                    if not len(rest):
+                        function(self)
+                    elif len(taken):
+                        self._activate(taken)
+                        function(self)
+                        self._activate(lanes)
+                    position += 1
+                if position == meeting:
+                    pending[position].append(lanes)
+                    return
+        except Fault as fault:
+            raise Fault(f"{kernel.module.name}: {fault}; {instruction.text}") from None
         raise Fault(f"{kernel.module.name}: does not end")
 
     def _control(self, instruction, position, taken, rest, pending, waiting):
@@ -224,15 +226,14 @@ class State:
 
     def _activate(self, lanes):
         self.lanes = lanes
-        self._some = None if len(lanes) == len(self.everyone) else lanes
+        self.some = None if len(lanes) == len(self.everyone) else lanes
 
     def _by_guard(self, position, lanes):
         """The lanes that carry an instruction out, and the rest."""
-        guard = self.kernel.guards[position]
-        if guard is None:
+        holds = self.read(self.kernel.guards[position]) ^ self.kernel.instructions[position].negated
+        if holds.all():
             return lanes, lanes[:0]
-        holds = np.broadcast_to(self.read(guard) ^ self.kernel.instructions[position].negated, len(lanes))
-        return (lanes, lanes[:0]) if holds.all() else (lanes[holds], lanes[~holds])
+        return (lanes[holds], lanes[~holds]) if len(holds) == len(lanes) else (lanes[:0], lanes)
 
     def _release(self, waiting, pending):
         """All lanes wait or have ended: let those go on whose program waits at one barrier."""

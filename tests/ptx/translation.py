@@ -74,6 +74,8 @@ class Translator:
         dtype = np.dtype(dtype)
         if operand in self._slots:
             slot, own = self._slots[operand], self._dtypes[self._slots[operand]]
+            if own == dtype:
+                return lambda state: state.read(slot)
             if own.itemsize == dtype.itemsize:
                 return lambda state: state.read(slot).view(dtype)
             return lambda state: state.read(slot).astype(f"u{dtype.itemsize}").view(dtype)  # the low part
@@ -100,15 +102,20 @@ class Translator:
         own = self._dtypes[slot]
 
         def write(state, values):
-            if values.dtype.itemsize != own.itemsize:  # narrow values in a wide register keep their sign
-                values = values.astype(f"{values.dtype.kind}{own.itemsize}")
-            state.write(slot, values.view(own))
+            if values.dtype != own:
+                if values.dtype.itemsize != own.itemsize:  # narrow values in a wide register keep their sign
+                    values = values.astype(f"{values.dtype.kind}{own.itemsize}")
+                values = values.view(own)
+            state.write(slot, values)
 
         return write
 
     def _apply(self, function, target, sources, dtypes):
         write = self._target(target)
         read = [self._source(source, dtype) for source, dtype in zip(sources, dtypes, strict=True)]
+        if len(read) == 2:  # most instructions, without a list
+            first, second = read
+            return lambda state: write(state, function(first(state), second(state)))
         return lambda state: write(state, function(*[get(state) for get in read]))
 
     # --- arithmetic
@@ -271,11 +278,11 @@ class Translator:
             return lambda state: targets[0](state, state.arguments[index].view(f"u{width}"))
         if not self._is_plain(space, modifiers, len(targets)):
             return None
-        address = self._address(base, offset)
+        address, dtype = self._address(base, offset), number_of(kind)
 
         def run(state):
             for write, values in zip(targets, state.load(space, address(state), width, len(targets)), strict=True):
-                write(state, values.view(number_of(kind)))
+                write(state, values.view(dtype))
 
         return run
 
@@ -300,7 +307,7 @@ class Translator:
     def _address(self, base, offset):
         dtype = self._dtypes[self._slots[base]] if base in self._slots else np.dtype(np.uint32)
         read, offset = self._source(base, dtype), np.uint64(offset & (2**64 - 1))
-        return lambda state: read(state).astype(np.uint64) + offset
+        return lambda state: read(state).astype(np.uint64, copy=False) + offset
 
     def _ldmatrix(self, operation, operands):
         address = self._matrices(operation, operands[1])
