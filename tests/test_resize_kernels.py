@@ -226,6 +226,7 @@ def test_outputs_of_every_kind(dtype, memory_format, width):
     check(images, target)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=dtype_name)
 @pytest.mark.parametrize("layout", [interleaved, planar, four_bytes_a_pixel], ids=lambda layout: layout.__name__)
 @pytest.mark.parametrize("shape", [(32, 64), (40, 37)], ids=["whole tiles", "and parts of tiles"])
@@ -239,6 +240,7 @@ def test_every_place_of_a_tile_overshoots_both_ends(shape, layout, dtype):
     check([layout(image) for image in images], Target(whole(*shape), BICUBIC, dtype=dtype))
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=dtype_name)
 @pytest.mark.parametrize("step", [1, 8], ids=["by pixels", "by 16 bytes"])
 def test_a_tile_may_end_after_any_row_or_column(dtype, step):
@@ -250,6 +252,7 @@ def test_a_tile_may_end_after_any_row_or_column(dtype, step):
     check([noise(20, 21)], *targets)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("layout", [padded_rows, odd_planes], ids=lambda layout: layout.__name__)
 def test_blocks_of_lines_end_with_the_last_line(layout):
     """So the last two overlap; an image of fewer lines than a block goes byte by byte."""

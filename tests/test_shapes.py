@@ -75,6 +75,7 @@ def test_views(path, view, layout, memory_format, device):
     check(path, view(lambda *shape: random_pixels(*shape, device=device)), layout, memory_format=memory_format)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last], ids=str)
 @pytest.mark.parametrize("layout", ["NHWC", "NCHW"])
