@@ -19,25 +19,25 @@ COUNT, BATCH = 20, 2  # files, and how many of them make a batch: ten batches an
 SIZES = ((600, 800), (800, 600), (513, 770), (1031, 640), (640, 640), (555, 741))  # (height, width)
 
 
-def pictures(folder, count=COUNT):
+def make_images(folder, count=COUNT):
     """Write JPEG files 00.jpg, 01.jpg, ... of smooth random colours; one of them is grayscale."""
     generator = np.random.default_rng(0)
     for index in range(count):
         height, width = SIZES[index % len(SIZES)]
         colours = generator.integers(0, 256, (9, 12, 3), dtype=np.uint8)
-        picture = Image.fromarray(colours).resize((width, height), Image.Resampling.BICUBIC)
-        picture = picture.convert("L") if index == 3 else picture
-        picture.save(pathlib.Path(folder) / f"{index:02}.jpg", quality=90)
+        image = Image.fromarray(colours).resize((width, height), Image.Resampling.BICUBIC)
+        image = image.convert("L") if index == 3 else image
+        image.save(pathlib.Path(folder) / f"{index:02}.jpg", quality=90)
 
 
 def files(folder):
-    """The paths of the folder's pictures, in order."""
+    """The paths of the folder's images, in order."""
     return sorted(pathlib.Path(folder).glob("*.jpg"))
 
 
 def tar(folder):
-    """The path of a tar file of the folder's pictures, each with its class, as WebDataset reads them."""
-    path = pathlib.Path(folder) / "pictures.tar"
+    """The path of a tar file of the folder's images, each with its class, as WebDataset reads them."""
+    path = pathlib.Path(folder) / "images.tar"
     with tarfile.open(path, "w") as archive:
         for index, file in enumerate(files(folder)):
             archive.add(file, file.name)
@@ -194,7 +194,7 @@ def run(main):
         losses, _ = main(sys.argv[1], COUNT // BATCH)
     else:
         with tempfile.TemporaryDirectory() as folder:
-            pictures(folder)
+            make_images(folder)
             losses, _ = main(folder, COUNT // BATCH)
     for step, loss in enumerate(losses):
         print(f"step {step}: loss {loss:.6f}")

@@ -50,7 +50,7 @@ def table_of_changes():
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     made = tmp_path_factory.mktemp("pictures")
-    tiny.pictures(made)
+    tiny.make_images(made)
     return made
 
 

@@ -315,6 +315,7 @@ def test_a_bad_image_in_collate_is_named():
     with pytest.raises(PictureError, match=r"image: images\[1\]: got a file that cannot be opened") as caught:
         fastnorm.collate_images("image")(samples)
     assert (caught.value.index, caught.value.key) == (1, "image")
+    assert "(Pillow does not recognise it), expected" in str(caught.value)  # and no memory address, new in each run
 
 
 # One transparent image, and one that its EXIF orientation turns.

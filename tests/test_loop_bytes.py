@@ -61,7 +61,7 @@ def counted(tmp_path_factory):
     from examples.ip_adapter_sd15 import after, before
 
     folder = tmp_path_factory.mktemp("pictures")
-    tiny.pictures(folder)
+    tiny.make_images(folder)
     torch.manual_seed(0)
     published = list(before.batches(folder))
     torch.manual_seed(0)

@@ -16,7 +16,7 @@ import fastnorm
 from examples import tiny
 
 
-class Pictures(Dataset):
+class Images(Dataset):
     def __init__(self, folder):
         self.files = tiny.files(folder)
 
@@ -28,7 +28,7 @@ class Pictures(Dataset):
 
 
 def batches(folder, rank=0, world=2):
-    dataset = Pictures(folder)
+    dataset = Images(folder)
     collate, sampler = fastnorm.collate_images("image"), DistributedSampler(dataset, world, rank)
     loader = DataLoader(dataset, tiny.BATCH, sampler=sampler, num_workers=1, collate_fn=collate)
     preprocess = fastnorm.Preprocess("image", pixel_values=fastnorm.IMAGENET_224)

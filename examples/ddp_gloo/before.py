@@ -16,7 +16,7 @@ from torchvision import transforms
 from examples import tiny
 
 
-class Pictures(Dataset):
+class Images(Dataset):
     def __init__(self, folder):
         self.files = tiny.files(folder)
         self.transform = transforms.Compose(
@@ -37,7 +37,7 @@ class Pictures(Dataset):
 
 
 def batches(folder, rank=0, world=2):
-    dataset = Pictures(folder)
+    dataset = Images(folder)
     return DataLoader(dataset, tiny.BATCH, sampler=DistributedSampler(dataset, world, rank), num_workers=1)
 
 

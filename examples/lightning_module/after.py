@@ -14,7 +14,7 @@ from examples import tiny
 preprocess = fastnorm.Preprocess("image", pixel_values=fastnorm.IMAGENET_224)
 
 
-class Pictures(Dataset):
+class Images(Dataset):
     def __init__(self, folder):
         self.files = tiny.files(folder)
 
@@ -46,7 +46,7 @@ class Module(LightningModule):
 
 def loader(folder, device):
     collate = fastnorm.collate_images("image", preprocess=None if device.type == "cuda" else preprocess)
-    return DataLoader(Pictures(folder), tiny.BATCH, shuffle=True, num_workers=2, collate_fn=collate)
+    return DataLoader(Images(folder), tiny.BATCH, shuffle=True, num_workers=2, collate_fn=collate)
 
 
 def batches(folder):

@@ -14,7 +14,7 @@ from examples import tiny
 TARGET = fastnorm.Target(fastnorm.IMAGENET, size=(224, 224), resample="bilinear")
 
 
-class Pictures(Dataset):
+class Images(Dataset):
     def __init__(self, folder):
         self.files = tiny.files(folder)
 
@@ -30,7 +30,7 @@ class Pictures(Dataset):
 
 
 def batches(folder):
-    return DataLoader(Pictures(folder), tiny.BATCH, shuffle=True, num_workers=2)
+    return DataLoader(Images(folder), tiny.BATCH, shuffle=True, num_workers=2)
 
 
 def main(folder, steps):

@@ -11,7 +11,7 @@ from torchvision import transforms
 from examples import tiny
 
 
-class Pictures(Dataset):
+class Images(Dataset):
     def __init__(self, folder):
         self.files = tiny.files(folder)
         self.transform = transforms.Compose(
@@ -32,7 +32,7 @@ class Pictures(Dataset):
 
 
 def batches(folder):
-    return DataLoader(Pictures(folder), tiny.BATCH, shuffle=True, num_workers=2)
+    return DataLoader(Images(folder), tiny.BATCH, shuffle=True, num_workers=2)
 
 
 def main(folder, steps):

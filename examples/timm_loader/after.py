@@ -13,7 +13,7 @@ from examples import tiny
 TARGET = fastnorm.Target(fastnorm.IMAGENET, size=256, resample="bicubic", crop=224)
 
 
-class Pictures(Dataset):
+class Images(Dataset):
     def __init__(self, folder):
         self.files = tiny.files(folder)
 
@@ -25,7 +25,7 @@ class Pictures(Dataset):
 
 
 def batches(folder):
-    loader = DataLoader(Pictures(folder), tiny.BATCH, num_workers=2, collate_fn=fastnorm.collate_images("image"))
+    loader = DataLoader(Images(folder), tiny.BATCH, num_workers=2, collate_fn=fastnorm.collate_images("image"))
     preprocess = fastnorm.Preprocess("image", pixel_values=TARGET)
     for batch in fastnorm.Prefetcher(loader, preprocess, "cpu"):
         yield batch["pixel_values"], batch["label"]

@@ -18,7 +18,7 @@ CONFIG = {
 }
 
 
-class Pictures(Dataset):
+class Images(Dataset):
     def __init__(self, folder):
         self.files = tiny.files(folder)
         self.transform = None
@@ -33,7 +33,7 @@ class Pictures(Dataset):
 
 def batches(folder):
     return create_loader(
-        Pictures(folder),
+        Images(folder),
         batch_size=tiny.BATCH,
         is_training=False,
         num_workers=2,

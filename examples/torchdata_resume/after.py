@@ -12,7 +12,7 @@ import fastnorm
 from examples import tiny
 
 
-class Pictures(Dataset):
+class Images(Dataset):
     def __init__(self, folder):
         self.files = tiny.files(folder)
 
@@ -27,7 +27,7 @@ def batches(folder):
     generator = torch.Generator().manual_seed(0)
     collate = fastnorm.collate_images("image")
     loader = StatefulDataLoader(
-        Pictures(folder), tiny.BATCH, shuffle=True, num_workers=2, generator=generator, collate_fn=collate
+        Images(folder), tiny.BATCH, shuffle=True, num_workers=2, generator=generator, collate_fn=collate
     )
     preprocess = fastnorm.Preprocess("image", pixel_values=fastnorm.IMAGENET_224)
     return fastnorm.Prefetcher(loader, preprocess, "cpu")

@@ -12,7 +12,7 @@ from torchvision import transforms
 from examples import tiny
 
 
-class Pictures(Dataset):
+class Images(Dataset):
     def __init__(self, folder):
         self.files = tiny.files(folder)
         self.transform = transforms.Compose(
@@ -34,7 +34,7 @@ class Pictures(Dataset):
 
 def batches(folder):
     generator = torch.Generator().manual_seed(0)
-    return StatefulDataLoader(Pictures(folder), tiny.BATCH, shuffle=True, num_workers=2, generator=generator)
+    return StatefulDataLoader(Images(folder), tiny.BATCH, shuffle=True, num_workers=2, generator=generator)
 
 
 def main(folder, steps):

@@ -66,15 +66,16 @@ def opened(image: Any, index: int | None = None) -> Any:
     if data is None:
         is_known = isinstance(image, (torch.Tensor, np.ndarray)) or is_pil_image(image)
         return image if is_known or not hasattr(image, "__array_interface__") else np.asarray(image)
-    from PIL import Image  # not needed by tensors
+    from PIL import Image, UnidentifiedImageError  # not needed by tensors
 
     try:
         return Image.open(data)
-    except Exception as error:  # whatever a parser raises; Pillow's own for what it does not know
+    except Exception as error:  # whatever a parser raises
+        # Pillow's text for what it does not know shows the memory address of a file that is bytes.
+        is_unknown = isinstance(error, UnidentifiedImageError)
+        reason = "Pillow does not recognise it" if is_unknown else f"{type(error).__name__}: {error}"
         raise PictureError(
-            f"{name}: got a file that cannot be opened ({type(error).__name__}: {error}), expected an image such as "
-            f"JPEG, PNG or WebP",
-            index,
+            f"{name}: got a file that cannot be opened ({reason}), expected an image such as JPEG, PNG or WebP", index
         ) from None
 
 
