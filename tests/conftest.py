@@ -1,7 +1,6 @@
 """Shared set-up: what runs the kernels."""
 
 import gc
-import itertools
 import os
 
 import pytest
@@ -26,9 +25,9 @@ def pytest_addoption(parser):
     parser.addoption("--every-arch", action="store_true", help="judge the machine code for every architecture")
     parser.addoption("--many-kills", type=int, metavar="IMAGES", help="kill a run over so many images, not 240")
     parser.addoption(
-        "--pairs",
+        "--each-value",
         action="store_true",
-        help="of each test, only as many cases as it takes for each pair of values of two parameters to occur",
+        help="of each test, only as many cases as it takes for each parameter to have each of its values once",
     )
     parser.addoption("--loops", action="store_true", help="also what needs the packages of the extra `loops`")
 
@@ -57,36 +56,36 @@ def pytest_report_header(config):
     return f"kernels: {config.option.device}" + f" for {config.option.arch}" * (config.option.device == "compiled")
 
 
-@pytest.hookimpl(trylast=True)  # --pairs counts what -m has left
+@pytest.hookimpl(trylast=True)  # --each-value counts what -m has left
 def pytest_collection_modifyitems(config, items):
-    """Leave out what needs another --device, or --loops; and with --pairs, cases that bring no new pair."""
+    """Leave out what needs another --device, or --loops; and with --each-value, cases without a new one."""
     needs = {"gpu": "cuda", "compiled": "compiled"}
     absent = [mark for mark, device in needs.items() if config.option.device != device]
     if not config.option.loops:
         absent.append("loops")
     kept = [item for item in items if not any(item.get_closest_marker(mark) for mark in absent)]
-    if config.option.pairs:
-        kept = with_new_pairs(kept)
+    if config.option.each_value:
+        kept = with_new_values(kept)
     if len(kept) < len(items):
         chosen = set(kept)
         config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
         items[:] = kept
 
 
-def with_new_pairs(items):
-    """The cases of each test in which a value of a parameter meets one of another parameter for the first time.
+def with_new_values(items):
+    """The cases of each test in which a parameter has a value for the first time.
 
-    What a version of a library changes shows in one value, or in two together, such as a dtype on a path. All cases run
-    on the newest versions.
+    What a version of a library changes mostly shows in one value. All cases run on the newest versions, and with
+    `.ci/run --full` on the oldest.
     """
     kept, seen = [], set()
     for item in items:
-        values = item.callspec.params.items() if hasattr(item, "callspec") else ()
-        values = sorted((name, id(value)) for name, value in values)  # cases share the very values of a parameter
-        pairs = {(item.parent.nodeid, item.originalname, *pair) for pair in itertools.combinations(values, 2)}
-        if len(values) < 2 or not pairs <= seen:
+        parameters = item.callspec.params if hasattr(item, "callspec") else {}
+        # Cases share the very values of a parameter.
+        values = {(item.parent.nodeid, item.originalname, name, id(value)) for name, value in parameters.items()}
+        if not values or not values <= seen:
             kept.append(item)
-        seen |= pairs
+        seen |= values
     return kept
 
 

@@ -32,7 +32,7 @@ def test_chosen_tests_pass_in_it():
     # operation after the other, whatever stands beside it; so one target is enough for the second layout.
     words = "kernel and (NHWC or vae or not test_one_target)"
     result = run_module(
-        "pytest", "-q", "--device=interpreter", "-p", "no:cacheprovider", "-k", words, "--pairs", *CHOSEN
+        "pytest", "-q", "--device=interpreter", "-p", "no:cacheprovider", "-k", words, "--each-value", *CHOSEN
     )
     assert result.returncode == 0, result.stdout
     assert " passed" in result.stdout
