@@ -293,9 +293,16 @@ def torchvision_version():
     return torchvision.__version__.partition("+")[0]
 
 
-def test_the_speed_is_against_the_faster_published_chain(monkeypatch, sheet, capsys):
+@pytest.fixture
+def set_threads():
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+def test_the_speed_is_against_the_faster_published_chain(monkeypatch, set_threads, sheet, capsys):
     monkeypatch.setattr(timing, "interleaved", lambda calls, *_: [0.5, 4.0, 2.0][: len(calls)])
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    set_threads(2)
     photographs = [str(path) for path in shipped_photographs()[:2]]
     assert main(["demo", *photographs, *QUICK, "--output", str(sheet)]) == 0
     rows = [line.split() for line in capsys.readouterr().out.splitlines()]
@@ -304,8 +311,8 @@ def test_the_speed_is_against_the_faster_published_chain(monkeypatch, sheet, cap
     assert ["other", "0.50", "2,000", "0.5", "x"] in [row[-5:] for row in rows], "one image after the other"
 
 
-def test_demo_on_one_thread_times_the_published_chain_once(monkeypatch, sheet, capsys):
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+def test_demo_on_one_thread_times_the_published_chain_once(set_threads, sheet, capsys):
+    set_threads(1)
     assert main(["demo", str(shipped_photographs()[0]), *QUICK, "--output", str(sheet)]) == 0
     assert capsys.readouterr().out.count("\npublished chain, ") == 1
 
