@@ -1,7 +1,7 @@
 """Commands in processes of their own that do without importing torch: they are forks of one process that has.
 
 It has imported none of fastnorm and computed nothing. Where a test is about what importing does, or about how Python
-itself begins or ends, it starts a new Python instead.
+itself begins or ends, it starts a new Python instead: `new_python` in place of `run`.
 """
 
 import multiprocessing
@@ -25,6 +25,10 @@ def run(kind, name, *arguments, cwd=None, env=os.environ):
         process.start()
         process.join()
         return subprocess.CompletedProcess(arguments, process.exitcode, *(path.read_text() for path in streams))
+
+
+def new_python(*arguments, **options):
+    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=False, **options)
 
 
 def _begin(kind, name, arguments, streams, folder, environment):

@@ -3,8 +3,6 @@
 import importlib.util
 import os
 import pathlib
-import subprocess
-import sys
 
 import pytest
 
@@ -54,12 +52,8 @@ def run(tmp_path):
     return command
 
 
-def new_python(*arguments, **options):
-    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=False, **options)
-
-
 def test_rows_are_measured_and_drawn(run, tmp_path):
-    done = run("--quick", start=new_python)
+    done = run("--quick", start=forking.new_python)
     assert done.returncode == 0, done.stderr
     assert f"report: {tmp_path / 'out' / 'report.html'}" in done.stdout
     assert "\x1b" not in done.stderr, "no bar where there is no terminal"

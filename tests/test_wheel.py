@@ -53,10 +53,6 @@ def names(wheel):
         return archive.namelist()
 
 
-def new_python(*arguments, **options):
-    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=False, **options)
-
-
 def run_installed(wheel, folder, program, start=forking.run):
     """A program with the wheel's packages in place of this checkout's."""
     with zipfile.ZipFile(wheel) as archive:
@@ -82,7 +78,7 @@ print(library.path if library else fastnorm_native.status())
 def test_the_wheel_brings_its_library_and_serves_every_python(wheel, tmp_path):
     assert wheel.name.endswith("-py3-none-linux_x86_64.whl")
     library = tmp_path / "fastnorm_native" / "libfastnorm.so"
-    assert run_installed(wheel, tmp_path, NORMALIZE, new_python) == f"{library}\n"
+    assert run_installed(wheel, tmp_path, NORMALIZE, forking.new_python) == f"{library}\n"
 
 
 def test_without_a_compiler_the_wheel_is_pure_and_works(checkout, tmp_path, monkeypatch):

@@ -19,11 +19,11 @@ PACKAGES = ("torch", "torchvision", "transformers", "timm", "open_clip_torch", "
 PAGE = Path(__file__).parents[2] / "docs" / "conformance.md"
 INTRODUCTION = """# Conformance
 
-`Target.from_config` of every published configuration below, beside the package that it is of: the same pictures
-through both. "identical" is every value of every picture, bit for bit; the rest is refused, for the reason that stands
+`Target.from_config` of every published configuration below, beside the package that it is of: the same images
+through both. "identical" is every value of every image, bit for bit; the rest is refused, for the reason that stands
 there. There is no third state: where the bits differ, this page cannot be written.
 
-The pictures are the package's photographs, noise of odd sizes, a single pixel, and transparent and gray pictures where
+The images are the package's photographs, noise of odd sizes, a single pixel, and transparent and gray images where
 the processor takes them. Classes that are built with other settings than their default ones name them. `python -m
 tests.conformance --write` writes this page; the tests compare a tenth of it, and all of it with `--all-configs`.
 

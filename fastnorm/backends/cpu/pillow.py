@@ -31,7 +31,7 @@ from fastnorm.spec.filters import (
 from fastnorm.spec.geometry import Geometry, Reduction, Span, Stage
 
 Codes = npt.NDArray[np.uint8]
-AnyImage = Image.Image | torch.Tensor
+PilOrTensor = Image.Image | torch.Tensor
 
 _COLUMNS, _ROWS = 0, 1  # in Pillow's order
 
@@ -55,7 +55,7 @@ class Window:
         return self.box == (0.0, len(self.computed))
 
 
-def resize_into(output: Codes, image: AnyImage, geometry: Geometry, resample: Filter) -> None:
+def resize_into(output: Codes, image: PilOrTensor, geometry: Geometry, resample: Filter) -> None:
     """Write all of `output`, (rows, columns, 3): what `fastnorm.backends.eager.resize_and_crop` returns.
 
     Args:
@@ -80,7 +80,7 @@ def place(output: Codes, geometry: Geometry, cut: Callable[[Span, Span], Codes])
     shown[_direction(rows), _direction(columns)] = cut(rows, columns)
 
 
-def take_steps(image: AnyImage, before: Sequence[Stage | Reduction]) -> AnyImage:
+def take_steps(image: PilOrTensor, before: Sequence[Stage | Reduction]) -> PilOrTensor:
     """What the steps before the last make of an image: a Pillow image, or a tensor where they only cut."""
     for step in before:
         if isinstance(step, Reduction):
@@ -101,7 +101,7 @@ def take_steps(image: AnyImage, before: Sequence[Stage | Reduction]) -> AnyImage
     return image
 
 
-def _size(image: AnyImage) -> tuple[int, int]:
+def _size(image: PilOrTensor) -> tuple[int, int]:
     """Its height and width."""
     return (image.shape[0], image.shape[1]) if isinstance(image, torch.Tensor) else (image.height, image.width)
 
@@ -114,7 +114,7 @@ def _direction(span: Span) -> slice:
     return slice(None, None, -1 if span.mirrored else 1)
 
 
-def _stretch(image: AnyImage, geometry: Geometry, resample: Filter) -> Codes:
+def _stretch(image: PilOrTensor, geometry: Geometry, resample: Filter) -> Codes:
     """All of the resized image, of a box or with the nearest pixels: by as many calls as there are passes."""
     pil_image = _as_pil(image, range(geometry.source.width), range(geometry.source.height))
     boxes = {_COLUMNS: geometry.column_box, _ROWS: geometry.row_box}
@@ -131,7 +131,7 @@ def _stretch(image: AnyImage, geometry: Geometry, resample: Filter) -> Codes:
     return np.asarray(pil_image)
 
 
-def _resize_and_cut(image: AnyImage, geometry: Geometry, rows: Span, columns: Span, resample: Filter) -> Codes:
+def _resize_and_cut(image: PilOrTensor, geometry: Geometry, rows: Span, columns: Span, resample: Filter) -> Codes:
     """The pixels that the spans show, neither padded nor mirrored."""
     if geometry.box is not None or resample is NEAREST:
         return _stretch(image, geometry, resample)[rows.start : rows.stop, columns.start : columns.stop]
@@ -173,14 +173,14 @@ def _resize_axis(pil_image: Image.Image, axis: int, part: Window, resample: Filt
 # --- pixels in and out of Pillow
 
 
-def _codes(image: AnyImage, columns: range, rows: range) -> Codes:
+def _codes(image: PilOrTensor, columns: range, rows: range) -> Codes:
     if isinstance(image, torch.Tensor):
         codes: Codes = image.numpy()[_slice(rows), _slice(columns)]
         return codes
     return np.asarray(_cut(image, columns, rows))
 
 
-def _as_pil(image: AnyImage, columns: range, rows: range) -> Image.Image:
+def _as_pil(image: PilOrTensor, columns: range, rows: range) -> Image.Image:
     """A part of the image for Pillow, in one copy or none."""
     if isinstance(image, Image.Image):
         return _cut(image, columns, rows)

@@ -15,7 +15,7 @@ import torch
 from fastnorm.backends.base import TargetJob
 from fastnorm.backends.cpu import pillow, torch_resize
 from fastnorm.backends.cpu.normalization import normalize
-from fastnorm.backends.cpu.pillow import AnyImage, take_steps
+from fastnorm.backends.cpu.pillow import PilOrTensor, take_steps
 from fastnorm.backends.staging import fill_borders
 from fastnorm.images.batch import Images
 from fastnorm.memory import host_cache
@@ -30,7 +30,7 @@ MAX_WAITING = 64 << 20
 _RESIZE_INTO = {"pillow": pillow.resize_into, "torch": torch_resize.resize_into}
 
 
-def preprocess(images: Sequence[AnyImage], jobs: Sequence[TargetJob]) -> None:
+def preprocess(images: Sequence[PilOrTensor], jobs: Sequence[TargetJob]) -> None:
     """Write every job's output.
 
     Args:
@@ -50,13 +50,13 @@ def preprocess(images: Sequence[AnyImage], jobs: Sequence[TargetJob]) -> None:
         fill_borders(job)
 
 
-def steps(images: Images, before: Sequence[Sequence[Stage | Reduction]]) -> list[AnyImage]:
+def steps(images: Images, before: Sequence[Sequence[Stage | Reduction]]) -> list[PilOrTensor]:
     """What the steps before the last make of each image."""
     pairs = zip(images.views(), before, strict=True)
     return threads.run([functools.partial(take_steps, image, its) for image, its in pairs])
 
 
-def _preprocess_group(images: Sequence[AnyImage], indices: range, shares: Sequence[Sequence[TargetJob]]) -> None:
+def _preprocess_group(images: Sequence[PilOrTensor], indices: range, shares: Sequence[Sequence[TargetJob]]) -> None:
     batches = [host_cache.empty((len(indices), *_output_size(share[0]), 3), torch.uint8) for share in shares]
     # The largest images first, so that no thread begins one when the others are done.
     by_size = sorted(indices, key=lambda index: math.prod(shares[0][0].geometries[index].source), reverse=True)

@@ -18,7 +18,7 @@ from torch.autograd.graph import increment_version
 from fastnorm.backends.base import TargetJob
 from fastnorm.backends.cpu import preprocessing
 from fastnorm.backends.cpu.native import Engine
-from fastnorm.backends.cpu.pillow import AnyImage
+from fastnorm.backends.cpu.pillow import PilOrTensor
 from fastnorm.runtime import threads
 from fastnorm.spec.filters import Filter
 from fastnorm.spec.geometry import Geometry
@@ -48,7 +48,7 @@ def takes(job: TargetJob, index: int) -> bool:
     return _can_resize(kernel_of(job.resample), *_axes(geometry), geometry.vertical_first) and _is_aligned(job.output)
 
 
-def preprocess(engine: Engine, images: Sequence[AnyImage], jobs: Sequence[TargetJob]) -> None:
+def preprocess(engine: Engine, images: Sequence[PilOrTensor], jobs: Sequence[TargetJob]) -> None:
     """Write every job's output; arguments as for `fastnorm.backends.cpu.preprocessing.preprocess`."""
     others = [job for job in jobs if not suits(job)]
     if others:
@@ -68,7 +68,7 @@ def _only(job: TargetJob, index: int) -> TargetJob:
     return replace(job, geometries=job.geometries[index : index + 1], output=job.output[index : index + 1])
 
 
-def _walk(engine: Engine, images: Sequence[AnyImage], jobs: Sequence[TargetJob], indices: Sequence[int]) -> None:
+def _walk(engine: Engine, images: Sequence[PilOrTensor], jobs: Sequence[TargetJob], indices: Sequence[int]) -> None:
     views = _shared(jobs)
     spare = torch.get_num_threads() // len(indices)  # threads for each image
     # The largest images first, so that no thread begins one when the others are done.
@@ -98,7 +98,9 @@ def _shared(jobs: Sequence[TargetJob]) -> list[_View]:
     return views
 
 
-def _work(engine: Engine, image: AnyImage, views: Sequence[_View], index: int, spare: int) -> list[Callable[[], None]]:
+def _work(
+    engine: Engine, image: PilOrTensor, views: Sequence[_View], index: int, spare: int
+) -> list[Callable[[], None]]:
     """What there is to do for one image, for as many threads as it is worth."""
     bands = min(spare, math.prod(views[0].geometries[index].source) // BAND_PIXELS)
     bands = max(1, min(bands, *(view.geometries[index].rows.count for view in views)))

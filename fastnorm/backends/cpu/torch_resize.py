@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from fastnorm.backends import eager
-from fastnorm.backends.cpu.pillow import AnyImage, Codes, place
+from fastnorm.backends.cpu.pillow import Codes, PilOrTensor, place
 from fastnorm.spec.filters import TORCH_FILTERS, Filter
 from fastnorm.spec.geometry import Geometry, Span
 
@@ -20,7 +20,7 @@ from fastnorm.spec.geometry import Geometry, Span
 _COMPARED = ("x86_64", "AMD64")
 
 
-def resize_into(output: Codes, image: AnyImage, geometry: Geometry, resample: Filter) -> None:
+def resize_into(output: Codes, image: PilOrTensor, geometry: Geometry, resample: Filter) -> None:
     """Write all of `output`, as `fastnorm.backends.cpu.pillow.resize_into` does.
 
     Args:

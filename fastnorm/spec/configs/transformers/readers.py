@@ -284,7 +284,7 @@ def janus(settings: Settings) -> Arguments:
 
 
 def deepseek_vl_hybrid(settings: Settings) -> Arguments:
-    """the smaller of two images, which is made of the larger one: resized, padded to a square, resized again."""
+    """The smaller of two images, which is made of the larger one: resized, padded to a square, resized again."""
     if settings.backend != "pil":
         settings.refuse("high_res_size", "it resizes twice in torch's arithmetic", OTHER_BACKEND)
     arguments = pixels(settings)
