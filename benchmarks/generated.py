@@ -1,27 +1,23 @@
-"""Generated parts of README.md and SCALING.md, from the rows in benchmarks/results; exit status 1 where a text and the
-rows say different things.
+"""What cog puts between its markers in README.md and SCALING.md, from the rows in benchmarks/results.
+
+`python -m cogapp -P -r README.md benchmarks/SCALING.md` brings both up to date; `--check` in place of `-r` compares.
 """
 
-import argparse
 import contextlib
 import io
 import re
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from cogapp import Cog
 
 from benchmarks import goals
 from benchmarks.comparisons import NO_DRIVER, entries, records
 from benchmarks.report import shown
-from benchmarks.rows import RESULTS, ROOT, load
-from fastnorm.cli._ending import quietly
+from benchmarks.rows import RESULTS, load
 from fastnorm.cli._text import plural
 
-TEXTS = (ROOT / "README.md", PAGE := ROOT / "benchmarks" / "SCALING.md")  # what cog finds between its markers there
+PAGE = Path(__file__).parent / "SCALING.md"
 
 _PREPROCESS, _TWO_WORKERS = "suite == 'preprocess'", "suite == 'end to end' and cell.str.contains(' 2 workers')"
 _OWN_CALL, _COMPILED_CALL = f"{goals.ONE_CALL} and ours", f"{goals.ONE_CALL} and name.str.startswith('torch.compile')"
@@ -82,57 +78,12 @@ def readme_table(folder: Path = RESULTS) -> str:
     return "\n".join([*lines, "", " ".join(notes)] if notes[1:] else lines)
 
 
-CORES, DISK = 64, 2e9  # of a node, and bytes a second that it reads: assumed
-NODES, BILLION, MANY = (1, 10, 100), 1e9, 100_000
-
-
-def encode_table(folder: Path = RESULTS) -> str:
-    """What encoding a billion images takes, by encoder, from the rows of `benchmarks.encode`."""
-    rows = load(folder)
-    head = [
-        "encoder",
-        "images",
-        "images/s, a core",
-        f"engine at {MANY:,}",
-        "a row",
-        "all rows",
-        "read, twice",
-        "bound by",
-    ]
-    head += [plural(count, "node") for count in NODES]
-    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
-    for (device, cell), own in rows[rows["suite"] == "encode"].groupby(["device", "cell"], sort=False):
-        by_name = own.groupby("name")[["p50_ms", "cpu_ms"]].median()
-        whole, loop = by_name.loc["fastnorm encode"], by_name.loc["bare loop"]
-        steady = by_name.loc["fastnorm encode, under way"] if "fastnorm encode, under way" in by_name.index else whole
-        count, size, row = (int(one.replace(",", "")) for one in re.findall(r"[\d,]+", own["note"].iloc[-1]))
-        begins = count * (whole["p50_ms"] - steady["p50_ms"])
-        engine = (begins / MANY + steady["p50_ms"]) / loop["p50_ms"] - 1
-        rates = {"cores": CORES * 1e3 / steady["cpu_ms"], "disk": DISK / (2 * size)}
-        bound = min(rates, key=lambda name: rates[name])
-        hours = " | ".join(f"{BILLION / (count * rates[bound]) / 3600:,.1f} h" for count in NODES)
-        lines.append(
-            f"| {cell.removeprefix('encode: ')} | {count:,}, {device} | {1e3 / steady['cpu_ms']:,.3g} | {engine:+.0%} "
-            f"| {row:,} B | {row * BILLION / 1e12:,.2f} TB | {2 * size * BILLION / 1e12:,.0f} TB | {bound} | {hours} |"
-        )
-    return "\n".join(lines) if lines[2:] else "Not yet measured."
-
-
-def worked_example(given: dict[str, Any] | None = None) -> str:
-    """What the program in SCALING.md prints; the names that it uses are left in `given`."""
-    program = re.search(r"^```python\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)[1]
-    with contextlib.redirect_stdout(io.StringIO()) as printed:
-        exec(compile(program, PAGE.name, "exec"), {} if given is None else given)
-    return printed.getvalue().rstrip()
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.generated", description=__doc__)
-    parser.add_argument("--write", action="store_true", help="bring the texts up to date")
-    mode = "-r" if parser.parse_args(argv).write else "--check"
-    failed = "--check-fail-msg=it and benchmarks/results differ; run: python -m benchmarks.generated --write"
-    return bool(Cog().main(["cog", mode, "-P", "--verbosity=1", failed, *map(str, TEXTS)]))
-
-
-if __name__ == "__main__":
-    sys.exit(quietly("benchmarks.generated", main))
+def printed(index: int, given: dict[str, Any] | None = None) -> str:
+    """What the programs of SCALING.md print, of which each goes on where the one before ended: that of one of them.
+    Their names are left in `given`."""
+    programs = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    names = {} if given is None else given
+    for program in programs[: index + 1]:
+        with contextlib.redirect_stdout(io.StringIO()) as text:
+            exec(compile(program, PAGE.name, "exec"), names)
+    return text.getvalue().rstrip()

@@ -174,8 +174,8 @@ class Suite:
         the suite cannot rot.
         """
         entries = list(entries)
-        candidates, missing = ([e for e in entries if isinstance(e, kind)] for kind in (Candidate, Missing))
-        broken = [entry for entry in missing if entry.broken]
+        candidates = [entry for entry in entries if isinstance(entry, Candidate)]
+        broken = [entry for entry in entries if isinstance(entry, Missing) and entry.broken]
         assert not (broken and self.verify_only), f"peers whose calls need fixing: {broken}"
         rounds = 0 if self.verify_only else min(rounds, 5) if self.quick else rounds
         with busy(busy_per_core if rounds else 0):
@@ -184,19 +184,27 @@ class Suite:
                     one.samples.append(one.sample())
                     if busy_per_core and not warm:
                         one.repeats = repeats_needed(one.samples[0].wall, BUSY_SAMPLE_SECONDS)
+        for one in candidates:
+            del one.samples[0]
+        self.publish(cell, entries, device)
+
+    def publish(self, cell: Cell, entries: Sequence[Candidate | Missing], device="cpu"):
+        """Show the rows of what was sampled, and add them to their file."""
         if self.verify_only:
             return
+        entries = sorted(entries, key=lambda entry: isinstance(entry, Missing))  # those last
         kind, now = torch.device(device).type, datetime.datetime.now(datetime.timezone.utc)
         shared = {"run": f"{now:%Y%m%dT%H%M%S.%f} {kind} {cell.suite}", "device": device}
-        for one in candidates:
-            if one.cell and one.cell.cell == COPY:
-                median = np.median([sample.wall for sample in one.samples[1:]])
+        for one in entries:
+            if isinstance(one, Candidate) and one.cell and one.cell.cell == COPY:
+                median = np.median([sample.wall for sample in one.samples])
                 shared["copy_gb_per_s"] = one.cell.bytes_moved / median / 1e9
         rows = [
-            row(c.cell or cell, c.name, c.version, c.samples[1:], c.mismatches, c.note, peak_mib=c.peak_mib, **shared)
-            for c in candidates
+            row(cell, e.name, note=NOT_RUN + e.reason, **shared)
+            if isinstance(e, Missing)
+            else row(e.cell or cell, e.name, e.version, e.samples, e.mismatches, e.note, peak_mib=e.peak_mib, **shared)
+            for e in entries
         ]
-        rows += [row(cell, peer.name, note=NOT_RUN + peer.reason, **shared) for peer in missing]
         shown = frame(rows).assign(ratio=lambda rows: rows["p50_ms"] / rows["p50_ms"][0])[SHOWN]
         print(f"\n{cell.cell}\n{shown.to_string(index=False, na_rep='')}")  # pytest shows it with -s
         if self.rows:

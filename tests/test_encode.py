@@ -650,18 +650,16 @@ def test_tasks_that_decode_give_the_same_rows(odd_ones, tmp_path, monkeypatch):
 
 
 @with_ray
-def test_the_benchmark_writes_rows(tmp_path, monkeypatch):
-    """With few images and Ray's start left out: that it runs, and what a row says of it."""
-    import ray
-
-    from benchmarks import encode as benchmark
+def test_the_benchmark_writes_rows(tmp_path):
+    """With few images, in the Ray of these tests: that it runs, and what a row says of it."""
+    from benchmarks import test_encoding
     from benchmarks.rows import load
+    from benchmarks.timing import Suite
 
-    monkeypatch.setattr(ray, "init", lambda **_: None)
-    monkeypatch.setattr(ray, "shutdown", lambda: None)
-    assert benchmark.main(["--only", "tiny", "--images", "40", "--output", str(tmp_path)]) == 0
+    cell = dataclasses.replace(test_encoding.CELLS[0], images=40)
+    test_encoding.test_encode(Suite(rows=tmp_path), cell, tmp_path)
     rows = load(tmp_path)
-    assert list(rows["name"]) == [benchmark.OWN, benchmark.UNDER_WAY, benchmark.BARE]
+    assert list(rows["name"]) == ["fastnorm encode", "fastnorm encode, under way", "bare loop"]
     assert (rows[["images_per_s", "cpu_ms"]] > 0).all(axis=None)
     assert rows["note"].str.fullmatch(r"40 images of [\d,]+ bytes; [\d,]+ bytes a row").all()
 

@@ -101,7 +101,7 @@ def _target_numbers(mean: Triple, std: Triple) -> Numbers:
     a proof for all float32 values, which no normalised code bounds: they are divided by.
     """
     means, stds = fp32_triple(mean), fp32_triple(std)
-    reciprocals = fp32_triple(tuple(1 / value for value in stds))
+    reciprocals = fp32_triple((1 / stds[0], 1 / stds[1], 1 / stds[2]))
     if all(math.frexp(s)[0] == 0.5 and 0 < r < math.inf for s, r in zip(stds, reciprocals, strict=True)):
         return (True, *means, *reciprocals)
     return (False, *means, *stds)

@@ -295,8 +295,8 @@ def _upload(parts: Sequence[Records | Words], device: torch.device) -> list[torc
     host = torch.empty(sum(map(len, words)), dtype=torch.int64, device="cpu", pin_memory=device.type == "cuda")
     np.concatenate(words, out=host.numpy())
     there = host.to(device, non_blocking=True) if device.type != "cpu" else host
-    split = there.split([len(part) for part in words])
-    return [piece.view(len(part), part.itemsize // 8) for piece, part in zip(split, parts, strict=True)]
+    pieces = torch.split(there, [len(part) for part in words])
+    return [piece.view(len(part), part.itemsize // 8) for piece, part in zip(pieces, parts, strict=True)]
 
 
 def _make_tables(tables: Records, jobs: torch.Tensor) -> PassLaunch:

@@ -13,7 +13,6 @@ import collections
 import dataclasses
 import json
 import signal
-import sys
 from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
@@ -137,4 +136,4 @@ def _main(argv: Sequence[str] | None = None) -> None:
 
 if __name__ == "__main__":
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` ends it without a traceback
-    sys.exit(_main())
+    _main()
