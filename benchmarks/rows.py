@@ -94,11 +94,11 @@ def read(path: Path) -> pd.DataFrame:
         table = pd.read_csv(path, dtype=KINDS, keep_default_na=False, na_values=empty)
     except ValueError as error:
         raise ValueError(f"{path}: got {error}, expected rows of measurements; fix or remove that line") from None
-    if tuple(table) not in (COLUMNS, tuple(name for name in COLUMNS if name != "cpu_ms")):  # which is younger
+    if tuple(table) != COLUMNS:
         raise ValueError(f"{path}: got the columns {','.join(table)}; expected {','.join(COLUMNS)}; use another file")
     for line in table.index[table["name"] == ""] + 2:
         raise ValueError(f"{path}, line {line}: got too few columns, expected a whole row; fix or remove that line")
-    return table.reindex(columns=list(COLUMNS)).astype(KINDS)
+    return table
 
 
 def load(folder: Path = RESULTS) -> pd.DataFrame:

@@ -5,9 +5,9 @@ README.md. Run it on an idle machine, best with three cores, of which one encode
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -22,8 +22,7 @@ from benchmarks.timing import Candidate
 SIZE = (384, 512)  # of the photographs: a web page's
 
 
-@dataclass(frozen=True)
-class EncodeCell:
+class EncodeCell(NamedTuple):
     name: str
     images: int
     batch_size: int
@@ -73,12 +72,10 @@ def make_images(folder: Path, count: int) -> int:
     return sum(file.stat().st_size for file in folder.iterdir()) // count
 
 
-def machine_now() -> Sample:
+def now() -> Sample:
     """The clock, and the time of all cores that were not idle since the machine's start."""
-    fields = Path("/proc/stat").read_text().partition("\n")[0].split()[1:9]
-    user, nice, system, _idle, _iowait, interrupts, soft, _stolen = map(int, fields)
-    busy = user + nice + system + interrupts + soft
-    return Sample(time.perf_counter(), busy / os.sysconf("SC_CLK_TCK"))
+    user, nice, system, _idle, _iowait, irq, soft, _stolen = map(int, Path("/proc/stat").read_text().split()[1:9])
+    return Sample(time.perf_counter(), (user + nice + system + irq + soft) / os.sysconf("SC_CLK_TCK"))
 
 
 def of_one(start: Sample, end: Sample, images: int) -> list[Sample]:
@@ -101,13 +98,13 @@ def bare_loop(source: Path, targets, batch_size: int) -> tuple[int, Sample, Samp
     recipe, _ = recipe_of(targets, torch.float32, "cpu", batch_size, "error", "ignore")
     encoder = EncodeBatch(recipe)  # which sets the threads
     reading = Reading(opened.kind, opened.column, batch_size, recipe.alpha, recipe.exif, recipe.decoded_pixels)
-    start = time.perf_counter(), time.process_time()
+    start = now()
     for first in range(0, len(places), 16 * batch_size):  # as many as a task reads
         for batch in reading(places.slice(first, 16 * batch_size)):
             encoder(batch)
-    end = time.perf_counter(), time.process_time()
+    end = now()
     torch.set_num_threads(threads)
-    return len(items), Sample(*start), Sample(*end)
+    return len(items), start, end
 
 
 @pytest.mark.usefixtures("rays_processes")
@@ -120,21 +117,21 @@ def test_encode(suite, cell, tmp_path):
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, ignore_reinit_error=True)
     count = 40 if suite.verify_only else cell.images
     source, targets, shards = tmp_path / "images", {"one": (cell.target, cell.save(tmp_path / "model"))}, []
-    size = make_images(source, count)
-    start = machine_now()
+    size, start = make_images(source, count), now()
     summary = encode(
         source, tmp_path / "output", targets, device="cpu", batch_size=cell.batch_size, workers=1,
         shard_rows=max(cell.batch_size, min(1024, count // 8)),
-        on_shard=lambda shard: shards.append((machine_now(), shard.rows)),
+        on_shard=lambda shard: shards.append((now(), shard.rows)),
     )  # fmt: skip
-    whole = of_one(start, machine_now(), count)
+    (first, rows_of_first), *_, (last, _) = shards
+    sampled = {
+        OURS + " encode": of_one(start, now(), count),
+        OURS + " encode, under way": of_one(first, last, count - rows_of_first),
+    }
     looped, *loop = bare_loop(source, targets, cell.batch_size)
     assert summary.encoded == looped == count, "not verified, not timed"
-    (first, _), *_, (last, _) = shards
-    rest = sum(rows for _, rows in shards[1:])
-    columns = Cell("encode", f"encode: {cell.name}", f"{count} of {SIZE[0]}x{SIZE[1]}x3", "JPEG", 1, "fp32", images=1)
     note = f"{count:,} images of {size:,} bytes; {summary.bytes // count:,} bytes a row"
-    sampled = {f"{OURS} encode": whole, f"{OURS} encode, under way": of_one(first, last, rest)}
     entries = [Candidate(name, fastnorm.__version__, None, note=note, samples=one) for name, one in sampled.items()]
     entries.append(Candidate("bare loop", torch.__version__, None, note=note, samples=of_one(*loop, looped)))
-    suite.publish(columns, entries)
+    shape = f"{count} of {SIZE[0]}x{SIZE[1]}x3"
+    suite.publish(Cell("encode", f"encode: {cell.name}", shape, "JPEG", 1, "fp32", images=1), entries)

@@ -1,12 +1,11 @@
 """Samples per second and data time of the IP-Adapter tutorial's dataset, as published and with fastnorm: see README.md.
-
 Before any is timed, every pipeline's tensors are compared with the Pillow backend's; those of examples/, with theirs.
 """
 
 import importlib
 import itertools
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,30 +29,18 @@ DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 SIZES = ((1024, 1536), (1536, 1024), (1000, 1500), (1152, 1536), (1440, 1080), (960, 1706), (1280, 1280), (1600, 1066))
 
 
-def opened(image: Image.Image) -> Image.Image:
-    return image
-
-
-def decoded(image: Image.Image) -> Image.Image:
-    image.load()
-    return image
-
-
 class Pipeline(NamedTuple):
     name: str
     version: str
-    prepare: Callable[[Image.Image], Any]  # an opened file, not yet decoded; in a worker where there are any
-    collate: Callable[[list[Any]], Any]  # likewise
+    collate: Callable[[Iterator[Image.Image]], Any]  # of files as they are opened; in a worker where there are any
     finish: Callable[[Any], Any]  # in the training process
     compared: bool = True
 
     def loader(self, paths: list[Path], workers: int) -> DataLoader:
-        def collated(batch: list[Path]) -> Any:
-            return self.collate([self.prepare(Image.open(path)) for path in batch])
-
         # With persistent workers epochs are timed, not the starts of processes.
         options = {"persistent_workers": workers > 0, "pin_memory": DEVICE.type == "cuda"}
-        return DataLoader(paths, BATCH, num_workers=workers, collate_fn=collated, **options)
+        collate = lambda batch: self.collate(map(Image.open, batch))  # noqa: E731
+        return DataLoader(paths, BATCH, num_workers=workers, collate_fn=collate, **options)
 
     def epoch(self, loader: DataLoader) -> None:
         for batch in loader:
@@ -66,22 +53,25 @@ def _pipelines() -> list[Pipeline]:
 
     def as_the_tutorial(backend):
         chain = published_chain(backend)
-        return lambda image: chain(image.convert("RGB"))
+        return lambda images: stacked([chain(image.convert("RGB")) for image in images])
 
     def preprocess(packed):
         return fastnorm.fused_dual_preprocess(packed.to(DEVICE, non_blocking=True))
 
-    def as_large(images):
-        return [torch.zeros(len(images), 3, side, side) for side in (512, 224)]
+    def decode(images):
+        return sum(image.load() is not None for image in images)
+
+    def decode_to_as_much(images):
+        return [torch.zeros(decode(images), 3, side, side) for side in (512, 224)]
 
     transformers, ours, pillow = version_of("transformers"), fastnorm.__version__, version_of("pillow")
     before = ((f"before ({backend} backend)", as_the_tutorial(backend)) for backend in ("Pillow", "torchvision"))
     return [
-        *(Pipeline(name, transformers, chain, stacked, to_device) for name, chain in before),
-        Pipeline(f"{OURS}, in workers", ours, opened, fastnorm.fused_dual_preprocess, to_device),
-        Pipeline(f"{OURS}, in main", ours, opened, fastnorm.PackedImages.pack, preprocess),
-        Pipeline("decode, and send as much", pillow, decoded, as_large, to_device, compared=False),
-        Pipeline("decode alone", pillow, decoded, len, int, compared=False),
+        *(Pipeline(name, transformers, collate, to_device) for name, collate in before),
+        Pipeline(f"{OURS}, in workers", ours, lambda images: fastnorm.fused_dual_preprocess([*images]), to_device),
+        Pipeline(f"{OURS}, in main", ours, lambda images: fastnorm.PackedImages.pack([*images]), preprocess),
+        Pipeline("decode, and send as much", pillow, decode_to_as_much, to_device, compared=False),
+        Pipeline("decode alone", pillow, decode, int, compared=False),
     ]
 
 
@@ -110,28 +100,23 @@ def pipelines(jpegs):
     return verified
 
 
+NAME = "IP-Adapter dataset {} workers"
 CELLS = [types.SimpleNamespace(workers=workers, quick=True, device="cpu") for workers in (0, 1, 2)]
 
 
-def name_of(workers):
-    return f"IP-Adapter dataset {workers} workers"
-
-
-@pytest.mark.parametrize("cell", CELLS, ids=lambda cell: f"cpu: {name_of(cell.workers)}")
+@pytest.mark.parametrize("cell", CELLS, ids=lambda cell: "cpu: " + NAME.format(cell.workers))
 def test_end_to_end(suite, jpegs, pipelines, cell):
     note, shape = f"data time of one sample; {cell.workers} workers, batches of {BATCH}", f"{len(jpegs)} ragged"
     candidates = []
     for one, differing in pipelines.items():  # the first epoch, which is not counted, starts the workers
         epoch = partial(one.epoch, one.loader(jpegs, cell.workers))
         candidates.append(Candidate(one.name, one.version, epoch, len(jpegs), mismatches=differing, note=note))
-    columns = Cell("end to end", name_of(cell.workers), shape, "JPEG", 2, "fp32+fp32", "fresh", images=1)
+    columns = Cell("end to end", NAME.format(cell.workers), shape, "JPEG", 2, "fp32+fp32", "fresh", images=1)
     suite.compare(columns, candidates, 5, DEVICE)
 
 
 NAMES = sorted(path.parent.name for path in (ROOT / "examples").glob("*/after.py"))
 EXAMPLES = [types.SimpleNamespace(name=name, quick=False, device="cpu") for name in NAMES]
-
-
 NOTE = "data time of one sample; workers are started for each epoch"
 OF_RAY = "data time of one sample; Ray's processes stay, and cpu_ms leaves them out"
 
@@ -145,8 +130,6 @@ def test_examples(suite, jpegs, cell):
     assert sum(mismatches(*pair) for pair in pairs) == 0, "not verified, not timed"
     epochs = [partial(tiny.samples, script, folder) for script in scripts]
     samples = epochs[0]()
-    candidates = [
-        Candidate(name, version, epoch, samples, mismatches=0, note=note)
-        for name, version, epoch in zip((OURS, "before"), (fastnorm.__version__, ""), epochs, strict=True)
-    ]
+    named = zip((OURS, "before"), (fastnorm.__version__, ""), epochs, strict=True)
+    candidates = [Candidate(*what, samples, mismatches=0, note=note) for what in named]
     suite.compare(Cell("end to end", f"examples/{cell.name}", f"{samples} ragged", "JPEG", images=1), candidates, 5)

@@ -19,8 +19,9 @@ FP32, BF16 = torch.float32, torch.bfloat16
 MEMORY = torch.arange(1 << 20).to(torch.uint8)
 OUTPUTS = torch.zeros(2, 1 << 20, dtype=torch.uint8)
 
-SHAPES = [(2, 16, 24, 3), (3, 3, 16, 24), (2, 7, 9, 3), (1, 3, 5, 7), (2, 3, 8, 8, 3), (64, 64, 3), (2, 64, 64, 3)]
-# Few kinds, because each is compiled, in every alignment that occurs.
+# Few kinds, because each is compiled, in every alignment that occurs: of memory, and of strides where there are views.
+SHAPES = [(2, 16, 24, 3), (3, 3, 16, 24), (2, 7, 9, 3), (2, 3, 8, 8, 3), (64, 64, 3)]
+CROPPED = SHAPES[:2]
 TARGETS = [(VAE, CLIP), (CLIP,)]
 DTYPES = [FP32, BF16]
 FORMATS = [torch.contiguous_format, torch.channels_last]
@@ -32,9 +33,9 @@ def random_call(draw):
     count = 1
     for size in shape:
         count *= size
-    offset = draw.choice([0, 0, 0, 1, 4, 8, 16])
+    offset = draw.choice([0, 0, 0, 4, 16])
     batch = MEMORY[offset : offset + count].view(shape)
-    if draw.random() < 0.3 and len(shape) == 4:
+    if draw.random() < 0.3 and shape in CROPPED:
         batch = batch[:, : shape[1] - 1] if shape[-1] == 3 else batch[..., : shape[3] - 1]
     options = {
         "dtype": draw.choice(DTYPES) if draw.random() < 0.7 else DTYPES[: len(targets)],
@@ -52,10 +53,11 @@ def outputs_of_our_own(draw, batch, count, layout):
     planes = batch.movedim(-1, -3) if layout == "NHWC" else batch
     outputs = []
     for index in range(count):
-        dtype, offset = draw.choice(DTYPES), draw.choice([0, 0, 2])
+        last = index == count - 1  # of one target too: only that one is laid out in several ways
+        dtype, offset = draw.choice(DTYPES), draw.choice([0, 0, 2]) if last else 0
         memory = OUTPUTS[index][: 4 * (planes.numel() + offset)].view(dtype)
         output = memory[offset : offset + planes.numel()].view(planes.shape)
-        if draw.random() < 0.3:
+        if last and draw.random() < 0.3:
             output = memory[: planes.numel()].view(*planes.shape[:-3], *planes.shape[-2:], 3).movedim(-1, -3)
         outputs.append(output)
     return outputs
@@ -75,7 +77,7 @@ def launch_of(batch, targets, options):
 def uncached_and_cached_calls_agree():
     draw = random.Random(0)
     different = hits = own = 0
-    for _ in range(400):
+    for _ in range(250):
         call = random_call(draw)
         key = launch_cache.key_of(call[0], call[1], *call[2].values())
         hit = launch_cache.repeat(key, call[0], call[2]["out"]) is not None

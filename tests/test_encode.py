@@ -656,7 +656,7 @@ def test_the_benchmark_writes_rows(tmp_path):
     from benchmarks.rows import load
     from benchmarks.timing import Suite
 
-    cell = dataclasses.replace(test_encoding.CELLS[0], images=40)
+    cell = test_encoding.CELLS[0]._replace(images=40)
     test_encoding.test_encode(Suite(rows=tmp_path), cell, tmp_path)
     rows = load(tmp_path)
     assert list(rows["name"]) == ["fastnorm encode", "fastnorm encode, under way", "bare loop"]

@@ -228,7 +228,7 @@ def test_every_goal_and_every_line_of_the_readme_is_about_a_cell_of_the_suite():
         for cell in (*cells.NORMALIZE, *cells.PREPROCESS)
     ]
     one_call = cells.HOST[0].columns()._asdict() | {"suite": "host"}
-    loader = [changed(LOADED, cell=test_end_to_end.name_of(n), driver=d) for n in (0, 1, 2) for d in ("", "570.1")]
+    loader = [changed(LOADED, cell=test_end_to_end.NAME.format(n), driver=d) for n in (0, 1, 2) for d in ("", "570.1")]
     rows = [{name: row.get(name) for name in COLUMNS} for row in (*rows, *loader, CPU | one_call, GPU | one_call)]
     table = entries(frame(rows))
     queries = [(goal.on_gpu, goal.where) for goal in goals.GOALS]

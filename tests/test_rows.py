@@ -102,13 +102,6 @@ def test_a_line_that_is_no_row_is_refused_and_costs_no_other_row(tmp_path, torn)
     assert_frame_equal(read(path), frame(good))
 
 
-def test_a_file_from_before_cpu_time_was_measured_is_read_and_goes_on(tmp_path):
-    path = tmp_path / "rows.csv"
-    frame([measured()]).drop(columns="cpu_ms").to_csv(path, index=False)
-    append(path, [measured()])
-    assert list(read(path)["cpu_ms"].isna()) == [True, False]
-
-
 def test_columns_stand_in_the_published_order(tmp_path):
     append(tmp_path / "rows.csv", [measured()])
     with (tmp_path / "rows.csv").open(newline="") as file:
