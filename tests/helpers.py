@@ -96,10 +96,10 @@ def preprocess_by_kernel(images, targets, **options):
         outputs = fastnorm.fused_preprocess(packed.to("cuda"), targets, **options)
         return [[one.cpu() for one in output] if isinstance(output, list) else output.cpu() for output in outputs]
 
-    def launch(pictures, branches):
+    def launch(images, jobs):
         import fastnorm_kernels
 
-        launch_preprocess(fastnorm_kernels, pictures, branches)
+        launch_preprocess(fastnorm_kernels, images, jobs)
 
     outputs, _ = run(packed, tuple(targets), launch, **options)
     return list(outputs)

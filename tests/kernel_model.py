@@ -130,14 +130,14 @@ def normalising(x, outputs, arch):
 def resizing(layout, dtype, arch):
     """The passes of one image of 1024 x 1024 to 512 and 224, in the order in which they are launched."""
     image = torch.zeros(3 * offline_resize.SIDE**2, dtype=torch.uint8)
-    sources, branches = offline_resize.example_call(layout, dtype, address=image.data_ptr())
-    for launch, counts in bridge.resized(sources, branches, arch):
+    sources, targets = offline_resize.example_call(layout, dtype, address=image.data_ptr())
+    for launch, counts in bridge.resized(sources, targets, arch):
         name = launch.kernel.__name__
         if name == "_tables_kernel":  # which takes the same time however large the batch
             continue
         sectors = sum(access.sectors for access in counts.accesses.values())
         first = name == "_along_lines_kernel"
-        traffic = image.numel() if first else sum(b.output.numel() * b.output.element_size() for b in branches)
+        traffic = image.numel() if first else sum(b.output.numel() * b.output.element_size() for b in targets)
         operations = offline_resize.executed(launch, operations_of(launch, arch))
         per_load, per_store = (sectors_a_request(counts, kind) for kind in ("ld", "st"))
         yield ("first pass" if first else "second pass"), Work(operations, sectors, traffic, per_load, per_store)

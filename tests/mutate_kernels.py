@@ -124,7 +124,7 @@ def checks():
     found["ragged"] = functools.partial(
         resizing.test_ragged_images_packed_into_one_buffer, BICUBIC, resizing.CropRule.TORCHVISION
     )
-    found["three dtypes"] = resizing.test_three_branches_of_three_dtypes
+    found["three dtypes"] = resizing.test_three_targets_of_three_dtypes
     found["mirrored"] = functools.partial(
         resizing.test_mirrored_images, True, True, resizing.PassOrder.HORIZONTAL_FIRST
     )

@@ -23,7 +23,7 @@ from helpers import assert_same_bits  # noqa: E402
 SIZES = ((2, 16, 24), (3, 40, 52), (2, 15, 17))
 DTYPES = ((torch.float32, torch.float32), (torch.bfloat16, torch.bfloat16), (torch.float32, torch.bfloat16))
 # (height, width): wide, tall, so tall that Pillow 13 resizes its columns first, narrower than a group of taps, small.
-PICTURES = ((60, 90), (91, 61), (1300, 40), (50, 3), (17, 19))
+IMAGE_SIZES = ((60, 90), (91, 61), (1300, 40), (50, 3), (17, 19))
 
 
 def main() -> int:
@@ -42,14 +42,14 @@ def main() -> int:
                     count += 1
     _check_normalize(_noise(2, 16, 24, 3), (VAE, CLIP, DINOV2), (torch.float32,) * 3, torch.contiguous_format, "three")
 
-    pictures = [_noise(*size, 3) for size in PICTURES]
+    tensors = [_noise(*size, 3) for size in IMAGE_SIZES]
     for version in ("12", "13"):
         for kind, images in {
-            "HWC": PackedImages.pack(pictures),
-            "CHW": [picture.permute(2, 0, 1).contiguous() for picture in pictures],
-            "strided": [picture.permute(1, 0, 2) for picture in pictures],
+            "HWC": PackedImages.pack(tensors),
+            "CHW": [tensor.permute(2, 0, 1).contiguous() for tensor in tensors],
+            "strided": [tensor.permute(1, 0, 2) for tensor in tensors],
         }.items():
-            _check_preprocess(images, version, f"pictures {kind}, Pillow {version}")
+            _check_preprocess(images, version, f"images {kind}, Pillow {version}")
             count += 1
     print(f"{count + 1} calls, every value is the reference's")
     return 0

@@ -105,10 +105,10 @@ def test_a_published_processor(path, kind):
     )
     target = Target.from_config(processor)
     assert target.channel_order == "BGR"
-    pictures = [Image.fromarray(image.numpy()) for image in IMAGES]
-    for picture, image in zip(pictures, IMAGES, strict=True):
+    pil_images = [Image.fromarray(image.numpy()) for image in IMAGES]
+    for pil_image, image in zip(pil_images, IMAGES, strict=True):
         (got,) = ALL[path]([image], [target])
-        assert_same_bits(got, processor(picture, return_tensors="pt").pixel_values[0])
+        assert_same_bits(got, processor(pil_image, return_tensors="pt").pixel_values[0])
 
 
 def test_it_belongs_to_the_value_of_a_target():

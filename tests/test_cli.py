@@ -55,9 +55,9 @@ def quick_sheets(monkeypatch):
 
 
 @pytest.fixture
-def pictures(tmp_path):
+def image_folder(tmp_path):
     """A user's folder: three good JPEGs of different sizes, and three files that are of no use."""
-    folder = tmp_path / "pictures"
+    folder = tmp_path / "images"
     folder.mkdir()
     for index, size in enumerate([(90, 60), (60, 90), (70, 70)]):
         Image.effect_noise(size, 60).convert("RGB").save(folder / f"good{index}.jpg")
@@ -352,25 +352,25 @@ def test_demo_takes_the_same_steps_where_a_library_is_missing_and_says_so(missin
     assert "Pillow's resize and crop, / 255, - mean, / std in eager torch" in text
 
 
-def test_demo_leaves_bad_files_out_and_names_them(pictures, sheet, capsys):
-    assert main(["demo", str(pictures), str(pictures / "gone.jpg"), *QUICK, "--output", str(sheet)]) == 0
+def test_demo_leaves_bad_files_out_and_names_them(image_folder, sheet, capsys):
+    assert main(["demo", str(image_folder), str(image_folder / "gone.jpg"), *QUICK, "--output", str(sheet)]) == 0
     captured = capsys.readouterr()
     assert "3 images (4 left out, listed above)" in captured.out
     assert "left out 4, used 3:" in captured.err
     for name in ("truncated.jpg", "empty.jpg", "glass.png", "gone.jpg"):
-        assert f"  {pictures / name}: " in captured.err
+        assert f"  {image_folder / name}: " in captured.err
 
 
-def test_demo_leaves_out_a_strip_that_its_batch_could_not_hold(pictures, sheet, capsys):
-    Image.new("RGB", (1, 60000)).save(pictures / "thin.png")
-    assert main(["demo", str(pictures), *QUICK, "--size", "512", "--output", str(sheet)]) == 0
+def test_demo_leaves_out_a_strip_that_its_batch_could_not_hold(image_folder, sheet, capsys):
+    Image.new("RGB", (1, 60000)).save(image_folder / "thin.png")
+    assert main(["demo", str(image_folder), *QUICK, "--size", "512", "--output", str(sheet)]) == 0
     captured = capsys.readouterr()
     assert "3 images (4 left out, listed above)" in captured.out
-    assert f"  {pictures / 'thin.png'}: vae: the image of 60000 x 1 pixels would become " in captured.err
+    assert f"  {image_folder / 'thin.png'}: vae: the image of 60000 x 1 pixels would become " in captured.err
 
 
-def test_demo_lets_the_user_choose_about_transparency(pictures, sheet, capsys):
-    arguments = [str(pictures / "glass.png"), *QUICK, "--output", str(sheet)]
+def test_demo_lets_the_user_choose_about_transparency(image_folder, sheet, capsys):
+    arguments = [str(image_folder / "glass.png"), *QUICK, "--output", str(sheet)]
     assert main(["demo", *arguments]) == 1
     assert main(["demo", *arguments, "--alpha", "drop"]) == 0
     assert " 1.0000   1.0000\n" not in capsys.readouterr().out
@@ -378,9 +378,9 @@ def test_demo_lets_the_user_choose_about_transparency(pictures, sheet, capsys):
     assert "1 image\nsizes    80 x 80 pixels," in capsys.readouterr().out
 
 
-def test_demo_survives_a_batch_of_bad_files_with_workers(pictures, sheet, capfd):
+def test_demo_survives_a_batch_of_bad_files_with_workers(image_folder, sheet, capfd):
     # Sorted by name: one batch per file, so that three batches hold nothing at all.
-    assert main(["demo", str(pictures), *QUICK, "--batch-size", "1", "--workers", "1", "--output", str(sheet)]) == 0
+    assert main(["demo", str(image_folder), *QUICK, "--batch-size", "1", "--workers", "1", "--output", str(sheet)]) == 0
     out, err = capfd.readouterr()
     assert "3 images (3 left out, listed above)\nsizes    70 x 70 to 60 x 90 pixels, height x width\n" in out
     assert "3 from a DataLoader (1 worker)" in out
@@ -390,8 +390,8 @@ def test_demo_survives_a_batch_of_bad_files_with_workers(pictures, sheet, capfd)
         assert image.height == contact_sheet.HEADER + 3 * contact_sheet.ROW + contact_sheet.FOOTER
 
 
-def test_demo_fails_when_every_image_is_bad(pictures, sheet, capsys):
-    assert main(["demo", str(pictures / "empty.jpg"), *QUICK, "--output", str(sheet)]) == 1
+def test_demo_fails_when_every_image_is_bad(image_folder, sheet, capsys):
+    assert main(["demo", str(image_folder / "empty.jpg"), *QUICK, "--output", str(sheet)]) == 1
     assert "left out 1, used 0:" in capsys.readouterr().err
     assert not sheet.exists()
 
@@ -437,13 +437,13 @@ def test_demo_exits_1_when_a_value_differs(monkeypatch, sheet, tmp_path, capsys)
 # demo: what it writes
 
 
-def test_demo_refuses_to_overwrite_a_picture_that_it_reads(pictures, capsys):
-    mine = pictures / "mine.png"
+def test_demo_refuses_to_overwrite_an_image_that_it_reads(image_folder, capsys):
+    mine = image_folder / "mine.png"
     Image.new("RGB", (80, 80), (1, 2, 3)).save(mine)
     before = mine.read_bytes()
-    link = pictures.parent / "link.png"
+    link = image_folder.parent / "link.png"
     link.symlink_to(mine)
-    for images, output in [(mine, mine), (pictures, mine), (mine, link), (link, mine)]:
+    for images, output in [(mine, mine), (image_folder, mine), (mine, link), (link, mine)]:
         assert main(["demo", str(images), *QUICK, "--output", str(output)]) == 2
         captured = capsys.readouterr()
         assert f"--output {output}: got one of the images to read, expected another file" in captured.err
@@ -451,8 +451,8 @@ def test_demo_refuses_to_overwrite_a_picture_that_it_reads(pictures, capsys):
         assert mine.read_bytes() == before
 
 
-def test_demo_of_a_folder_may_replace_the_sheet_that_an_earlier_one_left_there(pictures, capsys):
-    arguments = ["demo", str(pictures), *QUICK, "--output", str(pictures / "sheet.png")]
+def test_demo_of_a_folder_may_replace_the_sheet_that_an_earlier_one_left_there(image_folder, capsys):
+    arguments = ["demo", str(image_folder), *QUICK, "--output", str(image_folder / "sheet.png")]
     assert main(arguments) == 0
     assert main(arguments) == 0
     assert "3 images (3 left out, listed above)" in capsys.readouterr().out, "the sheet is none of the images"
@@ -532,7 +532,7 @@ def test_many_bad_files_are_listed_by_a_few_unless_all_are_wanted(tmp_path, shee
     assert "more" not in captured.err
 
 
-def test_verbose_names_every_picture_that_a_note_is_about(tmp_path, sheet, capsys):
+def test_verbose_names_every_image_that_a_note_is_about(tmp_path, sheet, capsys):
     for index in range(9):
         tagged(tmp_path, f"turned{index}.jpg", 6)
     assert main(["demo", str(tmp_path), *QUICK, "--verbose", "--output", str(sheet)]) == 0
@@ -540,15 +540,15 @@ def test_verbose_names_every_picture_that_a_note_is_about(tmp_path, sheet, capsy
     assert all(f"turned{index}.jpg" in err for index in range(9))
 
 
-def test_a_dangling_link_is_mentioned(pictures, sheet, capsys):
-    (pictures / "moved.jpg").symlink_to("/nowhere/at all.jpg")
-    (pictures / "notes").symlink_to("/nowhere/notes")  # which nobody would take for a picture
-    assert main(["demo", str(pictures), *QUICK, "--output", str(sheet)]) == 0
+def test_a_dangling_link_is_mentioned(image_folder, sheet, capsys):
+    (image_folder / "moved.jpg").symlink_to("/nowhere/at all.jpg")
+    (image_folder / "notes").symlink_to("/nowhere/notes")  # which nobody would take for an image
+    assert main(["demo", str(image_folder), *QUICK, "--output", str(sheet)]) == 0
     captured = capsys.readouterr()
     assert "(4 left out, listed above)" in captured.out
-    wanted = f"  {pictures / 'moved.jpg'}: got a link to /nowhere/at all.jpg, which does not exist, "
+    wanted = f"  {image_folder / 'moved.jpg'}: got a link to /nowhere/at all.jpg, which does not exist, "
     assert wanted in captured.err
-    assert main(["demo", str(pictures / "moved.jpg"), *QUICK, "--output", str(sheet)]) == 2
+    assert main(["demo", str(image_folder / "moved.jpg"), *QUICK, "--output", str(sheet)]) == 2
     assert wanted in capsys.readouterr().err
 
 
@@ -727,7 +727,7 @@ def one_more(call):
     ],
     ids=["packed", "list", "pil", "batch"],
 )
-def test_check_exits_1_for_one_wrong_bit_of_a_resized_picture(filter_, kind, is_it, monkeypatch, capsys):
+def test_check_exits_1_for_one_wrong_bit_of_a_resized_image(filter_, kind, is_it, monkeypatch, capsys):
     wrong = one_more(lambda images, targets: targets[0].resample == filter_ and len(targets) == 3 and is_it(images))
     monkeypatch.setattr(preprocess, "fused_preprocess", wrong)
     assert main(["check", "--device", "cpu", "--mean", "0.5", "--std", "0.5"]) == 1

@@ -144,8 +144,8 @@ def test_preprocessing_breaks_the_graph_and_gives_the_same_values():
     images = [random_pixels(40, 50, 3, seed=seed) for seed in range(2)]
     target = fastnorm.Target(fastnorm.VAE, size=16, crop=16)
 
-    def both(pictures):
-        (values,) = fastnorm.fused_preprocess(pictures, [target])
+    def both(images):
+        (values,) = fastnorm.fused_preprocess(images, [target])
         return values * 2
 
     assert torch.equal(torch.compile(both, backend="eager")(images), both(images))

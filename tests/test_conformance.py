@@ -68,7 +68,7 @@ def built(settings):
     return [kind(**given, **settings) for *kinds, given in FAMILIES.values() for kind in kinds]
 
 
-def random_pictures(count, largest, longest=900, seed=0):
+def random_images(count, largest, longest=900, seed=0):
     generator = np.random.default_rng(seed)
     short = generator.integers(1, largest, count)
     long = np.minimum(short * generator.uniform(1, 12, count), longest).astype(int).clip(1)
@@ -78,13 +78,13 @@ def random_pictures(count, largest, longest=900, seed=0):
 
 @pytest.mark.compat
 def test_the_four_families_at_random_sizes(everything):
-    """All eight processors from one call for each picture, on the CPU."""
+    """All eight processors from one call for each image, on the CPU."""
     processors = built({})
     targets = [Target.from_config(processor) for processor in processors]
-    for picture in [*photographs(), *random_pictures(300 if everything else 30, 700)]:
-        outputs = fastnorm.fused_preprocess([picture], targets)
+    for image in [*photographs(), *random_images(300 if everything else 30, 700)]:
+        outputs = fastnorm.fused_preprocess([image], targets)
         for output, processor in zip(outputs, processors, strict=True):
-            assert_same_bits(output, processor([picture], return_tensors="pt").pixel_values)
+            assert_same_bits(output, processor([image], return_tensors="pt").pixel_values)
 
 
 @pytest.mark.compat
@@ -94,7 +94,7 @@ def test_the_four_families_through_the_kernels(path, everything):
     cropped, stretched = {"size": {"shortest_edge": 20}, "crop_size": {"height": 17, "width": 17}}, {"size": [21, 24]}
     small = {"CLIP": cropped, "DINOv2": cropped, "SigLIP": stretched, "ViT": stretched}
     processors = [kind(**{**FAMILIES[name][2], **small[name]}) for name in FAMILIES for kind in FAMILIES[name][:2]]
-    pictures = [*photographs(), *random_pictures(300, 48, 48)] if everything else random_pictures(12, 60)
-    outputs = path(pictures, [Target.from_config(processor) for processor in processors])
+    images = [*photographs(), *random_images(300, 48, 48)] if everything else random_images(12, 60)
+    outputs = path(images, [Target.from_config(processor) for processor in processors])
     for output, processor in zip(outputs, processors, strict=True):
-        assert_same_bits(output, processor(pictures, return_tensors="pt").pixel_values)
+        assert_same_bits(output, processor(images, return_tensors="pt").pixel_values)

@@ -1,4 +1,4 @@
-"""The contact sheet: its size, its pictures and its histograms."""
+"""The contact sheet: its size, its images and its histograms."""
 
 import unicodedata
 
@@ -22,7 +22,7 @@ def noise(height, width):
     return torch.randint(0, 256, (height, width, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(3))
 
 
-def row(name="picture.jpg", height=20, width=31):
+def row(name="image.jpg", height=20, width=31):
     pixels = noise(height, width)
     return contact_sheet.Row.of(name, pixels, fastnorm.fused_preprocess(pixels, TARGETS))
 

@@ -91,15 +91,15 @@ def passes(request):
             image = torch.zeros(512, 512, 3, dtype=torch.uint8)
             image = image if layout == "NHWC" else image.permute(2, 0, 1).contiguous().permute(1, 2, 0)
             source = resize.Source(image.data_ptr(), 512, 512, *image.stride())
-            branches = []
+            targets = []
             for side, kernel in ((256, BILINEAR), (112, BICUBIC)):
                 span = Span(0, side, 0, side)
                 plan = Geometry(Size(512, 512), Size(side, side), span, span, False)
                 output = torch.empty(1, 3, side, side, dtype=DTYPES[dtype])
-                branches.append(resize.ResizeTarget(kernel, None, (0.5,) * 3, (0.5,) * 3, [plan], output))
-            launches = bridge.resized([source], branches, arch)
+                targets.append(resize.ResizeTarget(kernel, None, (0.5,) * 3, (0.5,) * 3, [plan], output))
+            launches = bridge.resized([source], targets, arch)
             counts = {launch.kernel.__name__: counts for launch, counts in launches}
-            found[layout, dtype] = counts, [branch.output for branch in branches]
+            found[layout, dtype] = counts, [target.output for target in targets]
     return found
 
 

@@ -471,7 +471,7 @@ pytestmark_ray = [pytest.mark.loops, pytest.mark.usefixtures("engine"), pytest.m
 
 
 def with_ray(test):
-    """A test of the engine's, whose own deprecations are not ours to mend."""
+    """A test of the engine's, whose own deprecations are not ours to fix."""
     for mark in pytestmark_ray:
         test = mark(test)
     return test
@@ -606,8 +606,8 @@ def test_the_report_shows_images_beside_their_decoded_latents(by_models, models)
         with torch.inference_mode():
             decoded = vae.decode(mean).sample
         (seen,) = fastnorm.fused_preprocess([opened((folder / one["key"]).read_bytes())], [VAE])
-        for picture, values in ((one["image"], seen), (one["decoded"], decoded)):
-            shown = np.asarray(opened(base64.b64decode(picture.removeprefix("data:image/jpeg;base64,"))))
+        for url, values in ((one["image"], seen), (one["decoded"], decoded)):
+            shown = np.asarray(opened(base64.b64decode(url.removeprefix("data:image/jpeg;base64,"))))
             pixels = fastnorm.denormalize(values, fastnorm.VAE)[0].movedim(0, -1)
             file = io.BytesIO()
             Image.fromarray(pixels.numpy()).save(file, "JPEG", quality=85)
@@ -627,7 +627,7 @@ def test_the_report_shows_images_beside_their_decoded_latents(by_models, models)
 
 
 @with_ray
-def test_a_decoder_that_fails_costs_its_pictures_alone(by_models):
+def test_a_decoder_that_fails_costs_its_images_alone(by_models):
     assert by_models.summary.encoded == COUNT
     for report in ("report.md", "report.html"):
         text = (by_models.output / report).read_text()
@@ -785,7 +785,7 @@ def test_shards_are_written_while_there_is_something_to_read(folder, tmp_path, m
 
 
 @with_ray
-def test_verifying_finds_what_has_changed_and_a_run_mends_it(whole, done):
+def test_verifying_finds_what_has_changed_and_a_run_fixes_it(whole, done):
     shards = sorted((done / "shards").iterdir())
     kept = shards[0].read_bytes()
     shards[0].write_bytes(kept[:100] + bytes([kept[100] ^ 1]) + kept[101:])

@@ -1,4 +1,4 @@
-"""Every wrong input raises before any work, and says what came, what was expected and the call that mends it.
+"""Every wrong input raises before any work, and says what it got, what it expected and the call that fixes it.
 
 The table comes first: id, call, exception, and three fragments of the message, one for each of those.
 """
@@ -232,12 +232,12 @@ def cases(table):
     return [pytest.param(*row[1:], id=row[0]) for row in table]
 
 
-@pytest.mark.parametrize(("call", "kind", "came", "expected", "mend"), cases(BAD_INPUTS + BAD_NORMALIZATIONS))
-def test_wrong_input_names_what_was_passed_what_is_expected_and_how_to_fix_it(call, kind, came, expected, mend):
+@pytest.mark.parametrize(("call", "kind", "got", "expected", "fix"), cases(BAD_INPUTS + BAD_NORMALIZATIONS))
+def test_wrong_input_names_what_was_passed_what_is_expected_and_how_to_fix_it(call, kind, got, expected, fix):
     with pytest.raises(kind) as raised:
         call()
     assert raised.type is kind
-    for fragment in (came, expected, mend):
+    for fragment in (got, expected, fix):
         assert re.search(re.escape(fragment), str(raised.value)), f"{fragment!r} not in {raised.value}"
 
 
@@ -291,8 +291,8 @@ def test_the_hints_for_one_and_four_channels_run(batch, kind):
     )
     assert calls
     for call in calls:
-        mended = eval(call, {"batch": batch, "numpy": np})
-        (got,) = fused_normalize(mended, [CLIP], layout="NHWC" if mended.shape[-1] == 3 else "NCHW")
+        fixed = eval(call, {"batch": batch, "numpy": np})
+        (got,) = fused_normalize(fixed, [CLIP], layout="NHWC" if fixed.shape[-1] == 3 else "NCHW")
         assert got.shape[-3] == 3
 
 

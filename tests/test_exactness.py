@@ -114,7 +114,7 @@ def test_dual_is_vae_and_clip():
     assert_same_bits(both.clip, expected(planes_of(batch, "NHWC"), fastnorm.CLIP, torch.float32))
 
 
-def test_dual_takes_other_branches():
+def test_dual_takes_other_targets():
     batch = every_code("NHWC")
     first, second = fastnorm.fused_dual_normalize(batch, vae=fastnorm.IMAGENET, clip=fastnorm.SIGLIP)
     assert_same_bits(first, expected(planes_of(batch, "NHWC"), fastnorm.IMAGENET, torch.float32))

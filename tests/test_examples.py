@@ -24,7 +24,7 @@ EXAMPLES = ROOT / "examples"
 NAMES = sorted(path.parent.name for path in EXAMPLES.glob("*/after.py"))
 STEPS = tiny.COUNT // tiny.BATCH
 
-loops = [pytest.mark.loops, pytest.mark.filterwarnings("default")]  # other packages' warnings are not ours to mend
+loops = [pytest.mark.loops, pytest.mark.filterwarnings("default")]  # other packages' warnings are not ours to fix
 
 
 def code_of(script):
@@ -49,7 +49,7 @@ def table_of_changes():
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    made = tmp_path_factory.mktemp("pictures")
+    made = tmp_path_factory.mktemp("images")
     tiny.make_images(made)
     return made
 

@@ -79,7 +79,7 @@ def test_the_long_side_is_truncated_as_both_libraries_do(source, size):
 
 
 @given(source=sources, size=short_sides)
-def test_the_size_of_a_resized_picture(source, size):
+def test_the_size_of_a_resized_image(source, size):
     image = Image.new("RGB", source[::-1])
     assert torchvision.resize(image, size).size[::-1] == resized_size(source, size)
 
@@ -125,16 +125,16 @@ def test_padding_is_uneven_on_opposite_sides():
     assert CropRule.TRANSFORMERS_TORCHVISION.span(4, 7) == Span(start=0, count=4, offset=1, length=7)
 
 
-@pytest.mark.parametrize("branch", ["torchvision", "transformers"])
+@pytest.mark.parametrize("pipeline", ["torchvision", "transformers"])
 @given(source=sources, size=short_sides, crop=crops)
 @example(source=Size(70, 30), size=20, crop=Size(20, 20))  # the margin of the height is 26
 @example(source=Size(31, 20), size=20, crop=Size(20, 20))  # the margin of the height is 11, 3 modulo 4
 @example(source=Size(301, 3), size=2, crop=Size(5, 5))  # vertical pass first since 12.2; narrower than the crop
 @example(source=Size(1, 1), size=9, crop=Size(4, 20))
-def test_resize_and_crop_of_both_branches(branch, source, size, crop):
+def test_resize_and_crop_of_both_pipelines(pipeline, source, size, crop):
     pixels = random_pixels(*source, 3)
     image = Image.fromarray(pixels.numpy())
-    if branch == "torchvision":
+    if pipeline == "torchvision":
         rule, kernel = CropRule.TORCHVISION, BILINEAR
         resized = torchvision.resize(image, size, InterpolationMode.BILINEAR)
         wanted = np.asarray(torchvision.center_crop(resized, list(crop)))
@@ -201,7 +201,7 @@ def test_a_short_side_resize_is_vertical_first_in_tall_images_that_shrink(source
     assert order.vertical_first(source, resized_size(source, size)) == wanted
 
 
-def test_the_order_shows_in_the_pixels_of_a_tall_picture():
+def test_the_order_shows_in_the_pixels_of_a_tall_image():
     source, resized = Size(303, 3), Size(101, 2)
     pixels = random_pixels(*source, 3)
     wanted = np.asarray(Image.fromarray(pixels.numpy()).resize(resized[::-1], Image.Resampling.BICUBIC))

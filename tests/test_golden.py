@@ -19,38 +19,38 @@ from helpers import random_pixels, transformers_alpha
 FUSED = dataclasses.replace(CLIP, order="fused")
 
 
-def picture(height, width, seed=0):
+def random_image(height, width, seed=0):
     return Image.fromarray(random_pixels(height, width, 3, seed=seed).numpy())
 
 
 def turned():
-    image = picture(250, 300, 3)
+    image = random_image(250, 300, 3)
     image.getexif()[0x0112] = 6
     return image
 
 
 def glass():
-    image = picture(240, 230, 4)
+    image = random_image(240, 230, 4)
     image.putalpha(Image.fromarray(random_pixels(240, 230, seed=5).numpy()))
     return image
 
 
-PICTURES = [picture(227, 224), picture(301, 450, 1), picture(900, 100, 2)]
+IMAGES = [random_image(227, 224), random_image(301, 450, 1), random_image(900, 100, 2)]
 
 CASES = {
-    "CLIP": (CLIPImageProcessorPil(), CLIP_224, PICTURES),
-    "SigLIP": (SiglipImageProcessorPil(), SIGLIP_224, PICTURES),
-    "torch": (CLIPImageProcessor(), dataclasses.replace(CLIP_224, normalization=FUSED, arithmetic="torch"), PICTURES),
-    "alpha": (CLIPImageProcessorPil(), dataclasses.replace(CLIP_224, alpha=transformers_alpha()), [*PICTURES, glass()]),
+    "CLIP": (CLIPImageProcessorPil(), CLIP_224, IMAGES),
+    "SigLIP": (SiglipImageProcessorPil(), SIGLIP_224, IMAGES),
+    "torch": (CLIPImageProcessor(), dataclasses.replace(CLIP_224, normalization=FUSED, arithmetic="torch"), IMAGES),
+    "alpha": (CLIPImageProcessorPil(), dataclasses.replace(CLIP_224, alpha=transformers_alpha()), [*IMAGES, glass()]),
     "padded": (
         CLIPImageProcessorPil(do_resize=False),
         Target(CLIP, crop=Crop(224, "transformers")),
-        [picture(100, 301)],
+        [random_image(100, 301)],
     ),
     "blue first": (
         TvpImageProcessorPil(image_mean=list(CLIP.mean), image_std=list(CLIP.std)),
         Target.from_config(TvpImageProcessorPil(image_mean=list(CLIP.mean), image_std=list(CLIP.std))),
-        PICTURES,
+        IMAGES,
     ),
 }
 
@@ -146,9 +146,9 @@ def test_an_orientation_is_applied_to_the_input(tmp_path):
 
 
 def test_what_differs_is_not_golden(tmp_path):
-    found = fastnorm.verify(CLIPImageProcessor(), PICTURES, CLIP_224)
+    found = fastnorm.verify(CLIPImageProcessor(), IMAGES, CLIP_224)
     with pytest.raises(ValueError, match=r"got a verification that found different pixels: .*; expected an identical"):
-        save_golden(tmp_path / "a.npz", found, PICTURES)
+        save_golden(tmp_path / "a.npz", found, IMAGES)
     assert not (tmp_path / "a.npz").exists()
 
 
@@ -157,7 +157,7 @@ def test_half_outputs_are_not_golden(tmp_path):
         return CLIPImageProcessorPil()(image, return_tensors="pt").pixel_values.half()
 
     with pytest.raises(ValueError, match="got outputs that are not float32"):
-        save_golden(tmp_path / "a.npz", fastnorm.verify(half, PICTURES, CLIP_224), PICTURES)
+        save_golden(tmp_path / "a.npz", fastnorm.verify(half, IMAGES, CLIP_224), IMAGES)
 
 
 @pytest.mark.parametrize(

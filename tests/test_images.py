@@ -17,7 +17,7 @@ ORIENTATION = 0x0112
 
 
 def colours(width=WIDTH, height=HEIGHT):
-    """A smooth RGB picture in which every corner differs."""
+    """A smooth RGB image in which every corner differs."""
     y, x = np.mgrid[:height, :width]
     return Image.fromarray(
         np.stack([x * 255 // width, y * 255 // height, (x + y) * 255 // (width + height)], -1).astype(np.uint8)
@@ -45,10 +45,10 @@ def error_of(path, **options):
 
 
 def test_rgb_is_taken_as_it_is(tmp_path):
-    picture = read_rgb(saved(tmp_path, "a.png", colours()))
-    assert picture.notes == ()
-    assert picture.image.mode == "RGB"
-    assert same(picture.image, colours())
+    decoded = read_rgb(saved(tmp_path, "a.png", colours()))
+    assert decoded.notes == ()
+    assert decoded.image.mode == "RGB"
+    assert same(decoded.image, colours())
 
 
 @pytest.mark.parametrize(
@@ -71,11 +71,11 @@ def turned(folder, orientation):
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_exif_orientation_is_ignored_with_a_note_as_the_library_ignores_it(tmp_path, orientation):
     path = turned(tmp_path, orientation)
-    picture = read_rgb(path)
+    decoded = read_rgb(path)
     with Image.open(path) as stored:
-        assert same(picture.image, fastnorm.PackedImages.pack([stored])[0])
-    assert same(picture.image, colours())
-    assert [note.partition(",")[0] for note in picture.notes] == ["an EXIF orientation"] * (orientation > 1)
+        assert same(decoded.image, fastnorm.PackedImages.pack([stored])[0])
+    assert same(decoded.image, colours())
+    assert [note.partition(",")[0] for note in decoded.notes] == ["an EXIF orientation"] * (orientation > 1)
 
 
 def test_exif_orientation_can_be_refused(tmp_path):
@@ -85,7 +85,7 @@ def test_exif_orientation_can_be_refused(tmp_path):
     assert same(read_rgb(turned(tmp_path, 1), exif="error").image, colours())
 
 
-def test_a_damaged_exif_tag_is_no_reason_to_refuse_a_picture(tmp_path):
+def test_a_damaged_exif_tag_is_no_reason_to_refuse_an_image(tmp_path):
     path = saved(tmp_path, "a.jpg", colours(), exif=b"Exif\0\0MM\0*\0\0\0\x08\0\xff")
     assert read_rgb(path).image.size == (WIDTH, HEIGHT)
 
@@ -95,16 +95,16 @@ def test_exif_orientation_can_be_applied(tmp_path, orientation):
     path = turned(tmp_path, orientation)
     with Image.open(path) as stored:
         wanted = ImageOps.exif_transpose(stored)
-    picture = read_rgb(path, exif="apply")
-    assert picture.notes == ()
-    image = picture.image
+    decoded = read_rgb(path, exif="apply")
+    assert decoded.notes == ()
+    image = decoded.image
     assert image.size == ((WIDTH, HEIGHT) if orientation < 5 else (HEIGHT, WIDTH))
     assert same(image, wanted)
     assert same(image, colours()) == (orientation == 1)
 
 
 def with_alpha(kind, alpha):
-    """A picture of each kind that Pillow can store transparency in; `alpha` is that of its left half."""
+    """An image of each kind that Pillow can store transparency in; `alpha` is that of its left half."""
     mask = Image.new("L", (WIDTH, HEIGHT), 255)
     mask.paste(alpha, (0, 0, WIDTH // 2, HEIGHT))
     image = colours().convert("RGB" if kind == "RGBA" else "L")
@@ -174,25 +174,25 @@ def test_deep_grayscale_is_refused_instead_of_clipped(tmp_path, kind, name, mode
 
 def test_the_first_frame_is_used_and_noted(tmp_path):
     frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue", "green")]
-    picture = read_rgb(saved(tmp_path, "a.gif", frames[0], save_all=True, append_images=frames[1:]))
-    assert picture.image.getpixel((4, 4)) == (255, 0, 0)
-    assert picture.notes == ("holds 3 frames or pages; the first is used",)
+    decoded = read_rgb(saved(tmp_path, "a.gif", frames[0], save_all=True, append_images=frames[1:]))
+    assert decoded.image.getpixel((4, 4)) == (255, 0, 0)
+    assert decoded.notes == ("holds 3 frames or pages; the first is used",)
 
 
 def test_implausibly_many_pixels(tmp_path, monkeypatch):
     path = saved(tmp_path, "a.png", colours())
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", WIDTH * HEIGHT - 1)
-    picture = read_rgb(path)
-    assert same(picture.image, colours())
-    assert len(picture.notes) == 1
-    assert "exceeds limit" in picture.notes[0]
+    decoded = read_rgb(path)
+    assert same(decoded.image, colours())
+    assert len(decoded.notes) == 1
+    assert "exceeds limit" in decoded.notes[0]
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", WIDTH * HEIGHT // 3)
     assert "exceeds limit" in error_of(path)
 
 
 @pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.bmp", "a.gif", "a.tif", "a.webp", "a.ppm"])
 @pytest.mark.parametrize("kept", [0.1, 0.5, 0.9])
-def test_a_truncated_file_is_an_error_never_half_a_picture(tmp_path, name, kept):
+def test_a_truncated_file_is_an_error_never_half_an_image(tmp_path, name, kept):
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8))
     path = saved(tmp_path, name, noise)
     whole = path.read_bytes()
@@ -209,7 +209,7 @@ def test_a_damaged_file_is_an_error(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "came"),
+    ("name", "content", "got"),
     [
         ("a.jpg", b"", "an empty file (0 bytes)"),
         ("a.jpg", b"not an image", "a file that Pillow does not recognise"),
@@ -217,10 +217,10 @@ def test_a_damaged_file_is_an_error(tmp_path):
         ("a.heic", b"\0\0\0\x18ftypheic", "a HEIC file"),
     ],
 )
-def test_a_file_that_is_no_image_is_an_error(tmp_path, name, content, came):
+def test_a_file_that_is_no_image_is_an_error(tmp_path, name, content, got):
     path = tmp_path / name
     path.write_bytes(content)
-    assert came in error_of(path)
+    assert got in error_of(path)
 
 
 def test_a_missing_file_is_an_error(tmp_path):
@@ -237,7 +237,7 @@ def test_the_error_line_stays_one_line_whatever_the_name(tmp_path):
 TARGETS = {"vae": fastnorm.VAE_512, "clip": fastnorm.CLIP_224}
 
 
-def test_the_dataset_gives_decoded_pictures_and_errors_as_values(tmp_path):
+def test_the_dataset_gives_decoded_images_and_errors_as_values(tmp_path):
     good, other = saved(tmp_path, "good.png", colours()), saved(tmp_path, "other.png", colours(9, 31))
     bad = tmp_path / "bad.png"
     bad.write_bytes(b"")
@@ -264,7 +264,7 @@ def test_a_strip_that_no_batch_can_hold_is_an_error_of_its_file(tmp_path):
     )
 
 
-def test_a_batch_of_errors_has_no_pictures(tmp_path):
+def test_a_batch_of_errors_has_no_images(tmp_path):
     batch = collate([ImageFiles([tmp_path / "gone.png"], "error", "ignore", TARGETS)[0]])
     assert batch.images is None
     assert len(batch.errors) == 1
@@ -279,7 +279,7 @@ def test_folders_are_searched_to_the_bottom_in_order(tmp_path):
 
 
 def test_a_named_file_is_taken_whatever_its_suffix(tmp_path):
-    path = tmp_path / "picture.data"
+    path = tmp_path / "image.data"
     path.write_bytes(b"")
     assert find_images([path]) == ([path], [])
 
@@ -307,9 +307,9 @@ def test_the_shipped_photographs_are_sound():
     sizes = {}
     for path in photographs:
         assert f"| `{path.name}` |" in sources, "every photograph states its source and licence"
-        picture = read_rgb(path)
-        assert picture.notes == (), "no EXIF orientation either"
-        sizes[path.name] = picture.image.size
-        assert max(picture.image.size) <= 640
+        decoded = read_rgb(path)
+        assert decoded.notes == (), "no EXIF orientation either"
+        sizes[path.name] = decoded.image.size
+        assert max(decoded.image.size) <= 640
     assert any(height > width for width, height in sizes.values()), "one is upright"
     assert sum(path.stat().st_size for path in photographs) < 400_000

@@ -45,14 +45,14 @@ from helpers import assert_same_bits, random_pixels
 pytestmark = pytest.mark.compat
 
 
-def picture(height, width, seed=0, mode="RGB"):
+def random_image(height, width, seed=0, mode="RGB"):
     image = Image.fromarray(random_pixels(height, width, 3, seed=seed).numpy())
     if mode == "RGBA":
         image.putalpha(Image.fromarray(random_pixels(height, width, seed=seed + 1).numpy()))
     return image.convert(mode)
 
 
-PICTURES = [picture(227, 231), picture(300, 451, 2), picture(410, 256, 4)]
+IMAGES = [random_image(227, 231), random_image(300, 451, 2), random_image(410, 256, 4)]
 SMALL = {"size": {"shortest_edge": 32}, "crop_size": {"height": 30, "width": 30}}
 ORIGINALS = {
     "CLIP, Pillow": CLIPImageProcessorPil(),
@@ -106,23 +106,23 @@ def assert_same_feature(got, expected):
 @pytest.mark.parametrize("return_tensors", ["pt", "np", None])
 def test_a_list(name, return_tensors, ours, calls):
     same_size = name != "without a crop" or return_tensors is None
-    images = PICTURES if same_size else PICTURES[:1] * 2  # what does not come out in one size cannot be stacked
+    images = IMAGES if same_size else IMAGES[:1] * 2  # what does not come out in one size cannot be stacked
     got = ours[name](images, return_tensors=return_tensors)
     assert calls == [len(images)]
     assert_same_feature(got, ORIGINALS[name](images, return_tensors=return_tensors))
 
 
 FORMS = {
-    "one image": PICTURES[0],
-    "nested": [PICTURES[:2], PICTURES[2:]],
-    "an array": np.array(PICTURES[0]),
-    "a channels-first array": np.moveaxis(np.array(PICTURES[0]), -1, 0),
-    "a view of an array": np.array(PICTURES[1])[7:250, 3:400],
-    "a tensor": torch.from_numpy(np.array(PICTURES[0])).permute(2, 0, 1),
-    "a channels-last tensor": torch.from_numpy(np.array(PICTURES[0])),
-    "a batch": torch.from_numpy(np.array(PICTURES[0])).permute(2, 0, 1).repeat(2, 1, 1, 1),
-    "a batch of arrays": np.stack([np.array(PICTURES[0])] * 2),
-    "a mixture": [PICTURES[0], np.array(PICTURES[1]), torch.from_numpy(np.array(PICTURES[2])).permute(2, 0, 1)],
+    "one image": IMAGES[0],
+    "nested": [IMAGES[:2], IMAGES[2:]],
+    "an array": np.array(IMAGES[0]),
+    "a channels-first array": np.moveaxis(np.array(IMAGES[0]), -1, 0),
+    "a view of an array": np.array(IMAGES[1])[7:250, 3:400],
+    "a tensor": torch.from_numpy(np.array(IMAGES[0])).permute(2, 0, 1),
+    "a channels-last tensor": torch.from_numpy(np.array(IMAGES[0])),
+    "a batch": torch.from_numpy(np.array(IMAGES[0])).permute(2, 0, 1).repeat(2, 1, 1, 1),
+    "a batch of arrays": np.stack([np.array(IMAGES[0])] * 2),
+    "a mixture": [IMAGES[0], np.array(IMAGES[1]), torch.from_numpy(np.array(IMAGES[2])).permute(2, 0, 1)],
     "a tensor 3 pixels wide": random_pixels(3, 40, 3),
 }
 
@@ -136,18 +136,18 @@ def test_forms_of_images(name, form, ours, calls):
 
 
 LEFT_TO_THE_ORIGINAL = {
-    "gray": (picture(240, 300, mode="L"), {}),
-    "transparent": (picture(240, 300, mode="RGBA"), {}),
-    "a palette": (picture(240, 300, mode="P"), {}),
-    "a mixture": ([PICTURES[0], picture(240, 300, mode="RGBA")], {}),
+    "gray": (random_image(240, 300, mode="L"), {}),
+    "transparent": (random_image(240, 300, mode="RGBA"), {}),
+    "a palette": (random_image(240, 300, mode="P"), {}),
+    "a mixture": ([IMAGES[0], random_image(240, 300, mode="RGBA")], {}),
     "floats": (torch.rand(3, 240, 300, generator=torch.Generator().manual_seed(0)), {"do_rescale": False}),
     "scaled floats": (np.random.default_rng(0).random((3, 240, 300), np.float32), {}),
-    "another step": (PICTURES, {"do_normalize": False}),
-    "another size": (PICTURES, {"size": {"shortest_edge": 300}}),
-    "other constants": (PICTURES, {"image_mean": [0.5] * 3}),
-    "None for a switch": (PICTURES, {"do_normalize": None}),
-    "a layout": (np.moveaxis(np.array(PICTURES[0]), -1, 0), {"input_data_format": "channels_first"}),
-    "a transparent colour": (PICTURES[0], {}),
+    "another step": (IMAGES, {"do_normalize": False}),
+    "another size": (IMAGES, {"size": {"shortest_edge": 300}}),
+    "other constants": (IMAGES, {"image_mean": [0.5] * 3}),
+    "None for a switch": (IMAGES, {"do_normalize": None}),
+    "a layout": (np.moveaxis(np.array(IMAGES[0]), -1, 0), {"input_data_format": "channels_first"}),
+    "a transparent colour": (IMAGES[0], {}),
 }
 
 
@@ -166,9 +166,9 @@ def test_what_is_left_to_the_original(name, case, ours, calls):
 @both_backends
 def test_the_own_settings_in_a_call_change_nothing(name, ours, calls):
     options = {"do_resize": True, "resample": ORIGINALS[name].resample, "disable_grouping": None}
-    got = ours[name](PICTURES, return_tensors="pt", **options)
+    got = ours[name](IMAGES, return_tensors="pt", **options)
     assert len(calls) == 1
-    assert_same_feature(got, ORIGINALS[name](PICTURES, return_tensors="pt", **options))
+    assert_same_feature(got, ORIGINALS[name](IMAGES, return_tensors="pt", **options))
 
 
 @both_backends
@@ -177,16 +177,16 @@ def test_settings_that_are_changed_later_count(name, ours, calls):
     for processor in (changed, original):
         processor.image_mean = (0.5, 0.5, 0.5)
     assert changed.fastnorm_target is None
-    assert_same_feature(changed(PICTURES, return_tensors="pt"), original(PICTURES, return_tensors="pt"))
+    assert_same_feature(changed(IMAGES, return_tensors="pt"), original(IMAGES, return_tensors="pt"))
     assert calls == []
     assert ours[name].fastnorm_target is not None
 
 
 WRONG_CALLS = {
     "a path": ("nowhere.jpg", {}),
-    "a name": (PICTURES, {"no_such": 1}),
-    "a value": (PICTURES, {"do_resize": 3}),
-    "a kind of tensors": (PICTURES, {"return_tensors": "tf"}),
+    "a name": (IMAGES, {"no_such": 1}),
+    "a value": (IMAGES, {"do_resize": 3}),
+    "a kind of tensors": (IMAGES, {"return_tensors": "tf"}),
     "a kind of images": (3, {}),
 }
 
@@ -214,7 +214,7 @@ def test_images_that_the_target_refuses_are_the_originals(calls):
     impossible = dataclasses.replace(Target.from_config(original), size=fastnorm.Sides(longest=8))
     made = image_processor(original)
     made._plan = made._plan._replace(target=impossible)
-    line = picture(1, 100)
+    line = random_image(1, 100)
     assert_same_feature(made(line, return_tensors="pt"), original(line, return_tensors="pt"))
     assert calls[-1] == 1
 
@@ -227,18 +227,18 @@ def test_a_path_is_read_as_the_original_reads_it(ours):
 
 
 def test_the_device_of_the_torchvision_backend(ours, calls):
-    got = ours["CLIP"](PICTURES, return_tensors="pt", device="cpu")
+    got = ours["CLIP"](IMAGES, return_tensors="pt", device="cpu")
     assert calls == [3]
-    assert_same_feature(got, ORIGINALS["CLIP"](PICTURES, return_tensors="pt"))
+    assert_same_feature(got, ORIGINALS["CLIP"](IMAGES, return_tensors="pt"))
 
 
 @pytest.mark.gpu
 def test_on_cuda_the_bits_are_the_cpus(ours):
-    expected = ORIGINALS["CLIP"](PICTURES, return_tensors="pt").pixel_values
-    got = ours["CLIP"](PICTURES, return_tensors="pt", device="cuda").pixel_values
+    expected = ORIGINALS["CLIP"](IMAGES, return_tensors="pt").pixel_values
+    got = ours["CLIP"](IMAGES, return_tensors="pt", device="cuda").pixel_values
     assert got.is_cuda
     assert_same_bits(got, expected)
-    on_gpu = [torch.from_numpy(np.array(image)).permute(2, 0, 1).cuda() for image in PICTURES]
+    on_gpu = [torch.from_numpy(np.array(image)).permute(2, 0, 1).cuda() for image in IMAGES]
     assert_same_bits(ours["CLIP"](on_gpu, return_tensors="pt").pixel_values, expected)
 
 
@@ -260,7 +260,7 @@ def test_copies(name, ours, calls):
         assert type(again) is type(ours[name])
         assert again.fastnorm_target == ours[name].fastnorm_target is not None
         assert again.to_dict() == ours[name].to_dict()
-    again(PICTURES[0], return_tensors="pt")
+    again(IMAGES[0], return_tensors="pt")
     assert calls == [1]
 
 
@@ -289,7 +289,7 @@ def test_what_is_saved_is_the_originals(name, ours, tmp_path):
 
 
 def test_verify_knows_its_target(ours):
-    found = fastnorm.verify(ours["CLIP"], PICTURES)
+    found = fastnorm.verify(ours["CLIP"], IMAGES)
     assert found.identical
     assert found.target == Target.from_config(ORIGINALS["CLIP"])
 
@@ -329,7 +329,7 @@ def test_a_clip_processor_takes_it(tokenizer, small, tmp_path, calls):
     original, made = small
     theirs, own = (CLIPProcessor(image_processor=one, tokenizer=tokenizer) for one in (original, made))
     text = ["a photo of a cat", "a dog", "a cat"]
-    options = {"text": text, "images": PICTURES, "return_tensors": "pt", "padding": True}
+    options = {"text": text, "images": IMAGES, "return_tensors": "pt", "padding": True}
     got, expected = own(**options), theirs(**options)
     assert calls == [3]
     assert set(got) == set(expected)
@@ -348,7 +348,7 @@ def test_a_pipeline_takes_it(tokenizer, small, clip, calls):
     labels = ["cat", "dog"]
     scores = [
         transformers.pipeline("zero-shot-image-classification", model=clip, image_processor=one, tokenizer=tokenizer)(
-            PICTURES, candidate_labels=labels, hypothesis_template="a photo of a {}"
+            IMAGES, candidate_labels=labels, hypothesis_template="a photo of a {}"
         )
         for one in (original, made)
     ]
@@ -362,7 +362,7 @@ def test_a_feature_extraction_pipeline_takes_it(calls):
     model = ViTModel(ViTConfig(**sizes, image_size=32, patch_size=16)).eval()
     original = ViTImageProcessorPil(size={"height": 32, "width": 32})
     features = [
-        transformers.pipeline("image-feature-extraction", model=model, image_processor=one)(PICTURES[0])
+        transformers.pipeline("image-feature-extraction", model=model, image_processor=one)(IMAGES[0])
         for one in (original, image_processor(original))
     ]
     assert calls[-1] == 1
@@ -372,11 +372,11 @@ def test_a_feature_extraction_pipeline_takes_it(calls):
 def test_workers_of_a_loader_take_it(small):
     original, made = small
     loader = torch.utils.data.DataLoader(
-        PICTURES, batch_size=3, num_workers=1, collate_fn=made, multiprocessing_context="fork"
+        IMAGES, batch_size=3, num_workers=1, collate_fn=made, multiprocessing_context="fork"
     )
     (batch,) = list(loader)
     assert_same_bits(
-        torch.from_numpy(np.stack(batch["pixel_values"])), original(PICTURES, return_tensors="pt")["pixel_values"]
+        torch.from_numpy(np.stack(batch["pixel_values"])), original(IMAGES, return_tensors="pt")["pixel_values"]
     )
 
 
@@ -391,7 +391,7 @@ def test_a_difference_is_refused_with_the_report():
 
 def test_given_images_are_what_it_is_verified_with():
     """Those of a size at which nothing is resized do not tell the two arithmetics apart."""
-    images = [picture(224, 224)]
+    images = [random_image(224, 224)]
     fused = dataclasses.replace(CLIP_224, normalization=dataclasses.replace(fastnorm.CLIP, order="fused"))
     with pytest.raises(ValueError, match="gives other values"):
         image_processor(CLIPImageProcessor(), target=fused)
@@ -406,7 +406,7 @@ def test_an_orientation_is_verified_too():
     with pytest.raises(ValueError, match="ignores the EXIF orientation"):
         image_processor(CLIPImageProcessorPil(), target=target)
     with pytest.raises(ValueError, match="for several images"):  # of the built-in ones, in one call
-        image_processor(CLIPImageProcessorPil(), PICTURES, target=target)
+        image_processor(CLIPImageProcessorPil(), IMAGES, target=target)
 
 
 def test_other_keys_are_refused():
@@ -446,7 +446,7 @@ def test_a_form_that_the_original_does_not_take_is_no_reason_to_refuse(calls):
     made = image_processor(original)
     assert isinstance(made, WithoutTensors)
     calls.clear()
-    assert_same_feature(made(PICTURES, return_tensors="pt"), original(PICTURES, return_tensors="pt"))
+    assert_same_feature(made(IMAGES, return_tensors="pt"), original(IMAGES, return_tensors="pt"))
     assert calls == [3]
 
 
@@ -461,13 +461,13 @@ def test_the_given_object_is_left_as_it_is():
 # torchvision
 
 TARGET = Target(fastnorm.CLIP, 48, "bicubic", Crop(40))
-AS_TENSOR = torch.from_numpy(np.array(PICTURES[0])).permute(2, 0, 1)
+AS_TENSOR = torch.from_numpy(np.array(IMAGES[0])).permute(2, 0, 1)
 
 
 @pytest.mark.parametrize("compose", [transforms.Compose, v2.Compose])
-@pytest.mark.parametrize("image", [PICTURES[0], AS_TENSOR, tv_tensors.Image(AS_TENSOR)], ids=["PIL", "tensor", "Image"])
+@pytest.mark.parametrize("image", [IMAGES[0], AS_TENSOR, tv_tensors.Image(AS_TENSOR)], ids=["PIL", "tensor", "Image"])
 def test_a_target_in_a_compose(compose, image):
-    (expected,) = fastnorm.fused_preprocess(PICTURES[:1], [TARGET])
+    (expected,) = fastnorm.fused_preprocess(IMAGES[:1], [TARGET])
     got = compose([ToTarget(TARGET)])(image)
     assert type(got) is torch.Tensor
     assert_same_bits(got, expected[0])
@@ -478,7 +478,7 @@ def test_it_is_the_chain_that_it_replaces():
     resize = transforms.Resize(48, transforms.InterpolationMode.BICUBIC)
     steps = [resize, transforms.CenterCrop(40), transforms.ToTensor()]
     chain = transforms.Compose([flip, *steps, transforms.Normalize(fastnorm.CLIP.mean, fastnorm.CLIP.std)])
-    for image in PICTURES:
+    for image in IMAGES:
         assert_same_bits(v2.Compose([flip, ToTarget(TARGET)])(image), chain(image))
 
 
@@ -494,19 +494,19 @@ def test_channels_come_first_even_where_the_width_is_3():
 
 
 def test_a_target_in_the_workers_of_a_loader():
-    class Pictures(torch.utils.data.Dataset):
+    class Images(torch.utils.data.Dataset):
         def __init__(self, transform):
             self.transform = transform
 
         def __len__(self):
-            return len(PICTURES)
+            return len(IMAGES)
 
         def __getitem__(self, index):
-            return self.transform(PICTURES[index])
+            return self.transform(IMAGES[index])
 
     transform = v2.Compose([ToTarget(TARGET)])
-    (batch,) = list(torch.utils.data.DataLoader(Pictures(transform), batch_size=3, num_workers=1))
-    assert_same_bits(batch, fastnorm.fused_preprocess(PICTURES, [TARGET])[0])
+    (batch,) = list(torch.utils.data.DataLoader(Images(transform), batch_size=3, num_workers=1))
+    assert_same_bits(batch, fastnorm.fused_preprocess(IMAGES, [TARGET])[0])
     assert pickle.loads(pickle.dumps(transform)).transforms[0].target == TARGET
 
 
@@ -520,7 +520,7 @@ def test_a_target_shows_itself():
         (np.zeros((4, 4, 3), np.uint8), TypeError, r"image: got ndarray, expected a PIL image or a uint8 tensor"),
         (torch.zeros(4, 4, dtype=torch.uint8), ValueError, r"image: got a tensor \(4, 4\), expected \(3, H, W\)"),
         (torch.zeros(3, 4, 4), TypeError, "uint8"),
-        (picture(20, 20, mode="RGBA"), ValueError, "transparent pixels"),
+        (random_image(20, 20, mode="RGBA"), ValueError, "transparent pixels"),
     ],
 )
 def test_images_that_are_none(image, kind, text):

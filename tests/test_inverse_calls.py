@@ -301,7 +301,7 @@ BAD = [
 
 
 @pytest.mark.parametrize(("call", "error", "fragments"), [(c, e, f) for _, c, e, *f in BAD], ids=[b[0] for b in BAD])
-def test_wrong_arguments_say_what_came_what_was_expected_and_the_mend(call, error, fragments):
+def test_wrong_arguments_say_what_was_given_and_expected_and_the_fix(call, error, fragments):
     before = X.clone()
     with pytest.raises(error) as raised:
         call()

@@ -176,9 +176,9 @@ def test_a_line_of_more_than_two_million_pixels(vertical, arch):
     length = 65535 * resize.TILE + 5
     size = Size(length, 1) if vertical else Size(1, length)
     image, output = random_pixels(*size, 3), torch.full((1, 3, *size), float("nan"))
-    source, branches = source_of(image), targets_of(whole(size, size), [output])
-    call = bridge.Resizing([source], branches)
-    for launch in resize.launches([source], branches, torch.device("cpu")):
+    source, targets = source_of(image), targets_of(whole(size, size), [output])
+    call = bridge.Resizing([source], targets)
+    for launch in resize.launches([source], targets, torch.device("cpu")):
         x, y, jobs = launch.grid
         assert max(y, jobs) <= 65535
         blocks = -(-length // resize.LINES) if vertical else 1

@@ -25,7 +25,7 @@ OTHER = Target(fastnorm.CLIP, size=(16, 18), resample="bicubic")
 PAIR = {"images": SMALL, "clip_images": OTHER}
 
 
-def picture(index, height=40, width=50):
+def random_image(index, height=40, width=50):
     return Image.fromarray(random_pixels(height + index, width, 3).numpy())
 
 
@@ -68,7 +68,7 @@ KINDS = {
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_image_of_every_kind(kind):
-    image = picture(0)
+    image = random_image(0)
     sample = {"text": "a cat", "image": KINDS[kind](image), "id": 7}
 
     result = Preprocess("image", **PAIR)(sample)
@@ -81,7 +81,7 @@ def test_an_image_of_every_kind(kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_batch_of_every_kind(kind):
-    images = [picture(index) for index in range(3)]
+    images = [random_image(index) for index in range(3)]
     values = [KINDS[kind](image) for image in images]
     objects = np.empty(3, object)
     objects[:] = values
@@ -91,7 +91,7 @@ def test_a_batch_of_every_kind(kind):
 
 
 def test_a_file_that_datasets_has_not_read(tmp_path):
-    image = picture(0)
+    image = random_image(0)
     image.save(tmp_path / "a.png")
 
     result = Preprocess("image", **PAIR)({"image": {"bytes": None, "path": str(tmp_path / "a.png")}})
@@ -100,7 +100,7 @@ def test_a_file_that_datasets_has_not_read(tmp_path):
 
 
 def test_batches_that_are_one_object():
-    images = [picture(0), picture(0)]
+    images = [random_image(0), random_image(0)]
     pixels = np.stack([np.array(image) for image in images])
 
     for batch in (pixels, torch.from_numpy(pixels), PackedImages.pack(images)):
@@ -108,7 +108,7 @@ def test_batches_that_are_one_object():
 
 
 def test_the_batch_axis_of_one_image():
-    image = picture(0)
+    image = random_image(0)
     result = Preprocess("image", batch_axis=True, **PAIR)({"image": image})
     assert_equal(result, expected([image]))  # (1, 3, H, W), as the tutorial's torch.cat takes them
 
@@ -116,15 +116,15 @@ def test_the_batch_axis_of_one_image():
 def test_one_of_several_keys():
     preprocess = Preprocess(("jpg", "png"), pixel_values=OTHER)
 
-    assert list(preprocess({"__key__": "a", "png": picture(0)})) == ["__key__", "pixel_values"]
+    assert list(preprocess({"__key__": "a", "png": random_image(0)})) == ["__key__", "pixel_values"]
     with pytest.raises(KeyError, match="expected 'jpg' or 'png'"):
-        preprocess({"webp": picture(0)})
+        preprocess({"webp": random_image(0)})
     with pytest.raises(ValueError, match="'jpg' and 'png', expected one"):
-        preprocess({"jpg": picture(0), "png": picture(0)})
+        preprocess({"jpg": random_image(0), "png": random_image(0)})
 
 
 def test_names_that_are_arguments():
-    result = Preprocess("image", targets={"device": SMALL}, key2=OTHER)({"image": picture(0)})
+    result = Preprocess("image", targets={"device": SMALL}, key2=OTHER)({"image": random_image(0)})
     assert list(result) == ["device", "key2"]
 
 
@@ -135,7 +135,7 @@ def test_options_reach_the_call():
 
 
 BAD = {
-    "truncated": png(picture(0))[:-300],
+    "truncated": png(random_image(0))[:-300],
     "of another type": b"GIF89a of no image at all",
     "empty": b"",
     "absent": None,
@@ -147,7 +147,7 @@ BAD = {
 
 @pytest.mark.parametrize("bad", BAD)
 def test_a_bad_image_is_named(bad):
-    batch = {"image": [png(picture(0)), BAD[bad], png(picture(1))]}
+    batch = {"image": [png(random_image(0)), BAD[bad], png(random_image(1))]}
 
     with pytest.raises(PictureError, match=r"^image: images\[1\]: ") as caught:
         Preprocess("image", **PAIR)(batch)
@@ -160,7 +160,7 @@ def test_a_bad_image_is_named(bad):
 
 @pytest.mark.parametrize("bad", BAD)
 def test_a_bad_image_is_skipped_in_every_key(bad):
-    images = [picture(index) for index in range(2)]
+    images = [random_image(index) for index in range(2)]
     preprocess = Preprocess("image", on_error="skip", **PAIR)
     batch = {
         "image": [BAD[bad], png(images[0]), BAD[bad], png(images[1])],
@@ -168,7 +168,7 @@ def test_a_bad_image_is_skipped_in_every_key(bad):
         "ids": torch.arange(8).view(4, 2),
         "array": np.arange(4),
         "nested": {"masks": ("p", "q", "r", "s"), "scale": 3},
-        "packed": PackedImages.pack([picture(9, height=8 + index) for index in range(4)]),
+        "packed": PackedImages.pack([random_image(9, height=8 + index) for index in range(4)]),
         "other length": [1, 2],
     }
 
@@ -188,7 +188,7 @@ def test_a_bad_image_is_skipped_in_every_key(bad):
 
 
 def test_skipping_moves_neither_positions_nor_random_numbers():
-    images = [picture(index) for index in range(3)]
+    images = [random_image(index) for index in range(3)]
     random = Target(fastnorm.VAE, size=24, crop=Crop(16, "random"))
     preprocess = Preprocess("image", on_error="skip", flip="random", images=random, clip_images=random)
     positions = {"clip_images": [(index, 1) for index in range(4)]}
@@ -216,7 +216,7 @@ def test_a_generator_is_all_that_a_call_draws_from():
 
     calls = [
         fastnorm.fused_preprocess(
-            [picture(0), picture(1)],
+            [random_image(0), random_image(1)],
             [target],
             flip="random",
             flip_before_crop=flip_before_crop,
@@ -230,13 +230,13 @@ def test_a_generator_is_all_that_a_call_draws_from():
     assert torch.equal(calls[0][0][0], calls[2][0][0])
     assert torch.equal(calls[1][0][0], calls[3][0][0])
     others = fastnorm.fused_preprocess(
-        [picture(0), picture(1)], [target], generator=torch.Generator().manual_seed(12), return_offsets=True
+        [random_image(0), random_image(1)], [target], generator=torch.Generator().manual_seed(12), return_offsets=True
     )
     assert not torch.equal(others[1][0], calls[0][1][0])
 
 
 def test_positions_count_in_the_resized_image():
-    image = picture(0, height=90, width=60)
+    image = random_image(0, height=90, width=60)
     height, width = SMALL.resized_size((90, 60))
     assert (height, width) == (36, 24)
     corner = Target(fastnorm.VAE, size=24, crop=Crop(position=(height - 24, width - 24)))
@@ -256,7 +256,7 @@ def test_a_copy_in_a_worker_counts_for_itself():
 
     assert pickle.dumps(preprocess) == fresh  # what datasets makes a fingerprint of
     assert pickle.loads(fresh).skipped == 0
-    assert_equal(pickle.loads(fresh)({"image": [picture(0)]}), expected([picture(0)]))
+    assert_equal(pickle.loads(fresh)({"image": [random_image(0)]}), expected([random_image(0)]))
 
 
 def test_an_error_survives_a_process():
@@ -275,9 +275,9 @@ def test_an_error_survives_a_process():
         (lambda: Preprocess("image", flip=0.5, x=SMALL), TypeError, "flip: got 0.5"),
         (lambda: Preprocess("image", alpha="black", x=SMALL), ValueError, "alpha: got 'black'"),
         (lambda: Preprocess("image", dtype=torch.float64, x=SMALL), ValueError, "float64"),
-        (lambda: Preprocess("image", x=SMALL)([picture(0)]), TypeError, "got list, expected a dictionary"),
-        (lambda: Preprocess("image", x=SMALL)({"image": picture(0)}, positions={"y": (0, 0)}), ValueError, "'y'"),
-        (lambda: Preprocess("image", x=SMALL)({"image": picture(0)}, generator=3), TypeError, "torch.Generator"),
+        (lambda: Preprocess("image", x=SMALL)([random_image(0)]), TypeError, "got list, expected a dictionary"),
+        (lambda: Preprocess("image", x=SMALL)({"image": random_image(0)}, positions={"y": (0, 0)}), ValueError, "'y'"),
+        (lambda: Preprocess("image", x=SMALL)({"image": random_image(0)}, generator=3), TypeError, "torch.Generator"),
         (lambda: fastnorm.collate_images(3), TypeError, "key: got int"),
         (lambda: fastnorm.collate_images("image", rest=3), TypeError, "rest: got int"),
         (lambda: fastnorm.collate_images("image", preprocess=3), TypeError, "preprocess: got int"),
@@ -293,7 +293,7 @@ def test_wrong_arguments(build, kind, text):
         build()
 
 
-SAMPLES = [{"image": picture(index), "id": index, "tokens": torch.full((1, 7), index)} for index in range(10)]
+SAMPLES = [{"image": random_image(index), "id": index, "tokens": torch.full((1, 7), index)} for index in range(10)]
 
 
 def concatenated(samples):
@@ -307,7 +307,7 @@ def test_the_rest_goes_to_the_callers_own_collate():
     assert batch["tokens"].shape == (3, 7)
     assert batch["id"] == [0, 1, 2]
     assert_equal(Preprocess("image", **PAIR)(batch), expected([sample["image"] for sample in SAMPLES[:3]]))
-    assert list(fastnorm.collate_images("image")([{"image": picture(0)}])) == ["image"]
+    assert list(fastnorm.collate_images("image")([{"image": random_image(0)}])) == ["image"]
 
 
 def test_a_bad_image_in_collate_is_named():
@@ -319,7 +319,7 @@ def test_a_bad_image_in_collate_is_named():
 
 
 # One transparent image, and one that its EXIF orientation turns.
-UNUSUAL = [Image.new("RGBA", (40, 30), (200, 10, 10, 0)), picture(0)]
+UNUSUAL = [Image.new("RGBA", (40, 30), (200, 10, 10, 0)), random_image(0)]
 UNUSUAL[1].getexif()[0x0112] = 6
 
 
@@ -379,8 +379,10 @@ def test_a_prefetcher_yields_every_batch(workers):
 
 
 def test_a_prefetcher_of_any_iterable():
-    found = list(Prefetcher([{"image": [picture(0)]}, {"image": [picture(1)]}], Preprocess("image", **PAIR), "cpu"))
-    assert_equal(found[1], expected([picture(1)]))
+    found = list(
+        Prefetcher([{"image": [random_image(0)]}, {"image": [random_image(1)]}], Preprocess("image", **PAIR), "cpu")
+    )
+    assert_equal(found[1], expected([random_image(1)]))
     with pytest.raises(AttributeError, match="cannot be resumed"):
         Prefetcher([], print, "cpu").state_dict()
 
@@ -422,14 +424,14 @@ def test_collate_by_type():
     from torch.utils.data._utils.collate import collate, default_collate_fn_map
 
     by_type = {Image.Image: fastnorm.collate_image_fn, **default_collate_fn_map}
-    packed, labels = collate([(picture(0), 3), (picture(1), 4)], collate_fn_map=by_type)
+    packed, labels = collate([(random_image(0), 3), (random_image(1), 4)], collate_fn_map=by_type)
     assert labels.tolist() == default_collate([3, 4]).tolist()
-    assert_equal(Preprocess("image", **PAIR)({"image": packed}), expected([picture(0), picture(1)]))
+    assert_equal(Preprocess("image", **PAIR)({"image": packed}), expected([random_image(0), random_image(1)]))
 
 
 def test_presets_in_a_sample():
-    result = Preprocess("image", pixel_values=CLIP_224)({"image": picture(0)})
-    assert torch.equal(result["pixel_values"], fastnorm.fused_preprocess([picture(0)], [CLIP_224])[0][0])
+    result = Preprocess("image", pixel_values=CLIP_224)({"image": random_image(0)})
+    assert torch.equal(result["pixel_values"], fastnorm.fused_preprocess([random_image(0)], [CLIP_224])[0][0])
 
 
 class Resumable:
@@ -514,7 +516,7 @@ def test_a_worker_packs_into_the_memory_that_it_sends():
 
 
 def test_packed_images_are_cut_and_joined():
-    images = [picture(index) for index in range(4)]
+    images = [random_image(index) for index in range(4)]
     packed = PackedImages.pack(images)
 
     joined = PackedImages.cat([packed[2:], packed[[1]]])

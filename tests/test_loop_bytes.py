@@ -60,7 +60,7 @@ def counted(tmp_path_factory):
 
     from examples.ip_adapter_sd15 import after, before
 
-    folder = tmp_path_factory.mktemp("pictures")
+    folder = tmp_path_factory.mktemp("images")
     tiny.make_images(folder)
     torch.manual_seed(0)
     published = list(before.batches(folder))

@@ -18,25 +18,25 @@ import processes_for_tests
 from fastnorm import Crop, PackedImages, Prefetcher, Preprocess, Target, collate_images
 from helpers import random_pixels
 
-# What these packages deprecate among one another is not ours to mend.
+# What these packages deprecate among one another is not ours to fix.
 pytestmark = [pytest.mark.loops, pytest.mark.filterwarnings("default")]
 
 TARGET = Target(fastnorm.CLIP, size=24, resample="bicubic", crop=Crop())
 COUNT = 10
 
 
-def picture(index):
+def random_image(index):
     return Image.fromarray(random_pixels(40 + index, 50, 3, seed=index).numpy())
 
 
 def png(index):
     file = io.BytesIO()
-    picture(index).save(file, "PNG")
+    random_image(index).save(file, "PNG")
     return file.getvalue()
 
 
 def expected(indices):
-    return fastnorm.fused_preprocess([picture(index) for index in indices], [TARGET])[0]
+    return fastnorm.fused_preprocess([random_image(index) for index in indices], [TARGET])[0]
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def test_datasets_fingerprint_is_the_same_in_every_process(preprocess, tmp_path)
 
     processes_for_tests.spawn(write_fingerprint, (tmp_path / "there",))
 
-    preprocess({"image": picture(0)})
+    preprocess({"image": random_image(0)})
     assert Hasher.hash(preprocess) == (tmp_path / "there").read_text()
     assert Hasher.hash(Preprocess("image", pixel_values=TARGET, flip=True)) != Hasher.hash(preprocess)
 
@@ -99,7 +99,7 @@ def test_webdataset(tmp_path):
 
 
 def samples():
-    return [{"image": picture(index), "id": index} for index in range(COUNT)]
+    return [{"image": random_image(index), "id": index} for index in range(COUNT)]
 
 
 def packed_loader(kind=DataLoader, data=None, **options):
@@ -216,7 +216,7 @@ def test_lightning(preprocess, tmp_path):
 def test_lightning_finds_the_size_of_packed_images():
     from lightning.pytorch.utilities.data import extract_batch_size
 
-    packed = PackedImages.pack([picture(index) for index in range(5)])
+    packed = PackedImages.pack([random_image(index) for index in range(5)])
     assert extract_batch_size({"image": packed}) == 5
     assert extract_batch_size({"image": packed, "ids": torch.zeros(5, 7)}) == 5
 

@@ -210,17 +210,17 @@ OTHER_STEPS = {
 }
 
 
-@pytest.mark.parametrize(("kind", "reason", "mend"), OTHER_STEPS.values(), ids=OTHER_STEPS)
-def test_processors_that_do_something_else_are_refused(kind, reason, mend):
+@pytest.mark.parametrize(("kind", "reason", "fix"), OTHER_STEPS.values(), ids=OTHER_STEPS)
+def test_processors_that_do_something_else_are_refused(kind, reason, fix):
     name = kind.__name__.removesuffix("Pil")
     for source in (kind(**UNEVEN), {"image_processor_type": name, **UNEVEN}, {"image_processor_type": name}):
         with pytest.raises(ValueError) as caught:  # noqa: PT011
             Normalization.from_config(source)
         assert reason in str(caught.value)
-        assert mend in str(caught.value)
+        assert fix in str(caught.value)
 
 
-def test_the_mends_of_those_refusals_give_their_bits():
+def test_the_fixes_of_those_refusals_give_their_bits():
     tvp, top = TvpImageProcessorPil(**UNEVEN), EfficientNetImageProcessorPil(**UNEVEN)
     plain = Normalization(UNEVEN["image_mean"], UNEVEN["image_std"])
     assert_same_bits(published(tvp), ours(plain).flip(-3))

@@ -66,11 +66,11 @@ def test_torchvision_totensor_and_normalize(target, images, batch):
 
 def test_the_ip_adapter_pair(images, batch):
     """Normalize([0.5], [0.5]) for the VAE beside transformers' CLIP processor, as the tutorial's dataset has them."""
-    vae_branch = transforms.Compose([transforms.ToTensor(), transforms.Normalize([0.5], [0.5])])
-    clip_branch = CLIPImageProcessorPil()
+    vae_pipeline = transforms.Compose([transforms.ToTensor(), transforms.Normalize([0.5], [0.5])])
+    clip_processor = CLIPImageProcessorPil()
     vae, clip = fastnorm.fused_dual_normalize(batch)
-    assert_same_bits(vae, torch.stack([vae_branch(image) for image in images]))
-    published = clip_branch(images, return_tensors="pt")["pixel_values"]
+    assert_same_bits(vae, torch.stack([vae_pipeline(image) for image in images]))
+    published = clip_processor(images, return_tensors="pt")["pixel_values"]
     assert published.shape == clip.shape  # at its own size the processor's resize and crop change nothing
     assert_same_bits(clip, published)
 

@@ -41,7 +41,7 @@ from helpers import assert_same_bits, poisoned, preprocess_by_kernel, random_pix
 
 pytestmark = [pytest.mark.compat, pytest.mark.pillow]
 
-# The dataset of a two-branch tutorial: one PIL image, torchvision for the VAE, a processor for CLIP.
+# The dataset of a tutorial with two targets: one PIL image, torchvision for the VAE, a processor for CLIP.
 tutorial_vae = transforms.Compose(
     [
         transforms.Resize(512, interpolation=InterpolationMode.BILINEAR),
@@ -261,7 +261,7 @@ def test_a_random_crop_of_a_smaller_image_pads_as_torchvision_does():
     assert_same_bits(got, expected)
 
 
-def test_given_positions_come_back_and_reach_beyond_the_picture():
+def test_given_positions_come_back_and_reach_beyond_the_image():
     images = [noise(50, 70, seed) for seed in range(3)]
     places = [(0, 0), (-5, 41), (30, -8)]
     for at in (places, torch.tensor(places), np.array(places)):
@@ -311,7 +311,7 @@ def test_the_order_of_another_pillow_can_be_asked_for():
 # --- inputs
 
 
-def pictures(count=3):
+def random_images(count=3):
     return [random_pixels(40 + 7 * index, 60 - 5 * index, 3, seed=index) for index in range(count)]
 
 
@@ -343,17 +343,17 @@ KINDS = {
 
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
-def test_every_kind_of_picture(kind):
-    same(small([kind(image) for image in pictures()]), fastnorm.reference.preprocess(pictures(), SMALL))
+def test_every_kind_of_image(kind):
+    same(small([kind(image) for image in random_images()]), fastnorm.reference.preprocess(random_images(), SMALL))
 
 
 def test_kinds_may_be_mixed():
-    images = [kind(image) for kind, image in zip(KINDS.values(), pictures(len(KINDS)), strict=True)]
-    same(small(images), fastnorm.reference.preprocess(pictures(len(KINDS)), SMALL))
+    images = [kind(image) for kind, image in zip(KINDS.values(), random_images(len(KINDS)), strict=True)]
+    same(small(images), fastnorm.reference.preprocess(random_images(len(KINDS)), SMALL))
     same(small(tuple(images)), small(images))
 
 
-def test_batches_video_and_single_pictures():
+def test_batches_video_and_single_images():
     images = random_pixels(2, 3, 50, 40, 3)
     expected = small(list(images.flatten(0, 1)))
     same(small(images.flatten(0, 1)), expected)
@@ -375,7 +375,7 @@ def test_expanded_images():
 
 
 def test_packed_images_cannot_be_changed_and_can_be_sliced():
-    packed = PackedImages.pack(pictures())
+    packed = PackedImages.pack(random_images())
     for name in ("buffer", "offsets", "sizes"):
         with pytest.raises(AttributeError):
             setattr(packed, name, getattr(packed, name))
@@ -383,21 +383,23 @@ def test_packed_images_cannot_be_changed_and_can_be_sliced():
         some = packed[part]
         assert some.sizes == packed.sizes[part]
         assert some.buffer is packed.buffer
-        assert all(torch.equal(some[index], image) for index, image in enumerate(pictures()[part]))
-    assert torch.equal(packed[-1], pictures()[-1])
+        assert all(torch.equal(some[index], image) for index, image in enumerate(random_images()[part]))
+    assert torch.equal(packed[-1], random_images()[-1])
 
 
 def test_packed_images():
-    packed = PackedImages.pack([as_pil(pictures()[0]), pictures()[1].permute(2, 0, 1), pictures()[2].numpy()])
+    packed = PackedImages.pack(
+        [as_pil(random_images()[0]), random_images()[1].permute(2, 0, 1), random_images()[2].numpy()]
+    )
     assert len(packed) == 3
-    assert packed.sizes == tuple(tuple(image.shape[:2]) for image in pictures())
-    assert all(torch.equal(packed[index], image) for index, image in enumerate(pictures()))
-    same(small(packed), small(pictures()))
-    same(small(pickle.loads(pickle.dumps(packed)).to("cpu")), small(pictures()))
+    assert packed.sizes == tuple(tuple(image.shape[:2]) for image in random_images())
+    assert all(torch.equal(packed[index], image) for index, image in enumerate(random_images()))
+    same(small(packed), small(random_images()))
+    same(small(pickle.loads(pickle.dumps(packed)).to("cpu")), small(random_images()))
     shifted = PackedImages(
         torch.cat([torch.zeros(5, dtype=torch.uint8), packed.buffer]), [5 + o for o in packed.offsets], packed.sizes
     )
-    same(small(shifted), small(pictures()))
+    same(small(shifted), small(random_images()))
     assert repr(packed) == f"PackedImages(3 images, {packed.buffer.numel()} bytes on cpu)"
 
 
@@ -416,8 +418,8 @@ def test_dtypes_and_memory_formats():
         (torch.float32, torch.float16, torch.bfloat16), (torch.contiguous_format, torch.channels_last)
     ):
         target = Target(VAE, size=24, crop=(20, 28), dtype=dtype, memory_format=memory_format)
-        (got,) = fastnorm.fused_preprocess(pictures(), [target])
-        (expected,) = fastnorm.fused_preprocess(pictures(), [Target(VAE, size=24, crop=(20, 28))])
+        (got,) = fastnorm.fused_preprocess(random_images(), [target])
+        (expected,) = fastnorm.fused_preprocess(random_images(), [Target(VAE, size=24, crop=(20, 28))])
         assert got.is_contiguous(memory_format=memory_format)
         assert_same_bits(got.contiguous(), expected.to(dtype))
 
@@ -425,10 +427,10 @@ def test_dtypes_and_memory_formats():
 def test_out_is_written_and_returned():
     whole = poisoned((3, 3, 30, 30), torch.bfloat16)
     window = whole[..., 3:27, 2:26]
-    got, new = fastnorm.fused_preprocess(pictures(), SMALL, out=[window, None])
-    assert_same_bits(new, small(pictures())[1])
+    got, new = fastnorm.fused_preprocess(random_images(), SMALL, out=[window, None])
+    assert_same_bits(new, small(random_images())[1])
     assert got is window
-    assert_same_bits(window.contiguous(), small(pictures())[0].to(torch.bfloat16))
+    assert_same_bits(window.contiguous(), small(random_images())[0].to(torch.bfloat16))
     window.fill_(float("nan"))
     assert whole.isnan().all()
 
@@ -441,7 +443,7 @@ def test_no_resize_and_no_crop():
 
 
 def test_a_flip_mirrors_every_target():
-    images = pictures(2)
+    images = random_images(2)
     plain, mirrored = small(images), small(images, flip=torch.tensor([True, False]))
     for a, b in zip(plain, mirrored, strict=True):
         assert_same_bits(b[0], a[0].flip(-1))
@@ -475,31 +477,31 @@ def test_a_preset_s_crop_follows_its_size():
 def test_a_call_s_dtype_is_for_targets_without_one():
     targets = [*SMALL, dataclasses.replace(SMALL[0], dtype=torch.float16)]
     for dtype in (torch.bfloat16, [torch.bfloat16] * 3):
-        outputs = fastnorm.fused_preprocess(pictures(), targets, dtype=dtype)
+        outputs = fastnorm.fused_preprocess(random_images(), targets, dtype=dtype)
         assert [output.dtype for output in outputs] == [torch.bfloat16, torch.bfloat16, torch.float16]
-        same(outputs[:2], [output.to(torch.bfloat16) for output in small(pictures())])
+        same(outputs[:2], [output.to(torch.bfloat16) for output in small(random_images())])
 
 
 def test_images_go_to_a_device_in_one_copy(monkeypatch):
-    """The meta device stands for a GPU: it holds no values, but knows what came."""
+    """The meta device stands for a GPU: it holds no values, but knows what it got."""
     copies, to = [], torch.Tensor.to
 
     def counted(tensor, *arguments, **options):
         copies.extend(argument for argument in arguments if isinstance(argument, torch.device))
         return to(tensor, *arguments, **options)
 
-    images = [as_pil(pictures()[0]), *pictures()[1:]]
+    images = [as_pil(random_images()[0]), *random_images()[1:]]
     monkeypatch.setattr(torch.Tensor, "to", counted)
-    for source, leading in ((images, (3,)), (images[0], ()), (torch.stack([pictures()[0]] * 2), (2,))):
+    for source, leading in ((images, (3,)), (images[0], ()), (torch.stack([random_images()[0]] * 2), (2,))):
         copies.clear()
         outputs = fastnorm.fused_preprocess(source, SMALL, device="meta")
         assert [output.device.type for output in outputs] == ["meta"] * 2
         assert outputs[0].shape == (*leading, 3, 24, 24)
         assert copies == [torch.device("meta")]
     monkeypatch.undo()
-    same(small(images, device="cpu"), small(pictures()))
+    same(small(images, device="cpu"), small(random_images()))
     with pytest.raises(ValueError, match="images: on meta with device='cpu'"):
-        fastnorm.fused_preprocess([pictures()[0].to("meta")], SMALL, device="cpu")
+        fastnorm.fused_preprocess([random_images()[0].to("meta")], SMALL, device="cpu")
 
 
 def test_targets_are_values():
@@ -576,7 +578,7 @@ def alone(image, target, **options):
 
 
 def test_a_list_has_each_image_at_its_own_size():
-    images = [*pictures(), pictures()[0]]
+    images = [*random_images(), random_images()[0]]
     (got,) = fastnorm.fused_preprocess(images, [RAGGED])
     assert isinstance(got, list)
     assert len({output.shape for output in got}) > 1, "otherwise nothing is seen"
@@ -588,41 +590,41 @@ def test_a_list_has_each_image_at_its_own_size():
 
 
 def test_a_list_is_one_whatever_the_images_are():
-    for images in (pictures()[:1], pictures()[0], torch.stack([pictures()[0]] * 2)):
+    for images in (random_images()[:1], random_images()[0], torch.stack([random_images()[0]] * 2)):
         (got,) = fastnorm.fused_preprocess(images, [RAGGED])
         assert isinstance(got, list)
         assert [output.dim() for output in got] == [3] * len(got)
     assert fastnorm.fused_preprocess([], [RAGGED]) == ([],)
-    video = torch.stack([torch.stack([pictures()[0]] * 2)] * 3)
+    video = torch.stack([torch.stack([random_images()[0]] * 2)] * 3)
     (got,) = fastnorm.fused_preprocess(video, [RAGGED])
-    same(got, [alone(pictures()[0], RAGGED)] * 6)
-    dual = fastnorm.fused_dual_preprocess(pictures(), clip=RAGGED)
+    same(got, [alone(random_images()[0], RAGGED)] * 6)
+    dual = fastnorm.fused_dual_preprocess(random_images(), clip=RAGGED)
     assert "clip=list of 3 tensors" in repr(dual)
 
 
 def test_lists_and_batches_in_one_call():
-    packed = PackedImages.pack(pictures())
+    packed = PackedImages.pack(random_images())
     half_sized = dataclasses.replace(RAGGED, size=half, dtype=torch.bfloat16, memory_format=torch.channels_last)
-    for images in (pictures(), packed):
+    for images in (random_images(), packed):
         got = fastnorm.fused_preprocess(images, [SMALL[0], RAGGED, half_sized], flip=[True, False, True])
         (wanted,) = fastnorm.fused_preprocess(images, [SMALL[0]], flip=[True, False, True])
         assert_same_bits(got[0], wanted)
         for index, target in ((1, RAGGED), (2, half_sized)):
-            each = zip(pictures(), (True, False, True), strict=True)
+            each = zip(random_images(), (True, False, True), strict=True)
             same(got[index], [alone(image, target, flip=flip) for image, flip in each])
         assert all(output.movedim(0, -1).is_contiguous() for output in got[2])
 
 
 def test_a_list_is_written_into_the_caller_s_tensors():
-    wanted = fastnorm.fused_preprocess(pictures(), [RAGGED])[0]
+    wanted = fastnorm.fused_preprocess(random_images(), [RAGGED])[0]
     out = [poisoned(output.shape, torch.float16) for output in wanted]
-    ((*got,),) = fastnorm.fused_preprocess(pictures(), [RAGGED], out=[out])
+    ((*got,),) = fastnorm.fused_preprocess(random_images(), [RAGGED], out=[out])
     assert all(mine is its for mine, its in zip(got, out, strict=True))
     same(got, [output.to(torch.float16) for output in wanted])
 
 
 def test_a_size_and_a_box_for_each_image():
-    images = [as_pil(image) for image in pictures()]
+    images = [as_pil(image) for image in random_images()]
     sizes, boxes = [(9, 14), (20, 6), (9, 14)], [(1.5, 2, 19, 20.25), None, (0, 0, 3, 3)]
     target = Target(VAE, 99, "bicubic", batch=False)
     wanted = [
@@ -745,12 +747,14 @@ def test_targets_share_the_steps_before(monkeypatch):
     assert_same_bits(got[0], wanted)
 
 
-def test_branches_by_name_and_more_than_two():
-    dual = fastnorm.fused_dual_preprocess(pictures(), vae=SMALL[0], clip=SMALL[1])
-    same(dual, small(pictures()))
+def test_targets_by_name_and_more_than_two():
+    dual = fastnorm.fused_dual_preprocess(random_images(), vae=SMALL[0], clip=SMALL[1])
+    same(dual, small(random_images()))
     assert dual.vae is dual[0]
     assert dual.clip is dual[1]
-    five = fastnorm.fused_preprocess(pictures(), [*SMALL, SMALL[0], Target(fastnorm.DINOV2, 24, crop=24), SMALL[1]])
+    five = fastnorm.fused_preprocess(
+        random_images(), [*SMALL, SMALL[0], Target(fastnorm.DINOV2, 24, crop=24), SMALL[1]]
+    )
     same((five[0], five[1], five[2], five[4]), (dual.vae, dual.clip, dual.vae, dual.clip))
 
 

@@ -213,11 +213,11 @@ def test_pillow_computes_what_the_crop_shows(source, size, kernel, calls, form, 
 
 
 def test_tensors_are_converted_as_far_as_they_are_read(monkeypatch):
-    taken, picture = [], pillow._as_pil
+    taken, convert = [], pillow._as_pil
 
     def watched(*arguments):
-        taken.append(picture(*arguments).size)
-        return picture(*arguments)
+        taken.append(convert(*arguments).size)
+        return convert(*arguments)
 
     monkeypatch.setattr(pillow, "_as_pil", watched)
     plan = Geometry(Size(400, 800), Size(200, 400), Span(50, 20, 0, 20), Span(100, 30, 0, 30), False)
@@ -296,7 +296,7 @@ def test_windows_are_found_once():
 SOURCES = [Size(60, 90), Size(90, 60), Size(61, 47), Size(1, 70), Size(210, 9), Size(32, 32)]
 
 
-def branch(sources, normalization=fastnorm.VAE, size=32, kernel=BILINEAR, rule=CropRule.TORCHVISION, **output):
+def target_job(sources, normalization=fastnorm.VAE, size=32, kernel=BILINEAR, rule=CropRule.TORCHVISION, **output):
     crop = Size(size, size)
     plans = tuple(geometry(source, size, crop, rule, PassOrder.of_pillow()) for source in sources)
     memory = poisoned((len(sources), 3, *crop), output.pop("dtype", torch.float32), **output)
@@ -313,10 +313,10 @@ def expected(images, wanted):
     return values
 
 
-def check(images, branches, forms=(as_pil,)):
+def check(images, jobs, forms=(as_pil,)):
     given = [forms[index % len(forms)](image) for index, image in enumerate(images)]
-    preprocess(given, branches)
-    for one in branches:
+    preprocess(given, jobs)
+    for one in jobs:
         assert_same_bits(one.output, expected(images, one))
 
 
@@ -329,16 +329,16 @@ PAIRS = {
 
 @pytest.mark.parametrize("number", [1, 2, 5], ids="{} threads".format)
 @pytest.mark.parametrize("pair", PAIRS.values(), ids=PAIRS)
-def test_two_branches_that_share(pair, number, threads):
+def test_two_targets_that_share(pair, number, threads):
     threads(number)
     images = [noise(source, seed) for seed, source in enumerate(SOURCES)]
-    check(images, [branch(SOURCES), branch(SOURCES, fastnorm.CLIP, **pair)], list(FORMS.values()))
+    check(images, [target_job(SOURCES), target_job(SOURCES, fastnorm.CLIP, **pair)], list(FORMS.values()))
 
 
-def test_branches_of_the_same_pixels_share_one_resize(pillows_calls, threads):
+def test_targets_of_the_same_pixels_share_one_resize(pillows_calls, threads):
     threads(1)
     images = [noise(source) for source in SOURCES[:2]]
-    check(images, [branch(SOURCES[:2], target) for target in (fastnorm.VAE, fastnorm.CLIP, fastnorm.IMAGENET)])
+    check(images, [target_job(SOURCES[:2], target) for target in (fastnorm.VAE, fastnorm.CLIP, fastnorm.IMAGENET)])
     assert len(pillows_calls) == 2 * len(images)
 
 
@@ -349,17 +349,17 @@ def test_every_kind_of_output(dtype, memory_format):
     check(
         images,
         [
-            branch(SOURCES, fastnorm.CLIP, kernel=LANCZOS, dtype=dtype, memory_format=memory_format),
-            branch(SOURCES, fastnorm.VAE, kernel=LANCZOS),
+            target_job(SOURCES, fastnorm.CLIP, kernel=LANCZOS, dtype=dtype, memory_format=memory_format),
+            target_job(SOURCES, fastnorm.VAE, kernel=LANCZOS),
         ],
     )
 
 
 def test_an_output_inside_a_larger_tensor():
     around = poisoned((5, 2 * len(SOURCES), 3, 40, 40), torch.float32)
-    one = branch(SOURCES, fastnorm.CLIP)
+    one = target_job(SOURCES, fastnorm.CLIP)
     inside = TargetJob(one.normalization, one.resample, one.geometries, around[2, ::2, :, 3:35, 4:36])
-    check([noise(source) for source in SOURCES], [inside, branch(SOURCES, size=7)])
+    check([noise(source) for source in SOURCES], [inside, target_job(SOURCES, size=7)])
     assert int(around.isfinite().sum()) == inside.output.numel()
 
 
@@ -375,19 +375,19 @@ def test_a_batch_too_large_for_its_memory_is_taken_in_groups(number, threads, mo
     monkeypatch.setattr(preprocessing, "normalize", watched)
     monkeypatch.setattr(preprocessing, "MAX_WAITING", 4 * 3 * (32 * 32 + 8 * 8))
     images = [noise(source, seed) for seed, source in enumerate(SOURCES)]
-    check(images, [branch(SOURCES), branch(SOURCES, size=8)])
+    check(images, [target_job(SOURCES), target_job(SOURCES, size=8)])
     assert sizes == [4, 4, 2, 2]
     monkeypatch.setattr(preprocessing, "MAX_WAITING", 1)
-    check(images, [branch(SOURCES)])
+    check(images, [target_job(SOURCES)])
     assert sizes[4:] == [number] * (len(SOURCES) // number)
 
 
 def test_the_same_image_many_times_and_no_image():
     image, sources = as_pil(noise(Size(50, 70))), [Size(50, 70)] * 6
-    one = branch(sources)
+    one = target_job(sources)
     preprocess([image] * 6, [one])
     assert_same_bits(one.output, expected([noise(Size(50, 70))] * 6, one))
-    preprocess([], [branch([])])
+    preprocess([], [target_job([])])
     preprocess([image], [])
 
 
@@ -401,7 +401,7 @@ def test_an_exception_reaches_the_caller(number, threads, monkeypatch):
 
     monkeypatch.setattr(Image.Image, "resize", fails)
     with pytest.raises(MemoryError, match="no room for"):
-        preprocess([as_pil(noise(source)) for source in SOURCES], [branch(SOURCES)])
+        preprocess([as_pil(noise(source)) for source in SOURCES], [target_job(SOURCES)])
     assert threading.active_count() == running
 
 
@@ -415,13 +415,13 @@ def test_one_thread_is_the_callers_own(threads, monkeypatch):
         return resize(self, *arguments)
 
     monkeypatch.setattr(Image.Image, "resize", watched)
-    preprocess([as_pil(noise(source)) for source in SOURCES], [branch(SOURCES)])
+    preprocess([as_pil(noise(source)) for source in SOURCES], [target_job(SOURCES)])
     assert used == {threading.current_thread()}
 
 
 # --- the published pipelines
 
-PICTURES = [Size(96, 144), Size(150, 97), Size(64, 64), Size(331, 60), Size(60, 331), Size(30, 40), Size(301, 3)]
+IMAGE_SIZES = [Size(96, 144), Size(150, 97), Size(64, 64), Size(331, 60), Size(60, 331), Size(30, 40), Size(301, 3)]
 
 
 @pytest.mark.parametrize("number", [1, 2], ids="{} threads".format)
@@ -430,10 +430,10 @@ def test_both_published_pipelines(sizes, number, threads):
     """torchvision for the VAE, transformers' Pillow backend for CLIP: from the image to the model's input."""
     threads(number)
     vae_size, clip_size = sizes
-    pictures = [as_pil(noise(size, seed)) for seed, size in enumerate(PICTURES)]
-    vae = branch(PICTURES, size=vae_size)
-    clip = branch(PICTURES, fastnorm.CLIP, clip_size, BICUBIC, CropRule.TRANSFORMERS)
-    preprocess(pictures, [vae, clip])
+    images = [as_pil(noise(size, seed)) for seed, size in enumerate(IMAGE_SIZES)]
+    vae = target_job(IMAGE_SIZES, size=vae_size)
+    clip = target_job(IMAGE_SIZES, fastnorm.CLIP, clip_size, BICUBIC, CropRule.TRANSFORMERS)
+    preprocess(images, [vae, clip])
     torchvision = published.Compose(
         [
             published.Resize(vae_size),
@@ -442,7 +442,7 @@ def test_both_published_pipelines(sizes, number, threads):
             published.Normalize([0.5], [0.5]),
         ]
     )
-    assert_same_bits(vae.output, torch.stack([torchvision(picture) for picture in pictures]))
+    assert_same_bits(vae.output, torch.stack([torchvision(image) for image in images]))
     transformers = CLIPImageProcessorPil(size={"shortest_edge": clip_size}, crop_size=clip_size)
-    values = [transformers([picture], return_tensors="np")["pixel_values"][0] for picture in pictures]
+    values = [transformers([image], return_tensors="np")["pixel_values"][0] for image in images]
     assert_same_bits(clip.output, torch.from_numpy(np.stack(values)))

@@ -1,4 +1,4 @@
-"""What fused_preprocess refuses: a message says what was given and expected, what mends it, and which image."""
+"""What fused_preprocess refuses: a message says what was given and expected, what fixes it, and which image."""
 
 import numpy as np
 import pytest

@@ -63,7 +63,7 @@ def run(images, targets, plans, outputs):
     import fastnorm_kernels
 
     sources = [fastnorm_kernels.Source(image.data_ptr(), *size_of(image), *image.stride()) for image in images]
-    branches = [
+    resize_targets = [
         fastnorm_kernels.ResizeTarget(
             filter=target.kernel,
             coefficients=functools.partial(coefficients, resample=target.kernel),
@@ -74,8 +74,8 @@ def run(images, targets, plans, outputs):
         )
         for target, plan, output in zip(targets, plans, outputs, strict=True)
     ]
-    fastnorm_kernels.preprocess(sources, branches, DEVICE)
-    return branches
+    fastnorm_kernels.preprocess(sources, resize_targets, DEVICE)
+    return resize_targets
 
 
 def check(images, *targets):
@@ -160,12 +160,12 @@ def packed(*sizes):
 
 def pillow(image, plan, kernel):
     """The real thing: resized in two calls, so that the order of the axes is the one asked for."""
-    picture = Image.fromarray(image.cpu().contiguous().numpy())
+    pil_image = Image.fromarray(image.cpu().contiguous().numpy())
     (source_h, source_w), (height, width) = plan.source, plan.resized
     between = (source_w, height) if plan.vertical_first else (width, source_h)
     for size in (between, (width, height)):
-        picture = picture.resize(size, Image.Resampling[kernel.name.upper()])
-    codes = torch.from_numpy(np.array(picture))
+        pil_image = pil_image.resize(size, Image.Resampling[kernel.name.upper()])
+    codes = torch.from_numpy(np.array(pil_image))
     shown = codes[plan.rows.start : plan.rows.stop, plan.columns.start : plan.columns.stop]
     crop = torch.zeros(*plan.output, 3, dtype=torch.uint8)
     rows, columns = plan.rows, plan.columns
@@ -282,7 +282,7 @@ def test_outputs_with_strides_of_their_own():
         assert int(memory.isnan().sum()) == memory.numel() - output.numel()
 
 
-def test_three_branches_of_three_dtypes():
+def test_three_targets_of_three_dtypes():
     images = packed((32, 24), (24, 32))
     check(
         images,
@@ -464,10 +464,10 @@ def test_bytes_moved_counts_an_image_once():
     outputs = [torch.empty(2, 3, *plan[0].output, dtype=t.dtype) for t, plan in zip(targets, plans, strict=True)]
     from fastnorm_kernels.resize import bytes_moved
 
-    branches = run([], targets, plans, outputs)
-    assert bytes_moved(branches) == 3 * (40 * 80 + 64 * 64) + 4 * 2 * 3 * 20 * 10 + 2 * 2 * 3 * 16 * 16
+    resize_targets = run([], targets, plans, outputs)
+    assert bytes_moved(resize_targets) == 3 * (40 * 80 + 64 * 64) + 4 * 2 * 3 * 20 * 10 + 2 * 2 * 3 * 16 * 16
     # The crop's own rows and columns, and what the filter reaches to both sides of them: 4 * 8 + 2 * (8 - 2) columns.
-    assert bytes_moved([dataclasses.replace(branches[1], geometries=[centre(8)(Size(32, 320))])]) == (
+    assert bytes_moved([dataclasses.replace(resize_targets[1], geometries=[centre(8)(Size(32, 320))])]) == (
         3 * 32 * 44 + outputs[1].numel() * 2
     )
 
@@ -664,8 +664,8 @@ def test_a_plan_is_not_taken_for_the_other_order_of_channels(no_plans):
         output = poisoned((1, 3, 12, 12), torch.float32, DEVICE)
         table = functools.partial(coefficients, resample=BICUBIC)
         means = target.normalization.mean, target.normalization.std
-        branch = fastnorm_kernels.ResizeTarget(BICUBIC, table, *means, plan, output, is_bgr=is_bgr)
-        fastnorm_kernels.preprocess([source], [branch], DEVICE, keep_plan=True)
+        resize_target = fastnorm_kernels.ResizeTarget(BICUBIC, table, *means, plan, output, is_bgr=is_bgr)
+        fastnorm_kernels.preprocess([source], [resize_target], DEVICE, keep_plan=True)
         assert_same_bits(output[0], wanted.flip(0) if is_bgr else wanted)
     assert len(no_plans) == 2
 

@@ -186,7 +186,7 @@ def test_imports_run_one_way():
         assert "from fastnorm." not in text
 
 
-def test_missing_triton_warns_once_and_names_the_mend(monkeypatch):
+def test_missing_triton_warns_once_and_names_the_fix(monkeypatch):
     real_import = builtins.__import__
 
     def without_triton(name, *arguments, **options):

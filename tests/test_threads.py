@@ -100,7 +100,7 @@ threading.Thread(target=late).start()
 # --- files that PIL has opened and not yet decoded
 
 
-def pictures():
+def large_images():
     """Large enough that decoding one takes a while, so that two decoders of one handle would meet."""
     return [Image.fromarray(random_pixels(200, 300, 3, seed=seed).numpy()) for seed in range(12)]
 
@@ -113,7 +113,7 @@ def encoded(image, kind):
 
 @pytest.mark.parametrize("kind", ["JPEG", "BMP"])
 def test_members_of_one_tar_file(kind, tmp_path):
-    files = [encoded(image, kind) for image in pictures()]
+    files = [encoded(image, kind) for image in large_images()]
     expected = [np.asarray(Image.open(io.BytesIO(data)).convert("RGB")) for data in files]
     path = tmp_path / "photos.tar"
     with tarfile.open(path, "w") as tar:
@@ -130,7 +130,7 @@ def test_members_of_one_tar_file(kind, tmp_path):
 
 
 def test_only_handles_that_are_known_to_be_private_are_read_on_several_threads(tmp_path, monkeypatch):
-    (first, second, third, *_) = pictures()
+    (first, second, third, *_) = large_images()
     first.save(tmp_path / "a.png")
     data, shared = encoded(second, "PNG"), io.BytesIO(encoded(third, "PNG"))
     file = (tmp_path / "a.png").open("rb")

@@ -193,7 +193,7 @@ def test_a_name_on_the_hub_is_looked_up_in_the_cache_and_never_downloaded(tmp_pa
 
 
 class Own(CLIPImageProcessorPil):
-    """Somebody's class, which does something else to tall pictures."""
+    """Somebody's class, which does something else to tall images."""
 
     def __call__(self, images, **options):
         turned = images.rotate(180) if images.height > images.width else images
@@ -249,12 +249,12 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize(("source", "reason", "mend"), REFUSED.values(), ids=REFUSED)
-def test_refused(source, reason, mend):
+@pytest.mark.parametrize(("source", "reason", "fix"), REFUSED.values(), ids=REFUSED)
+def test_refused(source, reason, fix):
     with pytest.raises(ValueError) as caught:  # noqa: PT011
         Target.from_config(source)
     assert reason in str(caught.value)
-    assert mend in str(caught.value)
+    assert fix in str(caught.value)
 
 
 def test_backends_that_there_are_not():
@@ -274,9 +274,9 @@ def test_something_else_is_no_configuration():
 def test_a_crop_larger_than_the_image(kind, size):
     """In both directions or in one; the margins are odd, and 3 modulo 4."""
     processor = kind(size=size, crop_size={"height": 26, "width": 26})
-    pictures = [Image.fromarray(random_pixels(*shape, 3).numpy()) for shape in ((60, 83), (83, 60), (60, 61))]
-    (got,) = fastnorm.fused_preprocess(pictures, [Target.from_config(processor)])
-    assert_same_bits(got, processor(pictures, return_tensors="pt").pixel_values)
+    images = [Image.fromarray(random_pixels(*shape, 3).numpy()) for shape in ((60, 83), (83, 60), (60, 61))]
+    (got,) = fastnorm.fused_preprocess(images, [Target.from_config(processor)])
+    assert_same_bits(got, processor(images, return_tensors="pt").pixel_values)
 
 
 def test_crop_pct_of_convnext():
@@ -293,16 +293,16 @@ def test_constants_of_another_factor_are_fused_where_float32_can_say_it():
 
 def test_detection_pads_a_batch_of_normalised_images():
     processor = DetrImageProcessor(size={"shortest_edge": 40, "longest_edge": 60})
-    pictures = [Image.fromarray(random_pixels(*size, 3).numpy()) for size in ((30, 47), (90, 61), (64, 64))]
-    (got,) = fastnorm.fused_preprocess(pictures, [Target.from_config(processor)])
-    assert_same_bits(got, processor(pictures, return_tensors="pt").pixel_values)
+    images = [Image.fromarray(random_pixels(*size, 3).numpy()) for size in ((30, 47), (90, 61), (64, 64))]
+    (got,) = fastnorm.fused_preprocess(images, [Target.from_config(processor)])
+    assert_same_bits(got, processor(images, return_tensors="pt").pixel_values)
 
 
-def test_patches_are_a_list_of_pictures_before_they_are_cut():
+def test_patches_are_a_list_of_images_before_they_are_cut():
     target = Target.from_config(Qwen2VLImageProcessor())
     assert target.batch is False
-    pictures = [Image.fromarray(random_pixels(*size, 3).numpy()) for size in ((130, 147), (290, 161))]
-    (outputs,) = fastnorm.fused_preprocess(pictures, [target])
+    images = [Image.fromarray(random_pixels(*size, 3).numpy()) for size in ((130, 147), (290, 161))]
+    (outputs,) = fastnorm.fused_preprocess(images, [target])
     assert [tuple(output.shape) for output in outputs] == [(3, 140, 140), (3, 280, 168)]
 
 
@@ -340,9 +340,9 @@ def test_a_wrapper_of_timm_is_its_transform():
     processor = TimmWrapperImageProcessor(pretrained_cfg=configuration)
     target = Target.from_config(processor)
     assert (target.size, target.crop_size, target.resample) == (44, (40, 40), "bicubic")
-    picture = Image.fromarray(random_pixels(60, 90, 3).numpy())
-    (got,) = fastnorm.fused_preprocess([picture], [target])
-    assert_same_bits(got, processor([picture]).pixel_values)
+    image = Image.fromarray(random_pixels(60, 90, 3).numpy())
+    (got,) = fastnorm.fused_preprocess([image], [target])
+    assert_same_bits(got, processor([image]).pixel_values)
     assert target == Target.from_config({"pretrained_cfg": configuration})
     with pytest.raises(ValueError, match="expected the model's timm configuration"):
         Target.from_config(processor.to_dict())

@@ -14,7 +14,7 @@ CHOSEN = (
     "test_exactness.py::test_one_target_in_each_dtype",
     "test_shapes.py::test_out_takes_any_memory_and_leaves_the_rest_alone",
     "test_resize_kernels.py::test_pixels_are_pillows",
-    "test_resize_kernels.py::test_three_branches_of_three_dtypes",
+    "test_resize_kernels.py::test_three_targets_of_three_dtypes",
 )
 
 

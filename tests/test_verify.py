@@ -37,7 +37,7 @@ MOBILEVIT = Target.from_config(MobileViTImageProcessorPil())
 OTHER_ALPHA = "drop" if transformers_alpha() == "white" else "white"  # than the installed transformers'
 
 
-def picture(height, width, seed=0):
+def noisy_blocks(height, width, seed=0):
     """Blocks, which every filter shows, with noise on them."""
     blocks = Image.fromarray(random_pixels(height // 16 + 2, width // 16 + 2, 3, seed=seed).numpy())
     return Image.blend(
@@ -48,19 +48,19 @@ def picture(height, width, seed=0):
 
 
 # The first has a margin of 3 pixels for a crop of 224, where the rules for the centre differ.
-PICTURES = [picture(227, 224), picture(300, 451, 2), picture(410, 256, 4)]
+IMAGES = [noisy_blocks(227, 224), noisy_blocks(300, 451, 2), noisy_blocks(410, 256, 4)]
 
 
 def rotated():
-    """A picture with an EXIF orientation."""
-    image = picture(300, 250, 6)
+    """An image with an EXIF orientation."""
+    image = noisy_blocks(300, 250, 6)
     image.getexif()[0x0112] = 6
     return image
 
 
 def glass():
-    """A picture with transparent pixels."""
-    image = picture(240, 260, 8)
+    """An image with transparent pixels."""
+    image = noisy_blocks(240, 260, 8)
     image.putalpha(Image.fromarray(random_pixels(240, 260, seed=9).numpy()))
     return image
 
@@ -95,30 +95,30 @@ def already_scaled(processor):
 
 # By the kinds that have to be named: a processor with a mistake, the target it is taken for, and images.
 PLANTED = {
-    "arithmetic": (ON_TENSORS, CENTRED, PICTURES),
-    "order": (CLIPImageProcessor(), dataclasses.replace(CLIP_224, arithmetic="torch"), PICTURES),
-    "arithmetic order": (CLIPImageProcessor(), CLIP_224, PICTURES),
-    "crop": (torchvision_chain(NORMALIZE), CLIP_224, PICTURES),
-    "filter": (CLIPImageProcessorPil(resample=Image.Resampling.BILINEAR), CLIP_224, PICTURES),
+    "arithmetic": (ON_TENSORS, CENTRED, IMAGES),
+    "order": (CLIPImageProcessor(), dataclasses.replace(CLIP_224, arithmetic="torch"), IMAGES),
+    "arithmetic order": (CLIPImageProcessor(), CLIP_224, IMAGES),
+    "crop": (torchvision_chain(NORMALIZE), CLIP_224, IMAGES),
+    "filter": (CLIPImageProcessorPil(resample=Image.Resampling.BILINEAR), CLIP_224, IMAGES),
     "exif": (
         lambda image: CLIPImageProcessorPil()(ImageOps.exif_transpose(image), return_tensors="pt"),
         CLIP_224,
-        [*PICTURES, rotated()],
+        [*IMAGES, rotated()],
     ),
-    "alpha": (CLIPImageProcessorPil(), dataclasses.replace(CLIP_224, alpha=OTHER_ALPHA), [*PICTURES, glass()]),
+    "alpha": (CLIPImageProcessorPil(), dataclasses.replace(CLIP_224, alpha=OTHER_ALPHA), [*IMAGES, glass()]),
     "channels": (
         lambda image: CLIPImageProcessorPil()(np.array(image)[..., ::-1], return_tensors="pt"),
         CLIP_224,
-        PICTURES,
+        IMAGES,
     ),
     "rescale": (
         already_scaled(CLIPImageProcessorPil(do_resize=False, do_center_crop=False)),
         SAME_SIZE,
-        PICTURES,
+        IMAGES,
     ),
-    "normalize": (torchvision_chain(NORMALIZE, NORMALIZE), CENTRED, PICTURES),
-    "constants": (CLIPImageProcessorPil(image_mean=[0.5] * 3, image_std=[0.5] * 3), CLIP_224, PICTURES),
-    "size": (SiglipImageProcessorPil(image_mean=list(CLIP.mean), image_std=list(CLIP.std)), CLIP_224, PICTURES),
+    "normalize": (torchvision_chain(NORMALIZE, NORMALIZE), CENTRED, IMAGES),
+    "constants": (CLIPImageProcessorPil(image_mean=[0.5] * 3, image_std=[0.5] * 3), CLIP_224, IMAGES),
+    "size": (SiglipImageProcessorPil(image_mean=list(CLIP.mean), image_std=list(CLIP.std)), CLIP_224, IMAGES),
 }
 
 # Further mistakes, with the words that the cause has to have.
@@ -245,8 +245,8 @@ def test_what_no_target_does_has_no_target(kinds):
 @pytest.mark.parametrize("name", FURTHER)
 def test_further_mistakes(name):
     processor, target, text = FURTHER[name]
-    pictures = PICTURES[1:2] if text.count(" and ") > 1 else PICTURES  # a search for several changes takes long
-    cause = fastnorm.verify(processor, pictures, target).cause
+    images = IMAGES[1:2] if text.count(" and ") > 1 else IMAGES  # a search for several changes takes long
+    cause = fastnorm.verify(processor, images, target).cause
     assert text in " and ".join(cause.texts)
     assert cause.explains == "all"
 
@@ -278,7 +278,7 @@ def test_differences_are_in_both_units():
 def test_what_no_change_gives_is_said_to_be_the_best():
     """A blurred image: none of the changes is that."""
     chain = transforms.Compose([transforms.GaussianBlur(3, 0.6), *torchvision_chain(NORMALIZE).transforms])
-    found = fastnorm.verify(chain, PICTURES, dataclasses.replace(CENTRED, normalization=VAE))
+    found = fastnorm.verify(chain, IMAGES, dataclasses.replace(CENTRED, normalization=VAE))
     assert found.cause.kinds[0] == "constants"
     assert found.cause.explains == "most"
     assert 0 < found.cause.left.mean < found.difference.mean
@@ -293,14 +293,14 @@ def test_a_cause_has_to_explain_every_image():
     def mixed(image):
         return (other if image.size == (900, 800) else usual)(image, return_tensors="pt")
 
-    images = [picture(230 + 10 * index, 250, index) for index in range(4)] + [picture(800, 900)]
+    images = [noisy_blocks(230 + 10 * index, 250, index) for index in range(4)] + [noisy_blocks(800, 900)]
     cause = fastnorm.verify(mixed, images, CLIP_224).cause
     assert cause is None or cause.explains == "most"
 
 
 def test_nothing_explains_noise():
     generator = torch.Generator().manual_seed(0)
-    found = fastnorm.verify(lambda _: torch.randn(3, 224, 224, generator=generator), PICTURES[:1], CLIP_224)
+    found = fastnorm.verify(lambda _: torch.randn(3, 224, 224, generator=generator), IMAGES[:1], CLIP_224)
     assert found.cause is None or found.cause.explains == "most"
     assert not found.identical
 
@@ -337,7 +337,7 @@ IDENTICAL = {
 @pytest.mark.parametrize("name", IDENTICAL)
 def test_identical(name):
     processor, target = IDENTICAL[name]
-    found = fastnorm.verify(processor, PICTURES, target)
+    found = fastnorm.verify(processor, IMAGES, target)
     assert found.identical
     assert found.cause is None
     assert not found.is_rounding
@@ -349,7 +349,7 @@ def test_a_processor_that_holds_an_image_processor():
     class Processor:
         image_processor = CLIPImageProcessorPil()
 
-    found = fastnorm.verify(Processor(), PICTURES, CLIP_224)
+    found = fastnorm.verify(Processor(), IMAGES, CLIP_224)
     assert found.identical
     assert found.processor == "CLIPImageProcessorPil"
 
@@ -368,7 +368,7 @@ def test_the_shipped_photographs_by_path():
 @pytest.mark.parametrize("backend", ["pil", "torchvision"])
 def test_without_a_target_the_processor_is_read(family, backend):
     processor = family() if backend == "torchvision" else getattr(transformers, f"{family.__name__}Pil")()
-    images = [*PICTURES, *shipped_photographs(), rotated()]
+    images = [*IMAGES, *shipped_photographs(), rotated()]
     images += [glass()] if processor.do_convert_rgb else []
     found = fastnorm.verify(processor, images)
     assert found.identical
@@ -376,14 +376,14 @@ def test_without_a_target_the_processor_is_read(family, backend):
 
 
 def test_another_dtype_is_not_identical():
-    found = fastnorm.verify(lambda image: torchvision_chain(NORMALIZE)(image).double(), PICTURES, CENTRED)
+    found = fastnorm.verify(lambda image: torchvision_chain(NORMALIZE)(image).double(), IMAGES, CENTRED)
     assert not found.identical
     assert found.difference.differing == 0
     assert found.verdict == (
         "the values are the same, the dtypes are not: got float64 of the processor, float32 of ours"
     )
     half = dataclasses.replace(CENTRED, dtype=torch.float16)
-    assert not fastnorm.verify(torchvision_chain(NORMALIZE), PICTURES, half).identical
+    assert not fastnorm.verify(torchvision_chain(NORMALIZE), IMAGES, half).identical
 
 
 def test_a_last_place_of_a_narrow_dtype_is_rounding():
@@ -414,7 +414,7 @@ def test_the_sign_of_zero_is_a_difference():
 
 
 def test_other_shapes_are_shown():
-    found = fastnorm.verify(torchvision_chain(NORMALIZE, size=100, crop=96), PICTURES, CENTRED)
+    found = fastnorm.verify(torchvision_chain(NORMALIZE, size=100, crop=96), IMAGES, CENTRED)
     assert found.difference.differing == found.difference.values == 3 * 3 * 96 * 96
     assert "images[0]: got shape (3, 96, 96) of the processor, (3, 224, 224) of the target" in str(found)
 
@@ -426,10 +426,10 @@ def test_other_shapes_are_shown():
     ("images", "kind", "text"),
     [
         ([], ValueError, r"images: got none, expected at least one PIL image or path: fastnorm.verify\("),
-        ([PICTURES[0], np.array(PICTURES[0])], TypeError, r"images\[1\]: got ndarray, expected a PIL image or a path"),
+        ([IMAGES[0], np.array(IMAGES[0])], TypeError, r"images\[1\]: got ndarray, expected a PIL image or a path"),
         (torch.zeros(3, 4, 4, dtype=torch.uint8), TypeError, r"images\[0\]: got Tensor, expected a PIL image"),
         (["nowhere.jpg"], FileNotFoundError, "nowhere.jpg"),
-        ([PICTURES[0], "nowhere.jpg"], FileNotFoundError, "nowhere.jpg"),
+        ([IMAGES[0], "nowhere.jpg"], FileNotFoundError, "nowhere.jpg"),
     ],
 )
 def test_images_that_are_none(images, kind, text):
@@ -444,14 +444,14 @@ def test_images_that_are_none(images, kind, text):
 def test_processors_that_are_none(processor):
     name = getattr(processor, "__name__", type(processor).__name__)
     with pytest.raises(TypeError, match=f"processor: got {name}, expected an image processor, or a callable"):
-        fastnorm.verify(processor, PICTURES, CLIP_224)
+        fastnorm.verify(processor, IMAGES, CLIP_224)
 
 
 @pytest.mark.parametrize(
     ("output", "kind", "text"),
     [
         (None, TypeError, "gave NoneType, expected a tensor or an array"),
-        (PICTURES[0], TypeError, "gave Image, expected a tensor or an array"),
+        (IMAGES[0], TypeError, "gave Image, expected a tensor or an array"),
         ([torch.zeros(3, 4, 4)] * 2, TypeError, "gave a list of 2, expected"),
         ({"labels": 1}, TypeError, "gave a dict without 'pixel_values'"),
         (torch.zeros(4, 4), ValueError, r"gave shape \(4, 4\), expected \(3, height, width\)"),
@@ -466,15 +466,15 @@ def test_outputs_of_another_kind(output, kind, text):
         return output
 
     with pytest.raises(kind, match=rf"images\[0\] \(mode RGB\): transform {text}"):
-        fastnorm.verify(transform, PICTURES, CLIP_224)
+        fastnorm.verify(transform, IMAGES, CLIP_224)
 
 
 def test_images_that_the_target_refuses():
     with pytest.raises(ValueError, match=r"images\[1\]: the target refuses this image: .*transparent pixels"):
-        fastnorm.verify(CLIPImageProcessorPil(), [PICTURES[0], glass()], CLIP_224)
+        fastnorm.verify(CLIPImageProcessorPil(), [IMAGES[0], glass()], CLIP_224)
 
 
 @pytest.mark.parametrize("target", [Normalization(0.5, 0.5), "CLIP_224"])
 def test_targets_that_are_none(target):
     with pytest.raises(TypeError, match=r"target: got .*, expected a .*Target"):
-        fastnorm.verify(CLIPImageProcessorPil(), PICTURES, target)
+        fastnorm.verify(CLIPImageProcessorPil(), IMAGES, target)

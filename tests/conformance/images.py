@@ -1,4 +1,4 @@
-"""The pictures that both sides are given: the shipped photographs, parts of them, and noise of odd sizes."""
+"""The images that both sides are given: the shipped photographs, parts of them, and noise of odd sizes."""
 
 import functools
 
@@ -18,13 +18,13 @@ def noise(height, width, seed):
 
 
 def transparent(height=60, width=90):
-    """A picture with every alpha value, and a gray one: what processors that convert to RGB make of them."""
+    """An image with every alpha value, and a gray one: what processors that convert to RGB make of them."""
     pixels = np.random.default_rng(SEED).integers(0, 256, (height, width, 4), dtype=np.uint8)
     return Image.fromarray(pixels), Image.fromarray(pixels[..., 0])
 
 
 def converted(target):
-    """The transparent and the gray picture, as far as the target takes them."""
+    """The transparent and the gray image, as far as the target takes them."""
     if target.alpha is None:
         return ()
     with_alpha, gray = transparent()
@@ -40,5 +40,5 @@ def photographs():
 def sample_images(few):
     generator = np.random.default_rng(SEED)
     sizes = [*ODD, *generator.integers(*SIDES, (4, 2)).tolist()]
-    pictures = (*photographs(), *(noise(*size, seed) for seed, size in enumerate(sizes)))
-    return pictures[:: 4 if few else 1]
+    images = (*photographs(), *(noise(*size, seed) for seed, size in enumerate(sizes)))
+    return images[:: 4 if few else 1]

@@ -120,7 +120,7 @@ def published(processor):
 
 
 def assembled(patches, image, side):
-    """The picture (3, height, width) of square patches (N, ..., side, side, 3) in rows."""
+    """The image (3, height, width) of square patches (N, ..., side, side, 3) in rows."""
     patches = patches.reshape(len(patches), -1, side, side, 3)[:, 0]
     rows = -(-image.height // side)
     grid = patches.reshape(rows, -1, side, side, 3).permute(4, 0, 2, 1, 3)

@@ -88,7 +88,7 @@ def run_normalizing(launch, arch, **options):
 class Resizing:
     """The memory of one call of `fastnorm_kernels.resize.preprocess`, told from its arguments and records."""
 
-    def __init__(self, sources=(), branches=()):
+    def __init__(self, sources=(), targets=()):
         self.memory = Memory()
         self.launches = 0
         for index, source in enumerate(sources):
@@ -100,8 +100,8 @@ class Resizing:
             low, high = (sum(limit(0, step) for step in steps) for limit in (min, max))
             slack = TWO_WORDS if source.pixel_stride == 3 else WORD
             self.memory.add(f"image {index}", source.address + low, high - low + 1, slack=slack)
-        for index, branch in enumerate(branches):
-            for part in _written(branch):
+        for index, target in enumerate(targets):
+            for part in _written(target):
                 self.memory.add_tensor(f"output {index}", part, writable=True, due=True)
 
     def run(self, launch, arch, **options):
@@ -138,14 +138,14 @@ class Resizing:
             self.memory.add(name, address, size, **options)
 
 
-def _written(branch):
+def _written(target):
     """What the launches write of a target's output, all of which they have to: not borders that stay as they are."""
     from fastnorm_kernels.planning import _leaves_borders
 
-    if not any(map(_leaves_borders, branch.geometries)):
-        return [branch.output]
+    if not any(map(_leaves_borders, target.geometries)):
+        return [target.output]
     parts = []
-    for output, geometry in zip(branch.output, branch.geometries, strict=True):
+    for output, geometry in zip(target.output, target.geometries, strict=True):
         rows, columns = (
             slice(span.offset, span.offset + span.count) if _leaves_borders(geometry) else slice(None)
             for span in (geometry.rows, geometry.columns)
@@ -161,9 +161,9 @@ def install(arch):
     launches = resize.launches
     current = [None]  # what the launches that follow belong to
 
-    def checked_launches(sources, branches, device, keep_plan=False):
-        call = Resizing(sources, branches)
-        for launch in launches(sources, branches, device, keep_plan):
+    def checked_launches(sources, targets, device, keep_plan=False):
+        call = Resizing(sources, targets)
+        for launch in launches(sources, targets, device, keep_plan):
             current[0] = call
             yield launch
             current[0] = None
@@ -175,12 +175,12 @@ def install(arch):
     launching.Launch.run = lambda launch: run_normalizing(launch, arch)
 
 
-def resized(sources, branches, arch):
+def resized(sources, targets, arch):
     """Execute the launches of a call of `fastnorm_kernels.preprocess`, each when it is asked for: (launch, counts)."""
     from fastnorm_kernels import resize
 
-    call = Resizing(sources, branches)
-    for launch in resize.launches(sources, branches, torch.device("cpu")):
+    call = Resizing(sources, targets)
+    for launch in resize.launches(sources, targets, torch.device("cpu")):
         counts = Counts()
         call.run(launch, arch, counts=counts)
         yield launch, counts

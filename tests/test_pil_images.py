@@ -1,4 +1,4 @@
-"""PIL images of every mode: what both published branches make of them."""
+"""PIL images of every mode: what both published pipelines make of them."""
 
 import dataclasses
 import inspect
@@ -22,10 +22,10 @@ pytestmark = [pytest.mark.compat, pytest.mark.pillow]
 
 VAE_24 = Target(VAE, size=24, crop=24)
 CLIP_24 = Target(CLIP, size=24, resample="bicubic", crop=fastnorm.Crop(24, "transformers"))
-torchvision_branch = transforms.Compose(
+torchvision_pipeline = transforms.Compose(
     [transforms.Resize(24), transforms.CenterCrop(24), transforms.ToTensor(), transforms.Normalize([0.5], [0.5])]
 )
-clip_branch = CLIPImageProcessorPil(size={"shortest_edge": 24}, crop_size={"height": 24, "width": 24})
+clip_processor = CLIPImageProcessorPil(size={"shortest_edge": 24}, crop_size={"height": 24, "width": 24})
 
 
 def rgba(seed=0):
@@ -71,19 +71,19 @@ TRANSPARENT = {
 def test_opaque_modes_go_through_pillow_s_own_conversion(mode):
     image = rgba().convert("RGB").convert(mode)
     vae, clip = fastnorm.fused_preprocess([image], [VAE_24, CLIP_24])
-    assert_same_bits(vae[0], torchvision_branch(image.convert("RGB")))
-    assert_same_bits(clip, clip_branch(image.convert("RGB"), return_tensors="pt").pixel_values)
+    assert_same_bits(vae[0], torchvision_pipeline(image.convert("RGB")))
+    assert_same_bits(clip, clip_processor(image.convert("RGB"), return_tensors="pt").pixel_values)
 
 
 @pytest.mark.parametrize("make", TRANSPARENT.values(), ids=TRANSPARENT)
 # Pillow would rather convert such palettes to RGBA; the published pipelines do not ask it.
 @pytest.mark.filterwarnings("ignore:Palette images with Transparency")
-def test_transparent_pixels_are_dropped_or_put_on_white_as_the_two_branches_do(make):
+def test_transparent_pixels_are_dropped_or_put_on_white_as_the_two_pipelines_do(make):
     image = make()
     (vae,) = fastnorm.fused_preprocess([image], [VAE_24], alpha="drop")
-    assert_same_bits(vae[0], torchvision_branch(image.convert("RGB")))
+    assert_same_bits(vae[0], torchvision_pipeline(image.convert("RGB")))
     (clip,) = fastnorm.fused_preprocess([image], [CLIP_24], alpha=TRANSFORMERS_ALPHA)
-    assert_same_bits(clip, clip_branch(image, return_tensors="pt").pixel_values)
+    assert_same_bits(clip, clip_processor(image, return_tensors="pt").pixel_values)
     with pytest.raises(ValueError, match=r"the image: got transparent pixels \(mode .*alpha='drop'.*alpha='white'"):
         fastnorm.fused_preprocess(image, [VAE_24])
 
@@ -99,13 +99,13 @@ def test_each_target_chooses_what_becomes_of_transparent_pixels(options):
     """IP-Adapter's datasets: the image itself for CLIP's processor, convert("RGB") for the VAE."""
     images = [rgba(0), rgba(1).convert("RGB"), rgba(2)]
     vae, clip = fastnorm.fused_dual_preprocess(images, vae=VAE_WITHOUT_ALPHA, clip=CLIP_ON_WHITE, **options)
-    assert_same_bits(vae, torch.stack([torchvision_branch(image.convert("RGB")) for image in images]))
+    assert_same_bits(vae, torch.stack([torchvision_pipeline(image.convert("RGB")) for image in images]))
     white = Image.new("RGBA", images[0].size, "white")
     on_white = [Image.alpha_composite(white, image.convert("RGBA")).convert("RGB") for image in images]
     if TRANSFORMERS_ALPHA == "white":
         for image, ours in zip(images, on_white, strict=True):
             assert np.array_equal(convert_to_rgb(image, return_numpy=True), ours)
-    assert_same_bits(clip, torch.cat([clip_branch(image, return_tensors="pt").pixel_values for image in on_white]))
+    assert_same_bits(clip, torch.cat([clip_processor(image, return_tensors="pt").pixel_values for image in on_white]))
     reference = fastnorm.reference.preprocess(images, [VAE_WITHOUT_ALPHA, CLIP_ON_WHITE], **options)
     assert_same_bits(reference[0], vae)
     assert_same_bits(reference[1], clip)
@@ -134,7 +134,7 @@ def test_each_file_is_decoded_once_for_all_targets(monkeypatch):
 def test_targets_that_see_the_same_pixels_share_a_resize(monkeypatch):
     """Opaque images, tensors and packed buffers have no alpha to choose for."""
     written = []
-    monkeypatch.setattr(select, "preprocess", lambda _, branches: written.append(len(branches)))
+    monkeypatch.setattr(select, "preprocess", lambda _, jobs: written.append(len(jobs)))
     opaque, targets = rgba().convert("RGB"), [VAE_WITHOUT_ALPHA, CLIP_ON_WHITE]
     pixels = torch.from_numpy(np.array(opaque))
     for images in ([opaque], [opaque, pixels], [pixels], pixels[None], fastnorm.PackedImages.pack([opaque])):
@@ -185,7 +185,7 @@ def test_an_exif_orientation_is_ignored_unless_asked_for():
         upright = to_rgb(image, exif="apply")
         assert upright.size == (image.size if orientation < 5 else image.size[::-1])
     (got,) = fastnorm.fused_preprocess([turned(6)], [VAE_24], exif="apply")
-    assert_same_bits(got[0], torchvision_branch(turned(6).transpose(Image.Transpose.ROTATE_270)))
+    assert_same_bits(got[0], torchvision_pipeline(turned(6).transpose(Image.Transpose.ROTATE_270)))
     to_rgb(turned(1), exif="error")
     with pytest.raises(ValueError, match=r"images\[1\]: got an EXIF orientation of 6; .*exif='apply'"):
         fastnorm.fused_preprocess([turned(1), turned(6)], [VAE_24], exif="error")
