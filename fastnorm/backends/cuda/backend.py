@@ -68,7 +68,7 @@ def launch_preprocess(package: ModuleType, images: Images, jobs: Sequence[Target
 def _launch(package: ModuleType, images: Images, jobs: Sequence[TargetJob]) -> None:
     for job in jobs:
         _fill_borders(job)
-    branches = [
+    targets = [
         package.ResizeTarget(
             filter=job.resample,
             coefficients=functools.partial(coefficients, resample=job.resample),
@@ -81,7 +81,7 @@ def _launch(package: ModuleType, images: Images, jobs: Sequence[TargetJob]) -> N
         )
         for job in jobs
     ]
-    package.preprocess(images.places(), branches, images.device, keep_plan=all(job.is_shared for job in jobs))
+    package.preprocess(images.places(), targets, images.device, keep_plan=all(job.is_shared for job in jobs))
     increment_version([job.output for job in jobs])
 
 
