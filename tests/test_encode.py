@@ -660,7 +660,9 @@ def test_the_benchmark_writes_rows(tmp_path):
     test_encoding.test_encode(Suite(rows=tmp_path), cell, tmp_path)
     rows = load(tmp_path)
     assert list(rows["name"]) == ["fastnorm encode", "fastnorm encode, under way", "bare loop"]
-    assert (rows[["images_per_s", "cpu_ms"]] > 0).all(axis=None)
+    assert (rows["images_per_s"] > 0).all()
+    assert rows["cpu_ms"][0] > 0
+    assert (rows["cpu_ms"] >= 0).all()  # the system counts hundredths of a second, in which few images may be done
     assert rows["note"].str.fullmatch(r"40 images of [\d,]+ bytes; [\d,]+ bytes a row").all()
 
 
