@@ -1,8 +1,6 @@
 """Options of the benchmark suite: `pytest benchmarks [--quick] [--rows FOLDER] [--verify-only] [-s]`."""
 
 import gc
-import os
-import sys
 from pathlib import Path
 
 import pytest
@@ -28,17 +26,6 @@ def pytest_collection_modifyitems(config, items):
 
     config.hook.pytest_deselected(items=[item for item in items if not kept(item)])
     items[:] = filter(kept, items)
-
-
-@pytest.fixture
-def rays_processes(monkeypatch):
-    """All that Ray starts find this suite, and stay until the cell ends: their imports take longer than an epoch."""
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
-    monkeypatch.setenv("RAY_num_workers_soft_limit", "64")
-    monkeypatch.setenv("RAY_idle_worker_killing_time_threshold_ms", "3600000")
-    yield
-    if "ray" in sys.modules:
-        sys.modules["ray"].shutdown()
 
 
 @pytest.fixture

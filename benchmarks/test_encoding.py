@@ -107,14 +107,20 @@ def bare_loop(source: Path, targets, batch_size: int) -> tuple[int, Sample, Samp
     return len(items), start, end
 
 
-@pytest.mark.usefixtures("rays_processes")
-@pytest.mark.parametrize("cell", CELLS, ids=lambda cell: f"cpu: encode: {cell.name}")
-def test_encode(suite, cell, tmp_path):
+@pytest.fixture
+def own_ray():
     import ray
 
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    yield
+    ray.shutdown()
+
+
+@pytest.mark.usefixtures("own_ray")
+@pytest.mark.parametrize("cell", CELLS, ids=lambda cell: f"cpu: encode: {cell.name}")
+def test_encode(suite, cell, tmp_path):
     from fastnorm.integrations.ray import encode
 
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, ignore_reinit_error=True)
     count = 40 if suite.verify_only else cell.images
     source, targets, shards = tmp_path / "images", {"one": (cell.target, cell.save(tmp_path / "model"))}, []
     size, start = make_images(source, count), now()

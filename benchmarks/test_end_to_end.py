@@ -4,6 +4,8 @@ Before any is timed, every pipeline's tensors are compared with the Pillow backe
 
 import importlib
 import itertools
+import os
+import sys
 import types
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -119,6 +121,17 @@ NAMES = sorted(path.parent.name for path in (ROOT / "examples").glob("*/after.py
 EXAMPLES = [types.SimpleNamespace(name=name, quick=False, device="cpu") for name in NAMES]
 NOTE = "data time of one sample; workers are started for each epoch"
 OF_RAY = "data time of one sample; Ray's processes stay, and cpu_ms leaves them out"
+
+
+@pytest.fixture
+def rays_processes(monkeypatch):
+    """All that Ray starts find the examples, and stay until the cell ends: their imports take longer than an epoch."""
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+    monkeypatch.setenv("RAY_num_workers_soft_limit", "64")
+    monkeypatch.setenv("RAY_idle_worker_killing_time_threshold_ms", "3600000")
+    yield
+    if "ray" in sys.modules:
+        sys.modules["ray"].shutdown()
 
 
 @pytest.mark.usefixtures("rays_processes")
