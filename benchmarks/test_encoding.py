@@ -108,15 +108,16 @@ def bare_loop(source: Path, targets, batch_size: int) -> tuple[int, Sample, Samp
 
 
 @pytest.fixture
-def own_ray():
-    import ray
+def started_engine():
+    """As `fastnorm encode` starts it, which is not timed."""
+    from fastnorm.integrations.ray.engine import engine
 
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
-    yield
-    ray.shutdown()
+    with engine(None, cpus=2) as one:
+        one.start()
+        yield
 
 
-@pytest.mark.usefixtures("own_ray")
+@pytest.mark.usefixtures("started_engine")
 @pytest.mark.parametrize("cell", CELLS, ids=lambda cell: f"cpu: encode: {cell.name}")
 def test_encode(suite, cell, tmp_path):
     from fastnorm.integrations.ray import encode
