@@ -3,6 +3,7 @@
 import gc
 import itertools
 import json
+import math
 import random
 import threading
 
@@ -30,13 +31,12 @@ FORMATS = [torch.contiguous_format, torch.channels_last]
 def random_call(draw):
     """Arguments of one call; few enough kinds that most occur again."""
     shape, targets = draw.choice(SHAPES), draw.choice(TARGETS)
-    count = 1
-    for size in shape:
-        count *= size
     offset = draw.choice([0, 0, 0, 4, 16])
-    batch = MEMORY[offset : offset + count].view(shape)
-    if draw.random() < 0.3 and shape in CROPPED:
-        batch = batch[:, : shape[1] - 1] if shape[-1] == 3 else batch[..., : shape[3] - 1]
+    batch = MEMORY[offset : offset + math.prod(shape)].view(shape)
+    if draw.random() < 0.3 and shape in CROPPED:  # out of larger memory: the same shape with other strides
+        axis = 1 if shape[-1] == 3 else 3
+        larger = [size + (dim == axis) for dim, size in enumerate(shape)]
+        batch = MEMORY[offset : offset + math.prod(larger)].view(larger).narrow(axis, 0, shape[axis])
     options = {
         "dtype": draw.choice(DTYPES) if draw.random() < 0.7 else DTYPES[: len(targets)],
         "layout": "NHWC" if shape[-1] == 3 else "NCHW",
