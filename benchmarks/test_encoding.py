@@ -3,6 +3,7 @@ README.md. Run it on an idle machine, best with three cores, of which one encode
 """
 
 import os
+import shutil
 import time
 from collections.abc import Callable
 from functools import partial
@@ -108,6 +109,13 @@ def bare_loop(source: Path, targets, batch_size: int) -> tuple[int, Sample, Samp
 
 
 @pytest.fixture
+def folder(tmp_path):
+    """Ends with its gigabytes of images: pytest would keep the folders of three sessions."""
+    yield tmp_path
+    shutil.rmtree(tmp_path)
+
+
+@pytest.fixture
 def started_engine():
     """As `fastnorm encode` starts it, which is not timed."""
     from fastnorm.integrations.ray.engine import engine
@@ -119,14 +127,14 @@ def started_engine():
 
 @pytest.mark.usefixtures("started_engine")
 @pytest.mark.parametrize("cell", CELLS, ids=lambda cell: f"cpu: encode: {cell.name}")
-def test_encode(suite, cell, tmp_path):
+def test_encode(suite, cell, folder):
     from fastnorm.integrations.ray import encode
 
     count = 40 if suite.verify_only else cell.images
-    source, targets, shards = tmp_path / "images", {"one": (cell.target, cell.save(tmp_path / "model"))}, []
+    source, targets, shards = folder / "images", {"one": (cell.target, cell.save(folder / "model"))}, []
     size, start = make_images(source, count), now()
     summary = encode(
-        source, tmp_path / "output", targets, device="cpu", batch_size=cell.batch_size, workers=1,
+        source, folder / "output", targets, device="cpu", batch_size=cell.batch_size, workers=1,
         shard_rows=max(cell.batch_size, min(1024, count // 8)),
         on_shard=lambda shard: shards.append((now(), shard.rows)),
     )  # fmt: skip

@@ -40,9 +40,8 @@ class Pipeline(NamedTuple):
 
     def loader(self, paths: list[Path], workers: int) -> DataLoader:
         # With persistent workers epochs are timed, not the starts of processes.
-        options = {"persistent_workers": workers > 0, "pin_memory": DEVICE.type == "cuda"}
-        collate = lambda batch: self.collate(map(Image.open, batch))  # noqa: E731
-        return DataLoader(paths, BATCH, num_workers=workers, collate_fn=collate, **options)
+        options = {"num_workers": workers, "persistent_workers": workers > 0, "pin_memory": DEVICE.type == "cuda"}
+        return DataLoader(paths, BATCH, collate_fn=lambda batch: self.collate(map(Image.open, batch)), **options)
 
     def epoch(self, loader: DataLoader) -> None:
         for batch in loader:
@@ -61,6 +60,7 @@ def _pipelines() -> list[Pipeline]:
         return fastnorm.fused_dual_preprocess(packed.to(DEVICE, non_blocking=True))
 
     def decode(images):
+        """How many there were."""
         return sum(image.load() is not None for image in images)
 
     def decode_to_as_much(images):
